@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one tree of errors: what happened, why, what to do, and the exit code it ends with.
+
+Library code raises these and never prints or exits; ``cli.main`` is the only place that does.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import ClassVar
+
+import msgspec
+
+
+class ExitCode(IntEnum):
+    """The documented exit codes (docs/reference/exit-codes.md). Stable: scripts depend on them."""
+
+    DONE = 0
+    FAULT = 1
+    USAGE = 2
+    INPUT = 3
+    NETWORK = 4
+    REFUSED = 5
+    CONFLICT = 6
+    UNCHANGED = 7
+    CHANGED = 8
+    BUSY = 9
+    DIFFERS = 10
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
+    """One problem of an input: where it is, what is wrong, and what would be right."""
+
+    where: str
+    """``file:line``, ``image layer 2: entry etc/x``, an option's name. Empty where nothing narrower fits."""
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f" ({self.remedy})" if self.remedy else ""
+        return f"{place}{self.message}{hint}"
+
+
+class AshoreError(Exception):
+    """Every error that ashore foresees. Subclasses fix the exit code."""
+
+    code: ClassVar[ExitCode] = ExitCode.FAULT
+
+    def __init__(self, message: str, *, cause: str = "", remedy: str = "", issues: Iterable[Issue] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = cause
+        self.remedy = remedy
+        self.issues = tuple(issues)
+
+    def __str__(self) -> str:
+        return self.message + (f": {self.cause}" if self.cause else "")
+
+
+class UsageError(AshoreError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    code = ExitCode.USAGE
+
+
+class InputError(AshoreError):
+    """The bundle, image or values are wrong: malformed, hostile, or over a limit.
+
+    All problems of an input are reported at once, as ``issues``.
+    """
+
+    code = ExitCode.INPUT
+
+
+class RegistryError(AshoreError):
+    """The registry or the network did not do what was asked."""
+
+    code = ExitCode.NETWORK
+
+
+class VerificationError(AshoreError):
+    """A digest, a size, a policy or a signature does not hold. Nothing that failed it is used."""
+
+    code = ExitCode.REFUSED
+
+
+class ConflictError(AshoreError):
+    """Somebody has to decide first; every conflict is listed in ``issues``."""
+
+    code = ExitCode.CONFLICT
+
+
+class UnchangedError(AshoreError):
+    """It failed, and the host is as it was."""
+
+    code = ExitCode.UNCHANGED
+
+
+class ChangedError(AshoreError):
+    """It failed, and the host is NOT as it was; ``issues`` says what is left to do."""
+
+    code = ExitCode.CHANGED
+
+
+class BusyError(AshoreError):
+    """Another ashore is at work on this root."""
+
+    code = ExitCode.BUSY

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to other programs."""
+
+import os
+import shlex
+import subprocess  # noqa: TID251 - this is the door
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.errors import AshoreError
+
+# What a child may see of our environment; credentials and Python settings stay here.
+_PASSED_ON = ("PATH", "HOME", "TERM", "XDG_RUNTIME_DIR", "TMPDIR")
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """How a program ended."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> Finished:
+    """Run `argv` without a shell, wait at most `seconds`, return what it said.
+
+    Raises:
+        AshoreError: it is not there, did not end in time, or (with `check`) ended with another code than 0.
+            The message is the command as it can be pasted into a shell; standard input is never in it.
+    """
+    shown = shlex.join(argv)
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    try:
+        done = subprocess.run(  # noqa: TID251
+            list(argv), input=stdin, capture_output=True, timeout=seconds, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:  # noqa: TID251
+        raise AshoreError(f"{shown} did not end within {seconds:g} s") from error
+    except OSError as error:
+        raise AshoreError(f"cannot run {shown}", cause=error.strerror or str(error)) from error
+    stderr = done.stderr.decode(errors="replace").strip()
+    if check and done.returncode != 0:
+        raise AshoreError(f"{shown} ended with {done.returncode}", cause=stderr[-2000:])
+    return Finished(code=done.returncode, stdout=done.stdout, stderr=stderr)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle's author declares: `bundle.toml`, typed, and the tree beside it."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, OnEdit
+
+SCHEMA = 1
+MANIFEST_NAME = "bundle.toml"
+TEMPLATE_SUFFIX = ".j2"
+
+
+class ValueSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that the bundle asks for. A default may be a template over facts; a host's own value never is."""
+
+    default: object | None = None
+    required: bool = False
+    secret: bool = False
+    description: str = ""
+
+
+class Include(msgspec.Struct, frozen=True, kw_only=True):
+    """Build time: lift `path` (a file or folder) of `image` to `to` in ``root/``."""
+
+    image: str
+    path: str
+    to: str
+
+
+class FileRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How to place the files that `path`, a path or glob, names. Later rules win, key by key."""
+
+    path: str
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    on_edit: OnEdit | None = None
+    adopt: bool | None = None
+    validate: tuple[str, ...] | None = None
+    reload: tuple[str, ...] | None = None
+    restart: tuple[str, ...] | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What must hold after the units started, times in seconds. One probe at the most: http, tcp or command."""
+
+    unit: str = ""
+    http: str = ""
+    tcp: str = ""
+    command: tuple[str, ...] = ()
+    within: float = 90.0
+    settle: float | None = None
+
+
+class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole `bundle.toml`."""
+
+    name: str
+    version: str = ""
+    values: Mapping[str, ValueSpec] = {}
+    includes: tuple[Include, ...] = ()
+    enable: tuple[str, ...] | None = None
+    """None: every shipped unit with an [Install] section."""
+    files: tuple[FileRule, ...] = ()
+    shell_templates: tuple[str, ...] = ()
+    health: tuple[Health, ...] = ()
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle as it lies in an image: manifest and file index. Contents stay where they are, by digest.
+
+    `entries` are by path below ``root/``, templates with their suffix; `texts` has the bytes of what
+    rules must read (templates, unit files and their drop-ins), by digest.
+    """
+
+    manifest: BundleManifest
+    entries: Mapping[str, Entry]
+    texts: Mapping[Digest, bytes]
+    source: str
+    """The image's digest, for messages."""

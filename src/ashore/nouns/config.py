@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`etc/ashore/config.toml`: what the host's owner wants of ashore."""
+
+from enum import StrEnum
+
+import msgspec
+
+CONFIG_PATH = "etc/ashore/config.toml"
+VALUES_FOLDER = "etc/ashore/values.d"
+STATE_FOLDER = "var/lib/ashore"
+
+
+class Pull(StrEnum):
+    """Kubernetes' words."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file's keys. `keep` is generations, `random_delay` seconds."""
+
+    bundles: tuple[str, ...] = ()
+    pull: Pull = Pull.MISSING
+    keep: int = 3
+    window: str = ""
+    random_delay: float = 0.0

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Digests: the only handle on content after a reference was resolved."""
+
+import hashlib
+import re
+from typing import Annotated, NewType
+
+import msgspec
+
+from ashore.errors import InputError
+
+Digest = NewType("Digest", str)
+"""``sha256:`` and 64 lower-case hex digits, checked by whoever made it (`parse`, `of`, the wire types)."""
+
+_PATTERN = r"^sha256:[0-9a-f]{64}$"
+_CHECKED = re.compile(_PATTERN + r"(?!\n)")
+
+WireDigest = Annotated[Digest, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\z")]
+"""A digest as a field of a JSON document: decoding fails where it is not one."""
+
+
+def parse(text: str) -> Digest:
+    """Check `text` before it is used as a name of anything.
+
+    Source: OCI image-spec, descriptor.md, "Digests".
+
+    Raises:
+        InputError: `text` is not ``sha256:`` and 64 lower-case hex digits.
+    """
+    if not _CHECKED.match(text):
+        raise InputError(
+            f"not a digest: {text[:100]!r}",
+            remedy="ashore uses sha256: write sha256: and 64 lower-case hex digits",
+        )
+    return Digest(text)
+
+
+def of(data: bytes) -> Digest:
+    """The digest of `data`."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def hex_of(digest: Digest) -> str:
+    """The 64 hex digits, the name of the content in a store."""
+    return digest.partition(":")[2]
+
+
+def short(digest: str) -> str:
+    """The first twelve digits: for people, never for machines."""
+    return digest.partition(":")[2][:12]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded result of a transaction: host-wide, numbered, never changed."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ashore.nouns.bundle import Health
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, OnEdit, Stat
+
+
+class Verb(StrEnum):
+    INSTALL = "install"
+    UPGRADE = "upgrade"
+    REMOVE = "remove"
+    ROLLBACK = "rollback"
+
+
+class SetValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value given by --set: itself, or the salted hash of a secret one (the value is in the secret store)."""
+
+    value: object | None = None
+    secret: str = ""
+
+
+class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One installed bundle."""
+
+    name: str
+    version: str
+    reference: str
+    digest: Digest
+    manifest_digest: Digest
+    inputs: str
+    """Hash over the facts and values that rendering used: equal means rendering again gives the same."""
+    facts_used: tuple[str, ...] = ()
+    """Dotted names, e.g. ``network.default.ipv4``."""
+    values_used: tuple[str, ...] = ()
+    sets: Mapping[str, SetValue] = {}
+    units: tuple[str, ...] = ()
+    """Shipped units."""
+    enabled: tuple[str, ...] = ()
+    """Units that the bundle wants enabled and running."""
+    health: tuple[Health, ...] = ()
+    root_in_image: str = ""
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One path that ashore answers for.
+
+    `entry` is what the bundle wants. `base` is what ashore last put there, where that is something
+    else (an edit was kept, so `entry` was not placed). `found` is what lay there at commit where that
+    is neither; `stat` belongs to what lay there, None if nothing did. `original` was there before ashore.
+    """
+
+    bundle: str
+    entry: Entry
+    base: Entry | None = None
+    found: Entry | None = None
+    deleted: bool = False
+    """The administrator removed it, and it stays removed."""
+    stat: Stat | None = None
+    original: Entry | None = None
+    secret: bool = False
+    on_edit: OnEdit = OnEdit.KEEP
+    reload: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> Entry:
+        """What ashore put there last."""
+        return self.base or self.entry
+
+    @property
+    def lay(self) -> Entry | None:
+        """What lay there at commit."""
+        return None if self.deleted else (self.found or self.placed)
+
+    @property
+    def pending(self) -> bool:
+        """A version waits that was never placed."""
+        return self.base is not None and not self.entry.same(self.base)
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the host holds by ashore's hand, from this transaction to the next."""
+
+    number: int
+    transaction: str
+    time: str
+    """UTC, RFC 3339. For people: order is by number."""
+    verb: Verb
+    bundles: tuple[BundleRecord, ...] = ()
+    files: Mapping[str, FileRecord] = {}
+    links: Mapping[str, tuple[str, ...]] = {}
+    displaced: Mapping[str, Entry] = {}
+    """Administrators' edits that this transaction moved aside: in the store until discarded."""
+    restores: int = 0
+    """The generation that this rollback brought back."""
+
+    def bundle(self, name: str) -> BundleRecord | None:
+        return next((b for b in self.bundles if b.name == name), None)
+
+
+EMPTY = Generation(number=0, transaction="", time="", verb=Verb.REMOVE)
+"""The host before ashore."""

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every limit on what comes from outside, in one typed place."""
+
+import msgspec
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, times in seconds, the rest counts. Passed in, so that a test can lower them."""
+
+    manifest: int = 4 * MIB
+    """A manifest, index or image config. The distribution specification asks registries for at least 4 MiB."""
+    layers: int = 127
+    """Layers of an image: as many as overlayfs and Docker take."""
+    index_depth: int = 2
+    """An index may name indexes; deeper is a loop or a trick."""
+    index_manifests: int = 1024
+    image_bytes: int = 32 * GIB
+    """All layers of an image, uncompressed."""
+    expansion: int = 1200
+    """Uncompressed bytes for each compressed one, beyond the first 16 MiB (gzip itself ends at 1,032)."""
+    zstd_window_log: int = 27
+    """The window a zstd frame may ask for: 128 MiB."""
+    entries: int = 1_000_000
+    """Entries of all layers of an image."""
+    header: int = 1 * MIB
+    """The extended (PAX, GNU) headers of one tar entry."""
+    path: int = 4000
+    """Bytes of a path below the root: PATH_MAX less room for the root itself."""
+    name: int = 255
+    """Bytes of one name of a path: NAME_MAX."""
+    depth: int = 128
+    """Folders on the way to an entry."""
+    xattrs: int = 64 * KIB
+    """All extended attributes of an entry."""
+    bundle_toml: int = 1 * MIB
+    template: int = 1 * MIB
+    """A template, and separately what it renders to; unit files are held to it as well."""
+    template_seconds: float = 5.0
+    token: int = 1 * MIB
+    """A token server's answer."""
+    error_body: int = 64 * KIB
+    """What is read of a registry's error message."""
+    redirects: int = 5
+    retries: int = 5
+    connect_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    """A connection that delivers nothing for so long is broken off."""
+    referrers: int = 1000
+    credential_helper_seconds: float = 30.0
+
+
+DEFAULT = Limits()

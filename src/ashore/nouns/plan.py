@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change as a value, before it is an act: printable, JSON, testable, and the only thing that is applied."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ashore.nouns.files import Entry
+from ashore.nouns.generation import BundleRecord, FileRecord
+from ashore.nouns.units import UnitAction
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    REPLACE = "replace"
+    REMOVE = "remove"
+    MKDIR = "mkdir"
+    RMDIR = "rmdir"
+    CHANGE_DIR = "change-dir"
+    """Mode, owner or xattrs of a folder that ashore made."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One path's change, with its inverse in it: `old` lies there now, `new` shall."""
+
+    action: Action
+    path: str
+    bundle: str = ""
+    old: Entry | None = None
+    new: Entry | None = None
+    secret: bool = False
+    edited: bool = False
+    """`old` is an administrator's own content: it stays in the store until it is discarded."""
+    note: str = ""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A path that differs from what the bundle wants and is left alone."""
+
+    path: str
+    bundle: str
+    verdict: str
+    """``edited`` or ``deleted``."""
+    pending: bool = False
+    """A new version waits in the store."""
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A path that somebody has to decide on before anything changes."""
+
+    path: str
+    bundle: str
+    owner: str
+    """Who has it: ``bundle NAME``, ``package NAME``, ``nobody``, ``a mount``."""
+    message: str
+    remedy: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that would happen, and the record it would leave."""
+
+    steps: tuple[Step, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    stops: tuple[UnitAction, ...] = ()
+    """Before the swap."""
+    actions: tuple[UnitAction, ...] = ()
+    """After the swap, in order."""
+    daemon_reload: bool = False
+    notes: tuple[str, ...] = ()
+    """What the reader should know: masks, setuid files, skipped checks."""
+    bundles: tuple[BundleRecord, ...] = ()
+    files: Mapping[str, FileRecord] = {}
+    """The record of the generation that this plan leads to; stats are those of untouched paths."""
+    links: Mapping[str, tuple[str, ...]] = {}
+    """Unit -> the enablement symlinks ashore owns, in the generation this leads to."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to do on the host; whether the record changes is another question."""
+        return not (self.steps or self.conflicts or self.stops or self.actions or self.daemon_reload)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seams: small Protocols that acts are given. Each has a real thing and a fake, under one contract suite."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from ashore.nouns.digest import Digest
+from ashore.nouns.image import Descriptor
+from ashore.nouns.units import JobResult, UnitAction, UnitState
+
+
+class Stream(Protocol):
+    """Bytes that are counted and hashed while they are read.
+
+    `readinto` returns 0 only after size and digest were found right; else it raises VerificationError.
+    """
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int: ...
+    def close(self) -> None: ...
+
+
+class ImageReader(Protocol):
+    """An image somewhere: a repository of a registry, a layout, an archive."""
+
+    def resolve(self) -> Descriptor:
+        """What the reference names now: a manifest or an index. One request; nothing is believed but its shape."""
+        ...
+
+    def manifest(self, digest: Digest) -> tuple[str, bytes]:
+        """Media type and bytes of a manifest or index, its digest checked."""
+        ...
+
+    def blob(self, descriptor: Descriptor) -> Stream:
+        """A blob, checked against `descriptor` while it is read; broken downloads are resumed."""
+        ...
+
+
+class ImageWriter(Protocol):
+    """A place for an image. Blobs first, then manifests, an index last."""
+
+    def has_blob(self, descriptor: Descriptor) -> bool: ...
+
+    def put_blob(self, descriptor: Descriptor, stream: Stream) -> None: ...
+
+    def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
+        """Store a manifest or index; `named`: it is what the reference shall point at."""
+        ...
+
+
+class Systemd(Protocol):
+    """PID 1 of a live root. Every call has a deadline of its own and raises nothing but AshoreError."""
+
+    def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
+        """The state of each unit, ``not-found`` included."""
+        ...
+
+    def daemon_reload(self) -> None: ...
+
+    def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        """Queue the actions' jobs together and wait for each result, at most `deadline` seconds; what is
+        not done then is cancelled and reported as ``timeout``."""
+        ...
+
+    def reset_failed(self, units: Iterable[str]) -> None: ...
+
+
+class Progress(Protocol):
+    """Where long work tells how far it is. Amounts are bytes."""
+
+    def begin(self, name: str, total: int) -> None: ...
+    def advance(self, name: str, amount: int) -> None: ...
+    def end(self, name: str) -> None: ...
+    def say(self, line: str) -> None: ...

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user names: an image somewhere, by skopeo's transports."""
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+from ashore.errors import InputError
+from ashore.nouns.digest import Digest
+from ashore.nouns.digest import parse as parse_digest
+
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_TAG = "latest"
+
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+
+
+class Transport(StrEnum):
+    """Where an image lies (containers-transports(5), as far as ashore reads them)."""
+
+    REGISTRY = "docker"
+    LAYOUT = "oci"
+    ARCHIVE = "oci-archive"
+    DOCKER_ARCHIVE = "docker-archive"
+
+
+class ImageReference(msgspec.Struct, frozen=True, kw_only=True):
+    """A name of an image, parsed once and not checked again.
+
+    For a registry `place` is its host and port and `repository` is set; for the others `place` is a
+    path and `repository` is empty. `tag` may be empty: the only image of a layout or archive.
+    """
+
+    transport: Transport
+    place: str
+    repository: str = ""
+    tag: str = ""
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        pin = f"@{self.digest}" if self.digest else ""
+        tag = f":{self.tag}" if self.tag else ""
+        if self.transport is Transport.REGISTRY:
+            return f"{self.place}/{self.repository}{tag}{pin}"
+        return f"{self.transport}:{self.place}{tag}{pin}"
+
+    def pinned(self, digest: Digest) -> "ImageReference":
+        """The same name, fixed to `digest`."""
+        return msgspec.structs.replace(self, digest=digest)
+
+
+def parse(text: str) -> ImageReference:
+    """Read ``[TRANSPORT:]NAME``; without a transport it is a registry's name.
+
+    Sources: containers-transports(5); OCI distribution-spec, "Pulling manifests" (grammar of names
+    and tags); Docker's rule that a first part without a dot, a colon or ``localhost`` is no host.
+
+    Raises:
+        InputError: the text is not a name; the message quotes it and says which part is wrong.
+    """
+    if text.startswith("docker://"):
+        return _registry(text, text.removeprefix("docker://"))
+    head, colon, rest = text.partition(":")
+    if colon and head in {t.value for t in Transport if t is not Transport.REGISTRY}:
+        return _local(Transport(head), text, rest)
+    if "://" in text:
+        raise _wrong(text, "unknown transport", "use docker://, oci:, oci-archive: or docker-archive:")
+    return _registry(text, text)
+
+
+def _local(transport: Transport, text: str, rest: str) -> ImageReference:
+    rest, _, pin = rest.partition("@sha256:")
+    path, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = rest, ""
+    if not path:
+        raise _wrong(text, "the path is missing", f"write {transport}:PATH or {transport}:PATH:TAG")
+    if transport is Transport.DOCKER_ARCHIVE and colon and tag:
+        # docker-archive names the image by its whole reference: FILE:NAME:TAG
+        file, middle, name = path.partition(":")
+        path, tag = (file, f"{name}:{tag}") if middle else (path, tag)
+    digest = parse_digest("sha256:" + pin) if pin else None
+    return ImageReference(transport=transport, place=path, tag=tag, digest=digest)
+
+
+def _registry(text: str, rest: str) -> ImageReference:
+    name, at, pin = rest.partition("@")
+    digest = parse_digest(pin) if at else None
+    first, slash, remainder = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        host = first
+    else:
+        host, remainder = DEFAULT_REGISTRY, name
+    repository, colon, tag = remainder.partition(":")
+    if host == DEFAULT_REGISTRY and "/" not in repository:
+        repository = f"library/{repository}"
+    if not _HOST.fullmatch(host):
+        raise _wrong(text, f"{host!r} is not a registry's host and port")
+    if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+        raise _wrong(text, f"{repository!r} is not a repository", "lower-case letters, digits, . _ - and /")
+    if colon and not _TAG.fullmatch(tag):
+        raise _wrong(text, f"{tag!r} is not a tag", "at most 128 letters, digits, . _ and -")
+    if not tag and not digest:
+        tag = DEFAULT_TAG
+    return ImageReference(transport=Transport.REGISTRY, place=host, repository=repository, tag=tag, digest=digest)
+
+
+def _wrong(text: str, cause: str, remedy: str = "") -> InputError:
+    return InputError(f"not an image reference: {text[:200]!r}", cause=cause, remedy=remedy)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systemd knows of a unit, and what a plan asks of it."""
+
+from enum import StrEnum
+
+import msgspec
+
+UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "usr/local/lib/systemd/system", "lib/systemd/system")
+"""Where shipped unit files may lie (systemd.unit(5)); the last is the first-but-one on usr-merged hosts."""
+UNIT_SUFFIXES = (".service", ".socket", ".target", ".timer", ".path", ".mount", ".automount", ".swap", ".slice")
+ADMIN_FOLDER = "etc/systemd/system"
+"""Where enablement symlinks lie."""
+
+
+class UnitState(msgspec.Struct, frozen=True, kw_only=True):
+    """A unit as PID 1 sees it (org.freedesktop.systemd1.Unit)."""
+
+    name: str
+    load: str
+    """``loaded``, ``masked``, ``not-found``, ``bad-setting``, ``error``."""
+    active: str
+    """``active``, ``reloading``, ``inactive``, ``failed``, ``activating``, ``deactivating``."""
+    sub: str = ""
+    result: str = "success"
+    type: str = ""
+    """A service's ``Type=``."""
+    restarts: int = 0
+    invocation: str = ""
+    main_pid: int = 0
+    can_reload: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.active in {"active", "reloading", "activating"}
+
+
+class UnitVerb(StrEnum):
+    STOP = "stop"
+    START = "start"
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
+class UnitAction(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to ask of PID 1, and why."""
+
+    verb: UnitVerb
+    unit: str
+    reason: str
+
+
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended: ``done``, ``failed``, ``timeout``, ``dependency``, ``canceled``, ``skipped``, ``invalid``."""
+
+    unit: str
+    verb: UnitVerb
+    result: str
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.result in {"done", "skipped"}
+
+
+class Enablement(msgspec.Struct, frozen=True, kw_only=True):
+    """A symlink that enables a unit: ``etc/systemd/system/multi-user.target.wants/x.service``."""
+
+    unit: str
+    path: str
+    target: str

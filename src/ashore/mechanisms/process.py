@@ -40,10 +40,10 @@ def run(
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
     try:
-        done = subprocess.run(  # noqa: TID251
+        done = subprocess.run(
             list(argv), input=stdin, capture_output=True, timeout=seconds, env=environment, check=False
         )
-    except subprocess.TimeoutExpired as error:  # noqa: TID251
+    except subprocess.TimeoutExpired as error:
         raise AshoreError(f"{shown} did not end within {seconds:g} s") from error
     except OSError as error:
         raise AshoreError(f"cannot run {shown}", cause=error.strerror or str(error)) from error

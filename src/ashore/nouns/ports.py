@@ -71,3 +71,27 @@ class Progress(Protocol):
     def advance(self, name: str, amount: int) -> None: ...
     def end(self, name: str) -> None: ...
     def say(self, line: str) -> None: ...
+
+
+class ContentFile(Protocol):
+    """A file's content on its way in. Ends with `commit` or `abort`."""
+
+    def write(self, data: bytes | memoryview, /) -> None: ...
+
+    def commit(self, digest: Digest, size: int) -> None:
+        """All was written, and this is what it hashed to."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+class ContentSink(Protocol):
+    """Where the files of an image go while its layers stream by: staging, a cache, memory."""
+
+    def create(self, path: str, size: int) -> ContentFile:
+        """Begin the content of `path` (below the bundle's tree in the image), `size` bytes as announced."""
+        ...
+
+    def discard(self, path: str) -> None:
+        """A later layer replaced or removed `path`: its content is not needed."""
+        ...

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several verbs share. The only place that names the root of this machine."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROOT = "/"
+
+
+def root_option(function: F) -> F:
+    """``--root DIR``: the host's root; any other than PID 1's is offline: files and enablement only."""
+    return click.option(
+        "--root",
+        default=ROOT,
+        metavar="DIR",
+        envvar="ASHORE_ROOT",
+        help="The root to work on (default: this host). Another than the running system's is offline: "
+        "nothing is started there.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """``--json``: the result as JSON, as docs/reference/json.md describes it."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def debug_option(function: F) -> F:
+    """``--debug``: tracebacks of errors. `cli.run` looks for it, so that it works for every error."""
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(function)
+
+
+def values_options(function: F) -> F:
+    """``--set K=V``, ``--set-file K=PATH``, ``--unset K``, ``--reset-values``, ``--facts FILE``."""
+    for option in reversed(
+        (
+            click.option("--set", "sets", multiple=True, metavar="K=V", help="Set a value (TOML, else text)."),
+            click.option(
+                "--set-file", "set_files", multiple=True, metavar="K=FILE", help="Set a value to a file's text."
+            ),
+            click.option("--unset", multiple=True, metavar="K", help="Forget a value that --set recorded."),
+            click.option("--reset-values", is_flag=True, help="Forget all values that --set recorded."),
+            click.option("--facts", "facts_file", metavar="FILE", help="Take the host's facts from FILE."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def image_options(function: F) -> F:
+    """``--root-in-image PATH``: install the tree at PATH of an image that was made before ashore."""
+    return click.option(
+        "--root-in-image", metavar="PATH", default="", help="The tree to install, in an image made before ashore."
+    )(function)

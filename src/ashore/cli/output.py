@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text for people and JSON for programs: results to stdout, talk to stderr."""
+
+import os
+import sys
+import traceback as tracebacks
+from typing import Any
+
+import msgspec
+
+from ashore.errors import AshoreError
+from ashore.nouns.files import printable
+
+
+def result(text: str) -> None:
+    """The command's result, for people."""
+    sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+
+
+def result_json(value: Any) -> None:
+    """The command's result, for programs: stable, documented, sorted."""
+    data = msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2)
+    sys.stdout.write(data.decode() + "\n")
+
+
+def say(line: str) -> None:
+    """Talk: progress, notes, warnings. Never part of the result."""
+    sys.stderr.write(line + "\n")
+
+
+def colour(text: str, code: str, stream: Any = None) -> str:
+    """`text` in an ANSI colour where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
+    stream = stream or sys.stdout
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def error(problem: AshoreError) -> None:
+    """Message, cause, every issue, remedy."""
+    head = colour("error:", "1;31", sys.stderr)
+    say(f"{head} {printable_lines(problem.message)}")
+    if problem.cause:
+        say(f"  cause: {printable_lines(problem.cause)}")
+    for issue in problem.issues:
+        say(f"  - {printable_lines(str(issue))}")
+    if problem.remedy:
+        say(f"  remedy: {printable_lines(problem.remedy)}")
+
+
+def fault(problem: Exception) -> None:
+    """An error nobody foresaw: one line; the traceback is for --debug."""
+    head = colour("fault:", "1;31", sys.stderr)
+    say(f"{head} {type(problem).__name__}: {printable_lines(str(problem))}")
+    say("  this is a bug of ashore or an unforeseen state of the machine; --debug shows where")
+
+
+def traceback() -> None:
+    """The current exception's traceback."""
+    tracebacks.print_exc(file=sys.stderr)
+
+
+def printable_lines(text: str) -> str:
+    """Escape what a terminal would obey; keep line breaks, indented."""
+    return "\n    ".join(printable(line) for line in text.splitlines())
+
+
+def size(amount: int) -> str:
+    """Bytes for people: ``1.2 MB``."""
+    if amount < 1000:
+        return f"{amount} B"
+    value = float(amount)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 1000 or unit == "GB":
+            break
+    return f"{value:.1f} {unit}"

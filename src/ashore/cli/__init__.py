@@ -36,6 +36,10 @@ VERBS = {
 }
 
 
+HIDDEN = "carry-out"
+"""What the service of PID 1 runs: the request of a command line (mechanisms.handover)."""
+
+
 class Verbs(click.Group):
     """A group that imports a verb's module when it is used, and no other."""
 
@@ -43,7 +47,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS and cmd_name not in {"carry-out"}:
+        if cmd_name not in VERBS and cmd_name != HIDDEN:
             return None
         module = importlib.import_module(f"ashore.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command

@@ -15,7 +15,7 @@ Digest = NewType("Digest", str)
 _PATTERN = r"^sha256:[0-9a-f]{64}$"
 _CHECKED = re.compile(_PATTERN + r"(?!\n)")
 
-WireDigest = Annotated[Digest, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\z")]
+WireDigest = Annotated[Digest, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 """A digest as a field of a JSON document: decoding fails where it is not one."""
 
 

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files beneath a root, resolved by the kernel: no path, symlink or race leads outside.
+
+Two ways to name a file. A *physical* path has no symlink in its folders; it is what plans and journals
+hold, and a symlink met in it is an error. A *logical* path is followed as a process in that root would.
+"""
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from types import TracebackType
+from typing import Self
+
+from ashore.mechanisms import syscalls
+from ashore.nouns.files import parent
+
+_CACHED_FOLDERS = 128
+_PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+_LOGICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_MOST_SYMLINKS = 40
+
+
+class Beneath:
+    """A root, and the one way to its files. All paths are relative, as in `nouns.files`."""
+
+    def __init__(self, root: str) -> None:
+        """Open `root`.
+
+        Raises:
+            OSError: it is not a folder, or not readable.
+        """
+        self.root = os.path.realpath(root)
+        self.fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folders: OrderedDict[str, int] = OrderedDict()
+        self._kernel_resolves = True
+
+    def close(self) -> None:
+        self.forget()
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def open(self, path: str, flags: int, *, mode: int = 0o600, follow: bool = False) -> int:
+        """Open a physical path, or with `follow` a logical one, without leaving the root."""
+        resolve = _LOGICAL if follow else _PHYSICAL
+        if self._kernel_resolves:
+            try:
+                return syscalls.openat2(
+                    self.fd, path or ".", flags, mode=mode if flags & os.O_CREAT else 0, resolve=resolve
+                )
+            except OSError as error:
+                # Kernels before 5.6 lack the call; some seccomp profiles answer EPERM for what they do not know.
+                if error.errno != errno.ENOSYS and not (error.errno == errno.EPERM and self._refused_outright()):
+                    raise
+                self._kernel_resolves = False
+        return self._walk(path, flags, mode, follow)
+
+    def folder(self, path: str) -> int:
+        """A descriptor of the folder at a physical path. It stays ours: do not close it."""
+        descriptor = self._folders.get(path)
+        if descriptor is None:
+            descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY) if path else os.dup(self.fd)
+            self._folders[path] = descriptor
+            if len(self._folders) > _CACHED_FOLDERS:
+                os.close(self._folders.popitem(last=False)[1])
+        else:
+            self._folders.move_to_end(path)
+        return descriptor
+
+    def forget(self) -> None:
+        """Drop remembered folders: after one was removed or made."""
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+
+    def at(self, path: str) -> tuple[int, str]:
+        """The folder's descriptor and the last name of a physical path, for ``*at`` calls."""
+        return self.folder(parent(path)), path.rpartition("/")[2]
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """What lies at a physical path, None if nothing does or its folder is no folder."""
+        try:
+            directory, name = self.at(path)
+            return os.stat(name, dir_fd=directory, follow_symlinks=False) if name else os.stat(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def readlink(self, path: str) -> str:
+        directory, name = self.at(path)
+        return os.readlink(name, dir_fd=directory)
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a folder, sorted. A logical path."""
+        descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY, follow=True)
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def read_bytes(self, path: str, limit: int) -> bytes:
+        """The content of the regular file at a logical path.
+
+        Raises:
+            OSError: nothing lies there, or no regular file, or more than `limit` bytes (EFBIG).
+        """
+        # O_NONBLOCK: opening a FIFO that somebody put there must not hang.
+        descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK, follow=True)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            data = bytearray()
+            while len(data) <= limit and (piece := os.read(descriptor, min(1 << 20, limit + 1 - len(data)))):
+                data += piece
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
+            return bytes(data)
+        finally:
+            os.close(descriptor)
+
+    def physical(self, path: str) -> str:
+        """The physical path of a logical one whose last part is not followed: ``lib/x`` -> ``usr/lib/x``.
+
+        Folders that do not exist yet are taken as they are named.
+
+        Raises:
+            OSError: more than 40 symlinks, or a symlink that leads above the root's own folders' depth.
+        """
+        done: list[str] = []
+        todo = [part for part in reversed(path.split("/")) if part]
+        links = 0
+        while len(todo) > 1:
+            part = todo.pop()
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = "/".join((*done, part))
+            status = self.lstat(here)
+            if status is None:
+                return "/".join((*done, part, *reversed(todo)))
+            if not stat.S_ISLNK(status.st_mode):
+                done.append(part)
+                continue
+            links += 1
+            if links > _MOST_SYMLINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = self.readlink(here)
+            done = [] if target.startswith("/") else done
+            todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
+        return "/".join((*done, *todo))
+
+    def _refused_outright(self) -> bool:
+        """Whether openat2 is refused even for the root itself: by a profile, then, not by permissions."""
+        try:
+            os.close(syscalls.openat2(self.fd, ".", os.O_PATH, resolve=_LOGICAL))
+        except OSError:
+            return True
+        return False
+
+    def _walk(self, path: str, flags: int, mode: int, follow: bool) -> int:
+        """`open` without openat2: component by component, none followed by the kernel."""
+        if follow:
+            path = self.physical(path)
+        *folders, name = path.split("/") if path else [""]
+        here = os.dup(self.fd)
+        try:
+            for folder in folders:
+                below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+                os.close(here)
+                here = below
+            if follow and name and self._is_link(here, name):
+                target = os.readlink(name, dir_fd=here)
+                joined = target if target.startswith("/") else "/".join((*folders, target))
+                return self._walk(self.physical(joined.lstrip("/")), flags, mode, follow=True)
+            return os.open(name or ".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
+        finally:
+            os.close(here)
+
+    @staticmethod
+    def _is_link(directory: int, name: str) -> bool:
+        try:
+            return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False

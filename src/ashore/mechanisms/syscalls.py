@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel calls that Python has no wrapper for: openat2, renameat2, syncfs, statx."""
+
+import ctypes
+import errno
+import os
+import struct
+
+import msgspec
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_SYS_OPENAT2 = 437  # the same number on every architecture
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_IN_ROOT = 0x10
+
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+_STATX_MNT_ID = 0x1000
+_STATX_ATTR_IMMUTABLE = 0x10
+_STATX_ATTR_APPEND = 0x20
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What statx tells beyond stat. `mount` is 0 where the kernel is older than 5.8."""
+
+    mount: int
+    immutable: bool
+    mount_point: bool
+
+
+def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` beneath `directory`, resolved by the kernel (openat2(2), Linux 5.6).
+
+    Raises:
+        OSError: as openat2; ENOSYS or EPERM where the kernel or a seccomp profile has none.
+    """
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(directory), os.fsencode(path), how, ctypes.c_size_t(len(how))
+    )
+    if result < 0:
+        raise _failure(path)
+    return int(result)
+
+
+def exchange(first_dir: int, first: str, second_dir: int, second: str) -> None:
+    """Swap two names atomically: neither is ever missing (renameat2(2), RENAME_EXCHANGE)."""
+    _renameat2(first_dir, first, second_dir, second, _RENAME_EXCHANGE)
+
+
+def rename_new(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    """Rename, and fail with FileExistsError rather than replace (renameat2(2), RENAME_NOREPLACE)."""
+    _renameat2(source_dir, source, target_dir, target, _RENAME_NOREPLACE)
+
+
+def syncfs(descriptor: int) -> None:
+    """Write back everything of the file system that `descriptor` is on; reports what failed since it was opened."""
+    if _libc.syncfs(ctypes.c_int(descriptor)) < 0:
+        raise _failure("")
+
+
+def marks(directory: int, name: str) -> Marks:
+    """Mount and attributes of `name` itself, not of what a symlink points at (statx(2))."""
+    buffer = ctypes.create_string_buffer(256)
+    flags, mask = ctypes.c_int(_AT_SYMLINK_NOFOLLOW | (0x1000 if not name else 0)), ctypes.c_uint(_STATX_MNT_ID)
+    if _libc.statx(ctypes.c_int(directory), os.fsencode(name), flags, mask, buffer) < 0:
+        raise _failure(name)
+    (answered,) = struct.unpack_from("I", buffer, 0)
+    (attributes,) = struct.unpack_from("Q", buffer, 8)
+    (mount,) = struct.unpack_from("Q", buffer, 144) if answered & _STATX_MNT_ID else (0,)
+    return Marks(
+        mount=mount,
+        immutable=bool(attributes & (_STATX_ATTR_IMMUTABLE | _STATX_ATTR_APPEND)),
+        mount_point=bool(attributes & _STATX_ATTR_MOUNT_ROOT),
+    )
+
+
+def _renameat2(first_dir: int, first: str, second_dir: int, second: str, flag: int) -> None:
+    result = _libc.renameat2(
+        ctypes.c_int(first_dir), os.fsencode(first), ctypes.c_int(second_dir), os.fsencode(second), ctypes.c_uint(flag)
+    )
+    if result < 0:
+        raise _failure(second)
+
+
+def _failure(path: str) -> OSError:
+    number = ctypes.get_errno() or errno.EIO
+    return OSError(number, os.strerror(number), path)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing beneath a root leads outside of it, with the kernel's resolver and with our own walk."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ashore.mechanisms.beneath import Beneath
+
+
+@pytest.fixture(params=["openat2", "walk"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Beneath:
+    (tmp_path / "secret").write_text("outside")
+    root = tmp_path / "root"
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("inside")
+    (root / "lib").symlink_to("usr/lib")
+    (root / "absolute").symlink_to("/etc")
+    (root / "up").symlink_to("../../../..")
+    (root / "etc/link").symlink_to("/etc/passwd")
+    (root / "loop").symlink_to("loop")
+    (root / "etc/out").symlink_to(str(tmp_path / "secret"))
+    beneath = Beneath(str(root))
+    beneath._kernel_resolves = request.param == "openat2"
+    return beneath
+
+
+@pytest.mark.parametrize(
+    ("logical", "physical"),
+    [
+        ("lib/x", "usr/lib/x"),
+        ("absolute/passwd", "etc/passwd"),
+        ("up/etc/passwd", "etc/passwd"),
+        ("new/folder/x", "new/folder/x"),
+        ("lib", "lib"),
+        ("lib/new/x", "usr/lib/new/x"),
+    ],
+)
+def test_a_path_is_made_physical_within_the_root(host: Beneath, logical: str, physical: str) -> None:
+    assert host.physical(logical) == physical
+
+
+@pytest.mark.parametrize("path", ["etc/passwd", "absolute/passwd", "up/etc/passwd", "etc/link", "up/up/etc/link"])
+def test_reading_follows_symlinks_inside_the_root(host: Beneath, path: str) -> None:
+    assert host.read_bytes(path, 100) == b"inside"
+
+
+@pytest.mark.parametrize("path", ["etc/out", "up/secret", "loop"])
+def test_reading_never_leaves_the_root(host: Beneath, path: str) -> None:
+    with pytest.raises(OSError):
+        host.read_bytes(path, 100)
+
+
+@pytest.mark.parametrize("path", ["lib/x", "absolute/passwd", "etc/link"])
+def test_a_physical_path_with_a_symlink_in_it_is_refused(host: Beneath, path: str) -> None:
+    with pytest.raises(OSError):
+        os.close(host.open(path, os.O_RDONLY))
+
+
+def test_a_file_over_the_limit_is_refused(host: Beneath) -> None:
+    with pytest.raises(OSError, match="larger than 5 bytes"):
+        host.read_bytes("etc/passwd", 5)
+
+
+def test_a_fifo_does_not_hang_the_reader(host: Beneath) -> None:
+    os.mkfifo(os.path.join(host.root, "etc/fifo"))
+    with pytest.raises(OSError, match="not a regular file"):
+        host.read_bytes("etc/fifo", 5)

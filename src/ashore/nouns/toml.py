@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TOML document that knows on which line each of its keys stands (TOML 1.0.0). Pure.
+
+`tomllib` says what a document holds but not where; errors that do not name a line are not worth much.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+
+Key = tuple[str | int, ...]
+"""``("files", 0, "path")``: table keys and array indexes from the document's root."""
+
+_LINE = re.compile(r" ?\(at line (\d+), column \d+\)$")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_SPACE = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_STRING = re.compile(
+    r'''
+      """ (?: [^\\] | \\. )*? """ "{0,2}
+    | \'{3} .*? \'{3} \'{0,2}
+    | " (?: [^"\\\n] | \\. )* "
+    | \' [^\'\n]* \'
+    ''',
+    re.DOTALL | re.VERBOSE,
+)
+_SCALAR = re.compile(r"[^,\]}\n#]*")
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """What a TOML file holds, and the line of each key."""
+
+    where: str
+    data: Mapping[str, object]
+    lines: Mapping[Key, int]
+
+    def place(self, key: Key) -> str:
+        """``file:line`` of `key`, or of the nearest thing around it that has a line."""
+        while key and key not in self.lines:
+            key = key[:-1]
+        return f"{self.where}:{self.lines[key]}" if key else self.where
+
+
+def parse(data: bytes, where: str) -> Document:
+    """Read a TOML document.
+
+    Raises:
+        InputError: it is not UTF-8 or not TOML; the issue names ``file:line``.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _not_toml(f"{where}:{line}", where, "not UTF-8") from error
+    try:
+        holds = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _LINE.search(str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise _not_toml(
+            f"{where}:{line}", where, _LINE.sub("", str(error)).removesuffix(" (at end of document)")
+        ) from error
+    except RecursionError as error:
+        raise _not_toml(where, where, "nested too deeply") from error
+    return Document(where=where, data=holds, lines=_Locator(text.replace("\r\n", "\n")).lines)
+
+
+def _not_toml(place: str, where: str, message: str) -> InputError:
+    issue = Issue(where=place, message=message, remedy="see https://toml.io")
+    return InputError(f"{where} is not TOML", issues=(issue,))
+
+
+class _Locator:
+    """Walks a text that is known to be TOML, and notes where its keys are."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.counted = 0
+        self.line = 1
+        self.lines: dict[Key, int] = {}
+        self.arrays: dict[Key, int] = {}
+        self._document()
+
+    def _document(self) -> None:
+        table: Key = ()
+        while self._skip(_BLANK) < len(self.text):
+            if self.text.startswith("[[", self.at):
+                table = self._header(2)
+            elif self.text[self.at] == "[":
+                table = self._header(1)
+            else:
+                self._pair(table)
+
+    def _header(self, brackets: int) -> Key:
+        self.at += brackets
+        path: Key = ()
+        names = self._names()
+        for number, (name, line) in enumerate(names):
+            path = (*path, name)
+            self.lines.setdefault(path, line)
+            if brackets == 2 and number == len(names) - 1:
+                self.arrays[path] = self.arrays.get(path, -1) + 1
+            if path in self.arrays:
+                path = (*path, self.arrays[path])
+                self.lines.setdefault(path, line)
+        self.at = self.text.index("]", self.at) + brackets
+        return path
+
+    def _pair(self, table: Key) -> None:
+        path = table
+        for name, line in self._names():
+            path = (*path, name)
+            self.lines.setdefault(path, line)
+        self.at = self.text.index("=", self.at) + 1
+        self._value(path)
+
+    def _names(self) -> list[tuple[str, int]]:
+        names = []
+        while True:
+            self._skip(_SPACE)
+            line = self._count()
+            if bare := _BARE.match(self.text, self.at):
+                self.at, name = bare.end(), bare[0]
+            else:
+                quoted = self._string()
+                name = str(tomllib.loads(f"x = {quoted}")["x"])
+            names.append((name, line))
+            if self._skip(_SPACE) >= len(self.text) or self.text[self.at] != ".":
+                return names
+            self.at += 1
+
+    def _value(self, path: Key) -> None:
+        self._skip(_SPACE)
+        match self.text[self.at : self.at + 1]:
+            case '"' | "'":
+                self._string()
+            case "[":
+                self._array(path)
+            case "{":
+                self._inline(path)
+            case _:
+                self._skip(_SCALAR)
+
+    def _array(self, path: Key) -> None:
+        self.at += 1
+        number = 0
+        while self._skip(_BLANK) < len(self.text) and self.text[self.at] != "]":
+            if self.text[self.at] == ",":
+                self.at += 1
+                continue
+            self.lines.setdefault((*path, number), self._count())
+            self._value((*path, number))
+            number += 1
+        self.at += 1
+
+    def _inline(self, path: Key) -> None:
+        self.at += 1
+        while self._skip(_BLANK) < len(self.text) and self.text[self.at] != "}":
+            if self.text[self.at] == ",":
+                self.at += 1
+                continue
+            self._pair(path)
+        self.at += 1
+
+    def _string(self) -> str:
+        found = _STRING.match(self.text, self.at)
+        assert found, "the text is TOML: tomllib read it"
+        self.at = found.end()
+        return found[0]
+
+    def _skip(self, pattern: re.Pattern[str]) -> int:
+        found = pattern.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+        return self.at
+
+    def _count(self) -> int:
+        self.line += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
+        return self.line

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes on their way: counted, hashed, never believed before the end was seen."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Protocol
+
+from ashore.errors import AshoreError, InputError, VerificationError
+from ashore.nouns.digest import Digest
+from ashore.nouns.limits import KIB
+
+BLOCK = 256 * KIB
+
+
+class Readable(Protocol):
+    """Anything that fills a buffer: 0 is the end. `ports.Stream` is one; so is an unbuffered file."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int | None: ...
+    def close(self) -> None: ...
+
+
+class BytesStream:
+    """A `Readable` over bytes in memory."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._rest = memoryview(data)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        self._rest = memoryview(b"")
+
+
+class CountedHashed:
+    """Makes any `Readable` a `ports.Stream`: the end is only reached when size and digest are right."""
+
+    def __init__(self, source: Readable, *, digest: Digest, size: int, name: str) -> None:
+        self._source, self._digest, self._size, self._name = source, digest, size, name
+        self._hash = hashlib.sha256()
+        self._count = 0
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        try:
+            count = self._source.readinto(buffer) or 0
+        except OSError as error:
+            raise AshoreError(f"cannot read {self._name}", cause=error.strerror or str(error)) from error
+        if count:
+            self._count += count
+            self._hash.update(memoryview(buffer)[:count])
+        if self._count > self._size or (not count and self._count != self._size):
+            raise VerificationError(
+                f"{self._name} has the wrong size",
+                cause=f"{self._size} bytes were announced, {'more' if count else self._count} came",
+            )
+        if not count and (found := "sha256:" + self._hash.hexdigest()) != self._digest:
+            raise VerificationError(
+                f"{self._name} has the wrong digest", cause=f"{self._digest} expected, {found} came"
+            )
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def pipe(
+    source: Readable, write: Callable[[memoryview], object], advance: Callable[[int], object] | None = None
+) -> int:
+    """Hand everything in `source` to `write`, block by block, and return how many bytes that were."""
+    buffer = memoryview(bytearray(BLOCK))
+    total = 0
+    while count := source.readinto(buffer):
+        write(buffer[:count])
+        total += count
+        if advance:
+            advance(count)
+    return total
+
+
+def read_all(source: Readable, *, limit: int, name: str) -> bytes:
+    """Everything in `source`, closed afterwards.
+
+    Raises:
+        InputError: it is more than `limit` bytes.
+    """
+    data = bytearray()
+
+    def add(block: memoryview) -> None:
+        data.extend(block)
+        if len(data) > limit:
+            raise InputError(f"{name} is too large", cause=f"at most {limit} bytes are read")
+
+    try:
+        pipe(source, add)
+    finally:
+        source.close()
+    return bytes(data)

@@ -161,7 +161,7 @@ class Beneath:
             return True
         return False
 
-    def _walk(self, path: str, flags: int, mode: int, follow: bool) -> int:
+    def _walk(self, path: str, flags: int, mode: int, follow: bool, links: int = _MOST_SYMLINKS) -> int:
         """`open` without openat2: component by component, none followed by the kernel."""
         if follow:
             path = self.physical(path)
@@ -173,9 +173,11 @@ class Beneath:
                 os.close(here)
                 here = below
             if follow and name and self._is_link(here, name):
+                if not links:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 target = os.readlink(name, dir_fd=here)
                 joined = target if target.startswith("/") else "/".join((*folders, target))
-                return self._walk(self.physical(joined.lstrip("/")), flags, mode, follow=True)
+                return self._walk(self.physical(joined.lstrip("/")), flags, mode, follow=True, links=links - 1)
             return os.open(name or ".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
         finally:
             os.close(here)

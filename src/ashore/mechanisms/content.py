@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The content store: what a kept generation needs and does not lie on the host, by digest."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from ashore.errors import VerificationError
+from ashore.mechanisms import durable
+from ashore.mechanisms.state import State
+from ashore.nouns.digest import Digest, hex_of
+
+PIECE = 1 << 20
+
+
+def hash_file(descriptor: int) -> tuple[Digest, int]:
+    """Digest and size of an open file, read from its start without moving its offset."""
+    hashed, offset = hashlib.sha256(), 0
+    while piece := os.pread(descriptor, PIECE, offset):
+        hashed.update(piece)
+        offset += len(piece)
+    return Digest("sha256:" + hashed.hexdigest()), offset
+
+
+def copy(source: int, target: int) -> tuple[Digest, int]:
+    """Copy an open file from its start into another, and hash what was copied."""
+    hashed, offset = hashlib.sha256(), 0
+    while piece := os.pread(source, PIECE, offset):
+        hashed.update(piece)
+        durable.write_all(target, piece)
+        offset += len(piece)
+    return Digest("sha256:" + hashed.hexdigest()), offset
+
+
+class ContentStore:
+    """`content/sha256/ab/...` below the state folder. Files are 0600: some hold secrets."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def open(self, digest: Digest) -> int | None:
+        """A descriptor of the content, None if the store has it not. The reader checks the digest."""
+        if self.state.fd is None:
+            return None
+        try:
+            return os.open(_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.state.fd)
+        except FileNotFoundError:
+            return None
+
+    def has(self, digest: Digest) -> bool:
+        descriptor = self.open(digest)
+        if descriptor is None:
+            return False
+        os.close(descriptor)
+        return True
+
+    def put(self, digest: Digest, source: int) -> None:
+        """Copy an open file in, checked, synced.
+
+        Raises:
+            VerificationError: it is not what `digest` says; nothing was stored.
+        """
+        if self.has(digest):
+            return
+        folder, name = self._folder(digest), hex_of(digest)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            target = os.open(f".{name}.new", flags, 0o600, dir_fd=folder)
+            try:
+                found, _ = copy(source, target)
+                os.fsync(target)
+            finally:
+                os.close(target)
+            if found != digest:
+                os.unlink(f".{name}.new", dir_fd=folder)
+                raise VerificationError(f"content changed while it was stored: expected {digest}, found {found}")
+            os.rename(f".{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def take(self, digest: Digest, directory: int, name: str) -> bool:
+        """Move a file of the same mount in, without copying. False where that cannot be: copy it then.
+
+        A file with other hard links is not taken: whoever has them could change it later.
+        """
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            return False
+        folder = self._folder(digest)
+        try:
+            os.rename(name, hex_of(digest), src_dir_fd=directory, dst_dir_fd=folder)
+            os.chmod(hex_of(digest), 0o600, dir_fd=folder)
+            os.fsync(folder)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(folder)
+
+    def digests(self) -> Iterator[tuple[Digest, int]]:
+        """Everything stored, with its size in bytes."""
+        for folder in self._folders():
+            try:
+                for name in os.listdir(folder):
+                    if not name.startswith("."):
+                        size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+                        yield Digest("sha256:" + name), size
+            finally:
+                os.close(folder)
+
+    def retain(self, needed: Iterable[Digest]) -> int:
+        """Drop everything that is not `needed`, unfinished writes too; return the bytes freed."""
+        keep, freed = {hex_of(d) for d in needed}, 0
+        for folder in self._folders():
+            try:
+                for name in set(os.listdir(folder)) - keep:
+                    freed += os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+                    os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(folder)
+        return freed
+
+    def _folder(self, digest: Digest) -> int:
+        base = self.state.prepare()
+        here = "content"
+        for part in ("sha256", hex_of(digest)[:2]):
+            here = f"{here}/{part}"
+            try:
+                os.mkdir(here, 0o700, dir_fd=base)
+            except FileExistsError:
+                continue
+            above = os.open(os.path.dirname(here), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=base)
+            os.fsync(above)
+            os.close(above)
+        return os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+
+    def _folders(self) -> Iterator[int]:
+        if self.state.fd is None:
+            return
+        try:
+            top = os.open("content/sha256", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.state.fd)
+        except FileNotFoundError:
+            return
+        try:
+            for name in sorted(os.listdir(top)):
+                yield os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        finally:
+            os.close(top)
+
+
+def _path(digest: Digest) -> str:
+    name = hex_of(digest)
+    return f"content/sha256/{name[:2]}/{name}"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that must survive a power cut whole: written beside, synced, renamed; sealed with their own digest."""
+
+import os
+from typing import TypeVar
+
+import msgspec
+
+from ashore.errors import ChangedError
+from ashore.nouns.digest import of
+
+T = TypeVar("T")
+
+_SEALED_SCHEMA = 1
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """A state file: the body's digest, and the body. A torn or flipped byte anywhere does not pass."""
+
+    schema: int
+    digest: str
+    body: msgspec.Raw
+
+
+def replace(directory: int, name: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Make `name` hold `data`: after a crash it holds the old or the new bytes, never a mix.
+
+    Raises:
+        OSError: nothing was changed, except perhaps a file ``.NAME.new`` left behind.
+    """
+    beside = f".{name}.new"
+    descriptor = os.open(
+        beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory
+    )
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def remove(directory: int, name: str) -> None:
+    """Remove `name`, for good; it may be gone already."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    os.fsync(directory)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte: `os.write` may stop early."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def read_all(directory: int, name: str, limit: int) -> bytes:
+    """The content of `name`, at most `limit` bytes.
+
+    Raises:
+        OSError: it is missing or unreadable.
+        ChangedError: it is larger than any state of ashore can be.
+    """
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise damaged(name, f"it is larger than {limit} bytes")
+    return data
+
+
+def seal(value: object) -> bytes:
+    """`value` as a state file's bytes."""
+    body = msgspec.json.encode(value, order="deterministic")
+    return msgspec.json.encode(_Sealed(_SEALED_SCHEMA, of(body), msgspec.Raw(body))) + b"\n"
+
+
+def unseal(data: bytes, type_: type[T], name: str) -> T:
+    """The value of a state file.
+
+    Raises:
+        ChangedError: the bytes are not what ashore wrote.
+    """
+    try:
+        sealed = msgspec.json.decode(data, type=_Sealed)
+        if sealed.schema > _SEALED_SCHEMA:
+            raise damaged(name, f"it was written by a later ashore (schema {sealed.schema})")
+        if of(bytes(sealed.body)) != sealed.digest:
+            raise damaged(name, "its content does not match its digest")
+        return msgspec.json.decode(sealed.body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise damaged(name, str(error)) from error
+
+
+def damaged(name: str, cause: str) -> ChangedError:
+    """A state file cannot be trusted: say so rather than take the host for a fresh one."""
+    return ChangedError(
+        f"ashore's state is damaged: {name}",
+        cause=cause,
+        remedy="restore this file of var/lib/ashore from a backup; the host's own files have not been touched",
+    )

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""See what lies on the host: by its recorded stat where that still holds, by reading it where not."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+
+from ashore.errors import UnchangedError
+from ashore.mechanisms.attributes import see, stat_of
+from ashore.mechanisms.beneath import Beneath
+from ashore.nouns.files import Seen, shown
+from ashore.nouns.generation import FileRecord
+
+
+def observe(
+    host: Beneath, paths: Iterable[str], records: Mapping[str, FileRecord], *, read_all: bool = False
+) -> dict[str, Seen]:
+    """What lies at each physical path; a path where nothing lies is absent.
+
+    A path whose stat is as recorded is not read, unless `read_all`.
+
+    Raises:
+        UnchangedError: something cannot be read.
+    """
+    found: dict[str, Seen] = {}
+    for path in sorted(paths):
+        status = host.lstat(path)
+        if status is None:
+            continue
+        record = records.get(path)
+        if record is not None and not read_all and record.lay is not None and record.stat == stat_of(status):
+            found[path] = Seen(entry=record.lay, stat=record.stat, links=status.st_nlink)
+            continue
+        directory, name = host.at(path)
+        try:
+            found[path] = see(directory, name or ".", status)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UnchangedError(f"cannot read {shown(path)}", cause=error.strerror or str(error)) from error
+    return found
+
+
+def folders(host: Beneath, paths: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The names in each folder, for those that exist."""
+    names: dict[str, frozenset[str]] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            descriptor = host.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                names[path] = frozenset(os.listdir(descriptor))
+            finally:
+                os.close(descriptor)
+    return names

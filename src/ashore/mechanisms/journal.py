@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal on disk: a folder of three sealed files, each written once, before the act that it is about."""
+
+import contextlib
+import os
+from typing import TypeVar
+
+from ashore.mechanisms import durable
+from ashore.mechanisms.state import State
+from ashore.nouns.journal import Begun, Journal, Staged, Verdict
+
+T = TypeVar("T")
+
+_FOLDER = "journal"
+_DONE = "journal.done"
+_BEGUN, _STAGED, _VERDICT = "1-begun.json", "2-staged.json", "3-verdict.json"
+_LIMIT = 1 << 30
+
+
+def begin(state: State, begun: Begun) -> None:
+    """Open the journal, or name another staging folder in it, before that folder is made."""
+    base = state.prepare()
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(_FOLDER, 0o700, dir_fd=base)
+        os.fsync(base)
+    _write(state, _BEGUN, begun)
+
+
+def staged(state: State, what: Staged) -> None:
+    _write(state, _STAGED, what)
+
+
+def verdict(state: State, what: Verdict) -> None:
+    _write(state, _VERDICT, what)
+
+
+def read(state: State) -> Journal | None:
+    """An unfinished transaction's journal, None if there is none.
+
+    Raises:
+        ChangedError: there is one, and it is damaged.
+    """
+    if state.fd is None:
+        return None
+    try:
+        folder = os.open(_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
+    except FileNotFoundError:
+        return None
+    try:
+        begun = _read(folder, _BEGUN, Begun)
+        if begun is None:
+            return None  # Killed between making the folder and the first line: nothing else was created yet.
+        return Journal(begun=begun, staged=_read(folder, _STAGED, Staged), verdict=_read(folder, _VERDICT, Verdict))
+    finally:
+        os.close(folder)
+
+
+def exists(state: State) -> bool:
+    """Whether there is anything of a journal, readable or not."""
+    names = os.listdir(state.fd) if state.fd is not None else []
+    return _FOLDER in names or _DONE in names
+
+
+def drop(state: State) -> None:
+    """End the transaction: from here on there was none. One rename decides it, the rest is sweeping."""
+    base = state.prepare()
+    _sweep(base)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(_FOLDER, _DONE, src_dir_fd=base, dst_dir_fd=base)
+        os.fsync(base)
+    _sweep(base)
+
+
+def _sweep(base: int) -> None:
+    try:
+        folder = os.open(_DONE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+    except FileNotFoundError:
+        return
+    try:
+        for name in os.listdir(folder):
+            os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+    os.rmdir(_DONE, dir_fd=base)
+
+
+def _write(state: State, name: str, value: object) -> None:
+    folder = state.folder(_FOLDER)
+    try:
+        durable.replace(folder, name, durable.seal(value))
+    finally:
+        os.close(folder)
+
+
+def _read(folder: int, name: str, kind: type[T]) -> T | None:
+    try:
+        data = durable.read_all(folder, name, _LIMIT)
+    except FileNotFoundError:
+        return None
+    return durable.unseal(data, kind, f"journal/{name}")

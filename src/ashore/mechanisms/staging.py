@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a transaction keeps what is on its way in or out: one folder on each mount that it touches.
+
+A path and its staging folder share a mount, told by mount id and device, so that every swap is a rename.
+Names in a staging folder: ``f<n>`` came with an image, ``s<n>`` was made for a step, ``c<hex>`` was moved
+here out of the content store and goes back there if it is not placed.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable
+
+import msgspec
+
+from ashore.mechanisms import durable, syscalls
+from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.content import ContentStore, hash_file
+from ashore.mechanisms.state import State
+from ashore.nouns.config import STATE_FOLDER
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import parent
+from ashore.nouns.journal import Area
+
+_OWN_FOLDER = ".ashore"
+_FROM_STORE = re.compile(r"c([0-9a-f]{64})")
+
+
+class Loose(msgspec.Struct, frozen=True):
+    """A staged file that no step has claimed yet."""
+
+    area: int
+    name: str
+
+
+class Staging:
+    """A transaction's staging folders. `announce` makes them durable in the journal before they are made."""
+
+    def __init__(
+        self, host: Beneath, state: State, transaction: str, announce: Callable[[tuple[Area, ...]], None]
+    ) -> None:
+        self.host = host
+        self.transaction = transaction
+        self.areas: list[Area] = []
+        self._state_path = host.physical(STATE_FOLDER)
+        self._state_key = self._key(state.prepare())
+        self._announce = announce
+        self._descriptors: list[int] = []
+        self._by_key: dict[tuple[int, int], int] = {}
+        self._by_folder: dict[str, int] = {}
+        self._loose: dict[Digest, list[Loose]] = {}
+        self._count = 0
+
+    def area_for(self, path: str) -> int:
+        """The index of the staging folder on the mount of `path`, a physical path; made if need be."""
+        folder = parent(path)
+        known = self._by_folder.get(folder)
+        if known is not None:
+            return known
+        existing = folder
+        while (status := self.host.lstat(existing)) is None or not stat.S_ISDIR(status.st_mode):
+            existing = parent(existing)
+        key = self._key(self.host.folder(existing))
+        index = self._by_key.get(key)
+        if index is None:
+            index = self._by_key[key] = self._make(self._base(existing, key))
+        self._by_folder[folder] = index
+        return index
+
+    def own_area(self) -> int:
+        """The staging folder beside the state."""
+        return self.area_for(f"{self._state_path}/x")
+
+    def fd(self, area: int) -> int:
+        return self._descriptors[area]
+
+    def is_own(self, area: int) -> bool:
+        """Whether the area shares its mount with the content store."""
+        return self._by_key.get(self._state_key) == area
+
+    def name(self, kind: str) -> str:
+        """A fresh name."""
+        self._count += 1
+        return f"{kind}{self._count}"
+
+    def offer(self, digest: Digest, loose: Loose) -> None:
+        """A file with this content lies ready."""
+        self._loose.setdefault(digest, []).append(loose)
+
+    def withdraw(self, digest: Digest, loose: Loose) -> None:
+        """It is not needed after all."""
+        self._loose.get(digest, []).remove(loose)
+        os.unlink(loose.name, dir_fd=self.fd(loose.area))
+
+    def claim(self, digest: Digest, area: int) -> str | None:
+        """Take a loose file of this content in this area; it is the claimer's from now on."""
+        for loose in self._loose.get(digest, ()):
+            if loose.area == area:
+                self._loose[digest].remove(loose)
+                return loose.name
+        return None
+
+    def open_loose(self, digest: Digest) -> int | None:
+        """A descriptor of a loose file of this content, in any area."""
+        for loose in self._loose.get(digest, ()):
+            return os.open(loose.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd(loose.area))
+        return None
+
+    def _make(self, base: str) -> int:
+        path = f"{base}/{self.transaction}" if base else self.transaction
+        self.areas.append(Area(path))
+        self._announce(tuple(self.areas))
+        for folder in (base, path):
+            directory, name = self.host.at(folder)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=directory)
+        self._descriptors.append(self.host.open(path, os.O_RDONLY | os.O_DIRECTORY))
+        return len(self.areas) - 1
+
+    def _base(self, existing: str, key: tuple[int, int]) -> str:
+        """The topmost folder of the mount: at its root nobody else's folders lie in the way."""
+        if key == self._state_key:
+            return f"{self._state_path}/stage"
+        top = existing
+        while top and self._key(self.host.folder(parent(top))) == key:
+            top = parent(top)
+        return f"{top}/{_OWN_FOLDER}" if top else _OWN_FOLDER
+
+    @staticmethod
+    def _key(folder: int) -> tuple[int, int]:
+        # Bind mounts share a device and still refuse a rename; btrfs subvolumes share a mount and refuse it too.
+        return syscalls.marks(folder, "").mount, os.fstat(folder).st_dev
+
+
+class StagedFile:
+    """A file of an image on its way into a staging folder (ports.ContentFile)."""
+
+    def __init__(self, staging: Staging, area: int, registered: Callable[[Digest, Loose], None]) -> None:
+        self._staging = staging
+        self._loose = Loose(area, staging.name("f"))
+        self._registered = registered
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._loose.name, flags, 0o600, dir_fd=staging.fd(area))
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        durable.write_all(self._fd, data)
+
+    def commit(self, digest: Digest, size: int) -> None:
+        os.close(self._fd)
+        self._registered(digest, self._loose)
+
+    def abort(self) -> None:
+        os.close(self._fd)
+        os.unlink(self._loose.name, dir_fd=self._staging.fd(self._loose.area))
+
+
+class StagingSink:
+    """Puts an image's files straight onto the mounts where they will lie (ports.ContentSink)."""
+
+    def __init__(self, staging: Staging, to_host: Callable[[str], str | None]) -> None:
+        """`to_host` maps a path of the bundle's tree to the physical path it is for, None for none."""
+        self._staging = staging
+        self._to_host = to_host
+        self._placed: dict[str, tuple[Digest, Loose]] = {}
+
+    def create(self, path: str, size: int) -> StagedFile:
+        target = self._to_host(path)
+        area = self._staging.own_area() if target is None else self._staging.area_for(target)
+
+        def registered(digest: Digest, loose: Loose) -> None:
+            self._placed[path] = (digest, loose)
+            self._staging.offer(digest, loose)
+
+        return StagedFile(self._staging, area, registered)
+
+    def discard(self, path: str) -> None:
+        if path in self._placed:
+            self._staging.withdraw(*self._placed.pop(path))
+
+
+def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
+    """Empty and remove a staging folder; what came out of the content store goes back there."""
+    try:
+        folder = host.open(area.path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        _remove_if_empty(host, parent(area.path))
+        return
+    try:
+        for name in os.listdir(folder):
+            match = _FROM_STORE.fullmatch(name)
+            if not (match and _give_back(folder, name, Digest("sha256:" + match[1]), store)):
+                os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+    host.forget()
+    directory, name = host.at(area.path)
+    os.rmdir(name, dir_fd=directory)
+    os.fsync(directory)
+    _remove_if_empty(host, parent(area.path))
+
+
+def _give_back(folder: int, name: str, digest: Digest, store: ContentStore) -> bool:
+    # After a swap the name holds what was displaced: only the content tells.
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return hash_file(descriptor)[0] == digest and store.take(digest, folder, name)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_empty(host: Beneath, path: str) -> None:
+    if path.rpartition("/")[2] != _OWN_FOLDER:
+        return
+    host.forget()
+    with contextlib.suppress(OSError):
+        directory, name = host.at(path)
+        os.rmdir(name, dir_fd=directory)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state folder of a host: opened beneath its root, locked by one ashore at a time."""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+from ashore.errors import BusyError, UnchangedError
+from ashore.mechanisms.beneath import Beneath
+from ashore.nouns.config import STATE_FOLDER
+from ashore.nouns.files import ancestors
+
+_FOLDERS = ("generations", "content", "secrets", "stage")
+
+
+class State:
+    """`var/lib/ashore` of a root. `fd` is None while nothing was ever written there."""
+
+    def __init__(self, host: Beneath) -> None:
+        self.host = host
+        self._fd: int | None = None
+
+    @property
+    def fd(self) -> int | None:
+        """The folder, if there is one."""
+        if self._fd is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._fd = self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
+        return self._fd
+
+    def prepare(self) -> int:
+        """The folder, made if need be: 0700, and its own subfolders.
+
+        Raises:
+            UnchangedError: it cannot be made or written.
+        """
+        try:
+            path = self.host.physical(STATE_FOLDER)
+            for folder in (*ancestors(path), path):
+                if self.host.lstat(folder) is None:
+                    directory, name = self.host.at(folder)
+                    os.mkdir(name, 0o755 if folder != path else 0o700, dir_fd=directory)
+            opened = self.fd
+            if opened is None:
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
+            for name in _FOLDERS:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=opened)
+            return opened
+        except OSError as error:
+            raise UnchangedError(
+                f"cannot write ashore's state folder {STATE_FOLDER}",
+                cause=error.strerror or str(error),
+                remedy="run as root, on a root whose /var/lib can be written",
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the host's one lock. The kernel drops it with the process, so nothing can be left locked.
+
+        Raises:
+            BusyError: another ashore holds it, on the host or in a container that sees the same folder.
+        """
+        descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+                raise BusyError(
+                    "another ashore is at work on this host",
+                    cause=f"the lock was taken by process {holder}" if holder else "",
+                    remedy="wait for it to end, then try again",
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def folder(self, name: str) -> int:
+        """One of the state's own folders."""
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.prepare())

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a transaction writes down before it acts: enough to go back, or forward, knowing nothing else."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry
+from ashore.nouns.generation import Verb
+from ashore.nouns.plan import Step
+from ashore.nouns.units import UnitAction, UnitState
+
+
+class Area(msgspec.Struct, frozen=True):
+    """A staging folder: its physical path, on the mount whose paths it serves."""
+
+    path: str
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """Written before anything is created. `boot` is the boot id: a unit's "was running" holds within one boot."""
+
+    transaction: str
+    verb: Verb
+    boot: str
+    areas: tuple[Area, ...] = ()
+
+
+class StagedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step, where its other inode is, and which inode is the new one.
+
+    `name` in area `area` holds the new inode before the swap, the displaced one after it. Recovery looks
+    at what lies where, never at how far it had come.
+    """
+
+    step: Step
+    area: int
+    name: str
+    inode: int = 0
+
+
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """Written when everything is staged and synced, before the first host path changes."""
+
+    steps: tuple[StagedStep, ...]
+    stops: tuple[UnitAction, ...] = ()
+    actions: tuple[UnitAction, ...] = ()
+    daemon_reload: bool = False
+    units: Mapping[str, UnitState] = {}
+    """As they were before the first stop."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The point of no return: before it recovery goes back, after it forward, to this generation."""
+
+    generation: int
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was written of an unfinished transaction."""
+
+    begun: Begun
+    staged: Staged | None = None
+    verdict: Verdict | None = None
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A digest that no automatic path installs again."""
+
+    bundle: str
+    reference: str
+    reason: str
+    time: str
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """An administrator's content that a transaction moved aside."""
+
+    path: str
+    digest: Digest
+    generation: int
+    entry: Entry

@@ -172,18 +172,18 @@ class _Unpacker:
         return InputError(f"{self._name} is not valid {self._kind}", cause=cause)
 
 
-def _gzip() -> tuple[Any, Any, tuple[type[Exception], ...]]:
+def _gzip() -> tuple[Any, Any, Any]:
     import zlib
 
     zlib_like: Any = zlib
-    faults: tuple[type[Exception], ...] = (zlib.error,)
+    faults: Any = (zlib.error,)
     try:
         from isal import isal_zlib
     except ImportError:
         pass
     else:
         zlib_like = isal_zlib
-        faults += (isal_zlib.error,)
+        faults = (zlib.error, isal_zlib.error)
     return lambda: zlib_like.decompressobj(_GZIP_WRAPPER), _decode_gzip, faults
 
 
@@ -192,7 +192,7 @@ def _decode_gzip(decoder: Any, piece: bytes) -> bytes:
     return data
 
 
-def _zstd(limits: Limits) -> tuple[Any, Any, tuple[type[Exception], ...]]:
+def _zstd(limits: Limits) -> tuple[Any, Any, Any]:
     from ashore.mechanisms.zstandard import zstd
 
     options = {zstd.DecompressionParameter.window_log_max: limits.zstd_window_log}

@@ -42,7 +42,8 @@ class TarReader:
         self._left = 0  # bytes of the current member not read yet
         self._padding = 0  # after them, up to the next block
         self._name = ""
-        self._count = 0
+        self.count = 0
+        """Members so far."""
 
     def __iter__(self) -> Iterator[TarEntry]:
         while (entry := self.next()) is not None:
@@ -86,8 +87,8 @@ class TarReader:
             self._name = entry.name
             self._sparse_map(block)
             self._left, self._padding = stored, -stored % ARCHIVE_BLOCK
-            self._count += 1
-            if self._count > self._limits.entries:
+            self.count += 1
+            if self.count > self._limits.entries:
                 raise TarError(f"more than {self._limits.entries} entries")
             return entry
 

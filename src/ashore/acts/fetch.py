@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image's reference becomes an `Image`, and its layers become files on their way to a place."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.compression import open_layer
+from ashore.mechanisms.readahead import ReadAhead
+from ashore.mechanisms.streams import Readable, read_all
+from ashore.mechanisms.tar import TarReader
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, shown
+from ashore.nouns.image import Descriptor, Image, Index, Platform, VerifiedImage
+from ashore.nouns.layer import Member
+from ashore.nouns.limits import MIB, Limits
+from ashore.nouns.ports import ContentSink, ImageReader, Progress
+from ashore.nouns.reference import ImageReference
+from ashore.rules.documents import check_platform, choose, parse_config, parse_manifest_or_index
+from ashore.rules.imagetree import ImageTree, Lost
+
+_WORTH_THREADS = MIB  # a smaller layer is read before a thread has started
+
+
+def resolve_image(reader: ImageReader, reference: ImageReference, platform: Platform, limits: Limits) -> Image:
+    """What `reference` names now, pinned: after this nothing asks for a tag again.
+
+    Raises:
+        InputError: a document is malformed, or there is no image for `platform`.
+        RegistryError, VerificationError: as the reader has it.
+    """
+    top = reader.resolve()
+    if reference.digest and top.digest != reference.digest:
+        raise VerificationError(f"{reference} was asked for", cause=f"{top.digest} came")
+    chosen, seen = top, {top.digest}
+    for _ in range(limits.index_depth + 1):
+        where = f"{reference}: {chosen.digest}"
+        media_type, data = reader.manifest(chosen.digest)
+        document = parse_manifest_or_index(media_type, data, where, limits)
+        if not isinstance(document, Index):
+            config = parse_config(_small(reader, document.config, limits), document, f"{where}: its config", limits)
+            check_platform(config, platform, str(reference))
+            return Image(
+                reference=str(reference),
+                digest=top.digest,
+                manifest_digest=chosen.digest,
+                manifest=document,
+                config=config,
+            )
+        chosen = choose(document, platform, str(reference))
+        if chosen.digest in seen:
+            raise InputError(f"{reference}: an index names itself")
+        seen.add(chosen.digest)
+    raise InputError(f"{reference}: indexes nested more than {limits.index_depth} deep")
+
+
+def fetch_tree(
+    image: VerifiedImage,
+    reader: ImageReader,
+    sink: ContentSink,
+    *,
+    prefix: str,
+    progress: Progress,
+    limits: Limits,
+) -> Mapping[str, Entry]:
+    """Stream the layers, once and in order, put the contents below `prefix` into `sink`, and return the tree.
+
+    Paths are ``bundle.toml`` and ``root/...``; where `prefix` is no bundle's folder, ``root/...`` alone.
+    `Entry.link` is such a path as well. When this returns, or raises, no thread is left.
+
+    Raises:
+        InputError: a layer is malformed, hostile or over a limit, or there is nothing below `prefix`.
+        VerificationError: a blob or layer is not what manifest and config name.
+        RegistryError: as the reader has it.
+    """
+    layers = _Layers(image.image, reader, progress, limits)
+    tree = ImageTree(prefix, limits)
+    for number in range(len(image.image.manifest.layers)):
+        tree.begin_layer(layers.where(number))
+        layers.read(number, partial(_take, tree=tree, sink=sink))
+    entries, lost = tree.finish()
+    for missing in lost:
+        layers.read(missing.layer, partial(_take_again, missing=missing, sink=sink))
+    if not entries:
+        raise InputError(
+            f"{image.image.reference} carries no bundle",
+            cause=f"it has nothing below {shown(prefix)}",
+            remedy="COPY the bundle's folder to /ashore/, or name the image's tree with --root-in-image",
+        )
+    return entries
+
+
+class _Layers:
+    """The layers of one image, which share its limits."""
+
+    def __init__(self, image: Image, reader: ImageReader, progress: Progress, limits: Limits) -> None:
+        self._image, self._reader, self._progress, self._limits = image, reader, progress, limits
+
+    def where(self, number: int) -> str:
+        return f"{self._image.reference} layer {number + 1}"
+
+    def read(self, number: int, take: Callable[[TarReader], object]) -> None:
+        """Let `take` read a layer's members, and read on until the digests are known to be right."""
+        descriptor, where = self._image.manifest.layers[number], self.where(number)
+        name = f"layer {number + 1} of {len(self._image.manifest.layers)}"
+        ahead = ReadAhead if descriptor.size >= _WORTH_THREADS else _directly
+        self._progress.begin(name, descriptor.size)
+        source: Readable = _Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        try:
+            source = ahead(source)
+            diff_id = self._image.config.rootfs.diff_ids[number]
+            source = layer = open_layer(source, descriptor.media_type, self._limits, diff_id, name=where)
+            source = ahead(source)
+            members = TarReader(source, where, self._limits)
+            take(members)
+            while members.next() is not None:
+                pass
+        finally:
+            source.close()
+            self._progress.end(name)
+        self._limits = msgspec.structs.replace(
+            self._limits,
+            image_bytes=self._limits.image_bytes - layer.count,
+            entries=self._limits.entries - members.count,
+        )
+
+
+def _directly(source: Readable) -> Readable:
+    return source
+
+
+class _Told:
+    """A `Readable` that tells how much of it was read."""
+
+    def __init__(self, source: Readable, tell: Callable[[int], object]) -> None:
+        self._source, self._tell = source, tell
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._tell(count)
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink) -> None:
+    for entry in members:
+        path = tree.add(entry)
+        for gone in tree.dropped():
+            sink.discard(gone)
+        if path is not None:
+            tree.content(path, _copy(members, sink, path, entry.size), entry.size)
+
+
+def _take_again(members: TarReader, *, missing: Lost, sink: ContentSink) -> None:
+    """A content that was given up under one name is still needed under another one."""
+    found = False
+    for entry in members:
+        if entry.name == missing.name and entry.kind is Member.FILE:
+            if found:
+                sink.discard(missing.path)
+            found = _copy(members, sink, missing.path, entry.size) == missing.digest
+    if not found:
+        raise InputError(f"the content of {shown(missing.path)} comes several times in one layer")
+
+
+def _copy(members: TarReader, sink: ContentSink, path: str, size: int) -> Digest:
+    """Write the current member to the sink, hashed on the way."""
+    content, hashed = sink.create(path, size), hashlib.sha256()
+    try:
+        for view in members.chunks():
+            hashed.update(view)
+            content.write(view)
+    except BaseException:
+        content.abort()
+        raise
+    digest = Digest("sha256:" + hashed.hexdigest())
+    content.commit(digest, size)
+    return digest
+
+
+def _small(reader: ImageReader, descriptor: Descriptor, limits: Limits) -> bytes:
+    if descriptor.size > limits.manifest:
+        raise InputError("the image's config is too large", cause=f"{descriptor.size} bytes")
+    return read_all(reader.blob(descriptor), limit=limits.manifest, name="the image's config")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests, indexes and configs: JSON from outside becomes nouns, or is refused. No I/O.
+
+Source: OCI image-spec, manifest.md, image-index.md, config.md; and the advisory on documents that are
+both a manifest and an index (CVE-2021-41190).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from ashore.errors import InputError
+from ashore.nouns.files import printable
+from ashore.nouns.image import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+)
+from ashore.nouns.limits import Limits
+
+LABEL_PLATFORM = "io.ashore.platform"
+"""``any``: the image fits every architecture, whatever its config says."""
+ANY = "any"
+
+T = TypeVar("T")
+
+
+def parse_manifest_or_index(media_type: str, data: bytes, where: str, limits: Limits) -> Manifest | Index:
+    """What `data` is, by the type it was given under and its own word, which must agree.
+
+    Raises:
+        InputError: it is neither, or both, or over a limit.
+    """
+    document = _document(data, where, limits)
+    own = document.get("mediaType", media_type)
+    if own != media_type:
+        raise _bad(where, f"it was given as {media_type!r} and says it is {own!r}")
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise _bad(where, "it is an index and a manifest at once")
+    if media_type in INDEXES:
+        index = _convert(document, Index, where)
+        if len(index.manifests) > limits.index_manifests:
+            raise _bad(where, f"more than {limits.index_manifests} manifests")
+        return index
+    if media_type not in MANIFESTS:
+        raise _bad(where, f"its type is {media_type!r}", "an image manifest or index is needed")
+    manifest = _convert(document, Manifest, where)
+    if len(manifest.layers) > limits.layers:
+        raise _bad(where, f"{len(manifest.layers)} layers, more than {limits.layers}")
+    if manifest.config.media_type not in {OCI_CONFIG, DOCKER_CONFIG}:
+        raise _bad(where, f"its config is of type {manifest.config.media_type!r}", "this is no image")
+    return manifest
+
+
+def parse_config(data: bytes, manifest: Manifest, where: str, limits: Limits) -> ImageConfig:
+    """The image config that belongs to `manifest`.
+
+    Raises:
+        InputError: it is malformed, or does not name as many layers as the manifest.
+    """
+    config = _convert(_document(data, where, limits), ImageConfig, where)
+    if len(config.rootfs.diff_ids) != len(manifest.layers):
+        raise _bad(where, f"it names {len(config.rootfs.diff_ids)} layers, the manifest has {len(manifest.layers)}")
+    return config
+
+
+def choose(index: Index, platform: Platform, where: str) -> Descriptor:
+    """The entry of an index for `platform`; a nested index stands for whatever is in it.
+
+    Raises:
+        InputError: there is none; the message lists what there is.
+    """
+    images = [entry for entry in index.manifests if entry.media_type in (*MANIFESTS, *INDEXES) and not _attests(entry)]
+    fitting = [entry for entry in images if entry.platform and _fits(entry.platform, platform)]
+    exact = [entry for entry in fitting if entry.platform and entry.platform.variant == platform.variant]
+    for candidates in (exact, fitting, [entry for entry in images if entry.platform is None]):
+        if candidates:
+            return candidates[0]
+    there = ", ".join(sorted({str(entry.platform) for entry in images})) or "nothing"
+    raise InputError(f"{where} has no image for {platform}", cause=f"it has {printable(there[:500])}")
+
+
+def check_platform(config: ImageConfig, platform: Platform, where: str) -> None:
+    """An image made for another architecture is refused, unless it says that it fits any.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if config.labels.get(LABEL_PLATFORM) != ANY and not _fits(config.platform, platform):
+        raise InputError(
+            f"{where} is for {printable(str(config.platform))}, not for {platform}",
+            remedy=f"build it for this platform, or label it {LABEL_PLATFORM}={ANY} if it fits all",
+        )
+
+
+def _fits(has: Platform, wanted: Platform) -> bool:
+    same = (has.os, has.architecture) == (wanted.os, wanted.architecture)
+    return same and (not has.variant or not wanted.variant or has.variant == wanted.variant)
+
+
+def _attests(entry: Descriptor) -> bool:
+    """BuildKit's attestations lie in the index beside the images."""
+    return "vnd.docker.reference.type" in entry.annotations
+
+
+def _document(data: bytes, where: str, limits: Limits) -> dict[str, object]:
+    if len(data) > limits.manifest:
+        raise _bad(where, f"more than {limits.manifest} bytes")
+    try:
+        document = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _bad(where, str(error) if isinstance(error, ValueError) else "nested too deeply") from error
+    if not isinstance(document, dict):
+        raise _bad(where, "it is not a JSON object")
+    return document
+
+
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return found
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _convert(document: dict[str, object], kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise _bad(where, str(error)) from error
+
+
+def _bad(where: str, cause: str, remedy: str = "") -> InputError:
+    return InputError(f"{where} is malformed", cause=printable(cause), remedy=remedy)

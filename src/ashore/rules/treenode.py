@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of an image's tree while its layers are laid over each other."""
+
+from ashore.nouns.files import Entry, Kind
+
+IMPLICIT_DIR = Entry(kind=Kind.DIR, mode=0o755)
+"""A folder that an archive does not list but has entries below."""
+
+
+class Inode:
+    """What one or more paths name: hard links share it. `source` is where its content came from."""
+
+    __slots__ = ("entry", "names", "owner", "source")
+
+    def __init__(self, entry: Entry, owner: str = "", source: tuple[int, str] = (0, "")) -> None:
+        self.entry = entry
+        self.owner = owner
+        """The path that the content was asked for under; empty where that path now names something else."""
+        self.source = source
+        """Layer and name in its archive."""
+        self.names: set[str] = {owner} if owner else set()
+
+
+class Node:
+    """One name in a folder, and the layer that said so last."""
+
+    __slots__ = ("children", "inode", "layer")
+
+    def __init__(self, inode: Inode, layer: int) -> None:
+        self.inode = inode
+        self.layer = layer
+        self.children: dict[str, Node] = {}
+
+    @property
+    def kind(self) -> Kind:
+        return self.inode.entry.kind
+
+
+def folder(layer: int, entry: Entry = IMPLICIT_DIR) -> Node:
+    """A folder as `layer` knows it."""
+    return Node(Inode(entry), layer)

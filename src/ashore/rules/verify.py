@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""policy.json decides which images are admitted. The only place that makes a `VerifiedImage`. No I/O.
+
+Source: containers-policy.json(5), "TRANSPORTS AND SCOPES" and "POLICY REQUIREMENTS".
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ashore.errors import InputError, VerificationError
+from ashore.nouns.files import printable
+from ashore.nouns.image import Image, VerifiedImage
+from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
+
+NO_POLICY = "no policy"
+_ACCEPT, _REJECT = "insecureAcceptAnything", "reject"
+_KNOWN = {_ACCEPT, _REJECT, "signedBy", "sigstoreSigned", "signedBaseLayer"}
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """One requirement; what else it says is for those who can check it."""
+
+    type: str
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole policy.json: a default, and requirements by transport and scope."""
+
+    default: tuple[Requirement, ...]
+    transports: Mapping[str, Mapping[str, tuple[Requirement, ...]]] = {}
+
+
+def parse_policy(data: bytes, where: str) -> Policy:
+    """Read a policy.json. A mistake in it must never admit more, so unknown keys are refused.
+
+    Raises:
+        InputError: it is malformed, or names a requirement that the format does not have.
+    """
+    try:
+        policy = msgspec.convert(json.loads(data, object_pairs_hook=_unique), Policy)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is malformed", cause=printable(str(error))) from error
+    for requirements in (
+        policy.default,
+        *(found for scopes in policy.transports.values() for found in scopes.values()),
+    ):
+        if not requirements:
+            raise InputError(f"{where} is malformed", cause="a list of requirements is empty")
+        for requirement in requirements:
+            if requirement.type not in _KNOWN:
+                raise InputError(f"{where} is malformed", cause=f"unknown requirement {printable(requirement.type)!r}")
+    return policy
+
+
+def verify(image: Image, reference: ImageReference, policy: Policy | None) -> VerifiedImage:
+    """Admit `image` under `policy`; without one everything is admitted.
+
+    Raises:
+        VerificationError: the policy rejects it, or asks for what ashore cannot check.
+    """
+    if policy is None:
+        return VerifiedImage(image=image, policy=NO_POLICY)
+    rule, requirements = _requirements(reference, policy)
+    for requirement in requirements:
+        if requirement.type == _REJECT:
+            raise VerificationError(
+                f"{reference} is rejected by policy.json", cause=f"the rule {rule}", remedy="the host's owner set it"
+            )
+        if requirement.type != _ACCEPT:
+            raise VerificationError(
+                f"{reference} cannot be verified",
+                cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
+            )
+    return VerifiedImage(image=image, policy=rule)
+
+
+def _requirements(reference: ImageReference, policy: Policy) -> tuple[str, tuple[Requirement, ...]]:
+    """The most specific rule that applies, and its name for people."""
+    scopes = policy.transports.get(reference.transport.value, {})
+    local = reference.transport is not Transport.REGISTRY
+    if local and not reference.place.startswith("/") and any(scope.startswith("/") for scope in scopes):
+        raise VerificationError(
+            f"{reference} cannot be verified",
+            cause="policy.json has rules for absolute paths, and this one is relative",
+            remedy="write the whole path",
+        )
+    for scope in (*_scopes(reference), ""):
+        if scope in scopes:
+            return f"{reference.transport.value} {scope}".rstrip(), scopes[scope]
+    return "default", policy.default
+
+
+def _scopes(reference: ImageReference) -> Iterator[str]:
+    """Most specific first, without the transport's own default (the empty scope)."""
+    if reference.transport is not Transport.REGISTRY:
+        yield from _path_scopes(reference)
+        return
+    name = f"{reference.place}/{reference.repository}"
+    if reference.digest:
+        yield f"{name}@{reference.digest}"
+    else:
+        yield f"{name}:{reference.tag or DEFAULT_TAG}"
+    while "/" in name:
+        yield name
+        name = name.rpartition("/")[0]
+    yield name
+    host = name.partition(":")[0]
+    while "." in host:
+        yield f"*.{host.partition('.')[2]}"
+        host = host.partition(".")[2]
+
+
+def _path_scopes(reference: ImageReference) -> Iterator[str]:
+    """For layouts and archives: the absolute path with the tag, and the folders above it; Docker's have none."""
+    if reference.transport is Transport.DOCKER_ARCHIVE or not reference.place.startswith("/"):
+        return
+    path = reference.place.rstrip("/")
+    if reference.tag:
+        yield f"{path}:{reference.tag}"
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return found

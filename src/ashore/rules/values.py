@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values: bundle defaults < the host's values.d < --set. Only the bundle's own defaults may be templates. No I/O."""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.config import VALUES_FOLDER
+from ashore.nouns.files import printable, shown
+from ashore.nouns.shape import nearest
+
+Tree = Mapping[str, object]
+
+
+class Deferred(msgspec.Struct, frozen=True):
+    """A default of the bundle that is a template itself: rendered when it is first read."""
+
+    text: str
+
+
+class Values(msgspec.Struct, frozen=True, kw_only=True):
+    """The values that hold for one bundle on one host."""
+
+    tree: Tree
+    """Leaves are TOML's types, and `Deferred` where a default of the bundle still holds."""
+    secrets: frozenset[str] = frozenset()
+    """Names (of the first level) of secret values."""
+    sources: Mapping[str, str] = {}
+    """Where each value of the first level was set last: ``bundle``, a file's name, ``--set``."""
+    stray: Mapping[str, str] = {}
+    """Names given by --set that the bundle does not declare, with a hint."""
+
+
+def parse_set(text: str) -> tuple[str, object]:
+    """``"K=V"`` -> key and value. V is TOML, else it is text; K may be dotted.
+
+    Raises:
+        InputError: there is no ``=``, or a part of the key is empty.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        # Not quoted whole: what follows the = may be a secret.
+        raise InputError(
+            f"--set {printable(key[:80])!r} is not KEY=VALUE", remedy="write --set NAME=VALUE, like --set port=8080"
+        )
+    return key, _toml_or_text(value)
+
+
+def _toml_or_text(text: str) -> object:
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    value = read.get("value")
+    plain = isinstance(value, str | bool | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
+    # A second line of `text` could hold further keys; dates, inf and nan stay as they were written.
+    return value if len(read) == 1 and plain else text
+
+
+def merge_values(
+    manifest: BundleManifest,
+    host_values: Sequence[tuple[str, Tree]] = (),
+    sets: Mapping[str, object] | None = None,
+) -> Values:
+    """The values of a bundle: later ones win, tables are merged key by key.
+
+    Args:
+        manifest: declares defaults, and what is required and secret.
+        host_values: each file of values.d with its name for messages, in the order that they apply.
+        sets: what --set said, by dotted key.
+
+    Raises:
+        InputError: required values are missing; all of them.
+    """
+    tree: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    defaults = {name: _defer(spec.default) for name, spec in manifest.values.items() if spec.default is not None}
+    given = [(f"--set {key}", _nested(key, value)) for key, value in (sets or {}).items()]
+    for where, layer in [("bundle", defaults), *host_values, *given]:
+        tree = _laid_over(tree, layer)
+        sources |= dict.fromkeys(layer, where)
+    if missing := [name for name, spec in manifest.values.items() if spec.required and name not in tree]:
+        raise InputError(
+            f"the bundle {manifest.name} needs values that are not set",
+            issues=[_missing(manifest, name) for name in missing],
+        )
+    stray = {key.partition(".")[0] for key in sets or {}} - manifest.values.keys()
+    return Values(
+        tree=tree,
+        secrets=frozenset(name for name, spec in manifest.values.items() if spec.secret),
+        sources=sources,
+        stray={name: nearest(name, manifest.values) for name in sorted(stray)},
+    )
+
+
+def _missing(manifest: BundleManifest, name: str) -> Issue:
+    described = manifest.values[name].description
+    example = f"{name} = ..."
+    return Issue(
+        where=manifest.name,
+        message=f"the value {name} is not set" + (f": {described}" if described else ""),
+        remedy=f"write {example} in {shown(VALUES_FOLDER)}/*.toml on the host, or say --set {name}=...",
+    )
+
+
+def _nested(key: str, value: object) -> Tree:
+    for part in reversed(key.split(".")[1:]):
+        value = {part: value}
+    return {key.partition(".")[0]: value}
+
+
+def _laid_over(lower: Tree, upper: Tree) -> dict[str, object]:
+    merged = dict(lower)
+    for name, value in upper.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = _laid_over(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _defer(value: object) -> object:
+    """`value` with its strings that are templates marked as such."""
+    match value:
+        case str():
+            return Deferred(value) if "{{" in value or "{%" in value else value
+        case list():
+            return [_defer(item) for item in value]
+        case dict():
+            return {name: _defer(item) for name, item in value.items()}
+        case _:
+            return value

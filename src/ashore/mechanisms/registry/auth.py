@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The WWW-Authenticate dialogue: Basic, and Bearer with a token server (distribution-spec, "Authentication")."""
+
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
+import msgspec
+
+from ashore.errors import RegistryError
+from ashore.mechanisms.registry import urls
+from ashore.mechanisms.registry.credentials import Credential
+from ashore.mechanisms.registry.policy import TlsPolicy
+from ashore.mechanisms.registry.urls import Url
+from ashore.nouns.files import printable
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|,|$)(?!\s*=)\s*")
+_PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
+_LONGEST_HEADER = 16 * 1024
+_BEARABLE = re.compile(r"[A-Za-z0-9._~+/=:|-]+")
+_CLIENT = "ashore"
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """One challenge of a WWW-Authenticate header; scheme and parameter names in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+def parse_challenges(headers: list[str]) -> list[Challenge]:
+    """Read WWW-Authenticate headers (RFC 9110, 11.6.1). What is not understood is left out."""
+    found: list[Challenge] = []
+    for header in headers:
+        text, at = header[:_LONGEST_HEADER], 0
+        while scheme := _SCHEME.match(text, at):
+            at = scheme.end()
+            parameters: dict[str, str] = {}
+            while parameter := _PARAMETER.match(text, at):
+                name, quoted, plain = parameter.groups()
+                value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
+                parameters.setdefault(name.lower(), value)
+                at = parameter.end()
+            found.append(Challenge(scheme.group(1).lower(), parameters))
+    return found
+
+
+class TokenAnswer(msgspec.Struct):
+    """What a token server sends; `expires_in` is seconds."""
+
+    token: str = ""
+    access_token: str = ""
+    expires_in: float | None = None
+
+
+Fetch = Callable[[str, Url, Mapping[str, str], bytes], bytes]
+"""Method, URL, headers, body -> the answer's body; raises RegistryError or retry.Again."""
+
+
+class Authenticator:
+    """The Authorization headers for one registry, remembered for each set of scopes."""
+
+    def __init__(self, find: Callable[[str, str], Credential | None], fetch: Fetch, policy: TlsPolicy) -> None:
+        self._find = find
+        self._fetch = fetch
+        self._policy = policy
+        self._source = policy.source
+        self._headers: dict[tuple[str, ...], tuple[str, float]] = {}
+
+    def header(self, scopes: tuple[str, ...]) -> str:
+        """The header that worked before for `scopes`, or empty."""
+        value, until = self._headers.get(scopes, ("", 0.0))
+        return value if time.monotonic() < until else ""
+
+    def answer(self, place: Url, headers: list[str], scopes: tuple[str, ...]) -> str:
+        """The header that answers the challenges of a 401 of `place`; empty where there is nothing (more) to say.
+
+        Raises:
+            RegistryError: the token server is not one that may be asked, or refuses.
+        """
+        self._headers.pop(scopes, None)
+        challenges = parse_challenges(headers)
+        for challenge in challenges:
+            if challenge.scheme == "bearer" and "realm" in challenge.parameters:
+                value, seconds = self._bearer(place, challenge.parameters, scopes)
+                self._headers[scopes] = (value, time.monotonic() + seconds)
+                return value
+        credential = self._find(self._source.host, self._source.repository)
+        if credential and credential.password and any(c.scheme == "basic" for c in challenges):
+            value = _basic(credential)
+            self._headers[scopes] = (value, float("inf"))
+            return value
+        return ""
+
+    def _bearer(self, place: Url, parameters: Mapping[str, str], scopes: tuple[str, ...]) -> tuple[str, float]:
+        realm = self._realm(place, parameters["realm"])
+        credential = self._credential(place, realm)
+        wanted = list(dict.fromkeys([*scopes, *([parameters["scope"]] if parameters.get("scope") else [])]))
+        service = parameters.get("service", "")
+        if credential and credential.token:
+            form = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT}
+            form |= {"scope": " ".join(wanted), "refresh_token": credential.token}
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            data = self._fetch("POST", realm, headers, urlencode(form).encode())
+        else:
+            pairs = ([("service", service)] if service else []) + [("scope", scope) for scope in wanted]
+            headers = {"Authorization": _basic(credential)} if credential else {}
+            data = self._fetch("GET", realm.with_query(urlencode(pairs)), headers, b"")
+        return _read_token(realm, data)
+
+    def _realm(self, place: Url, text: str) -> Url:
+        """The token server that the registry names, if it is one that may be asked at all."""
+        try:
+            realm = urls.parse(text)
+        except ValueError as error:
+            raise _refused(place, printable(text[:200]), str(error)) from None
+        if realm.origin == place.origin:
+            return realm
+        if urls.is_inward(realm.host) and not urls.is_loopback(place.host):
+            raise _refused(place, realm.bare, "it lies on this machine or link, the registry does not")
+        if realm.scheme == "http" and (place.scheme == "https" or not self._policy.plain(realm)):
+            raise _refused(place, realm.bare, "it is not https")
+        return realm
+
+    def _credential(self, place: Url, realm: Url) -> Credential | None:
+        """The registry's credential if the realm is the registry's own; else what is stored for the realm itself.
+
+        The registry's own: the same scheme, host and port; or both https with verified certificates, and
+        the same or a related host name (`urls.related`).
+        """
+        own = realm.origin == place.origin
+        https = self._policy.verified(place) and self._policy.verified(realm)
+        if own or (https and urls.related(place.host, realm.host)):
+            return self._find(self._source.host, self._source.repository)
+        return self._find(realm.host_port, "")
+
+
+def _refused(place: Url, realm: str, cause: str) -> RegistryError:
+    return RegistryError(
+        f"{place.host_port} names a token server that ashore does not ask: {realm}",
+        cause=cause,
+        remedy="the registry's WWW-Authenticate header should name an https URL",
+    )
+
+
+def _read_token(realm: Url, data: bytes) -> tuple[str, float]:
+    try:
+        answer = msgspec.json.decode(data, type=TokenAnswer)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        answer = TokenAnswer()
+    token = answer.token or answer.access_token
+    if not _BEARABLE.fullmatch(token):
+        raise RegistryError(f"the token server {realm.bare} did not answer with a token")
+    seconds = answer.expires_in or 60.0
+    return f"Bearer {token}", max(min(seconds, 3600.0) - 10.0, 5.0)
+
+
+def _basic(credential: Credential) -> str:
+    return "Basic " + b64encode(f"{credential.user}:{credential.password}".encode()).decode()

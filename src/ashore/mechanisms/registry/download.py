@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blobs on their way in: counted and hashed while they are read, resumed where they broke."""
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from ashore.errors import VerificationError
+from ashore.mechanisms.registry import retry
+from ashore.mechanisms.registry.transport import Fault, Response
+from ashore.nouns import digest as digests
+from ashore.nouns.image import Descriptor
+from ashore.nouns.ports import Progress
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_BYTES_PER_RESUME = 64 * 1024 * 1024
+"""A blob may break `retries` times, and once more for each of these."""
+
+Open = Callable[[int], Response]
+"""Opens a blob from an offset on; raises retry.Again or RegistryError. The answer may be a 200: the whole."""
+
+
+class BlobStream:
+    """A `ports.Stream` of one blob."""
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        open_at: Open,
+        *,
+        fault: Callable[[Fault], Exception],
+        retries: retry.Retry,
+        progress: Progress | None,
+    ) -> None:
+        self._descriptor = descriptor
+        self._open_at = open_at
+        self._fault = fault
+        self._retries = retries
+        self._resumes = retries.attempts + descriptor.size // _BYTES_PER_RESUME
+        self._broken = 0
+        self._progress = progress
+        self._name = digests.short(descriptor.digest)
+        self._hash = hashlib.sha256()
+        self._count = 0
+        self._done = False
+        self._response = retries.run(lambda: self._opened(0))
+        if progress:
+            progress.begin(self._name, descriptor.size)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Read some bytes; 0 at the end, when size and digest were found right.
+
+        Raises:
+            VerificationError: they are not right.
+            RegistryError: the download broke too often.
+        """
+        if self._done or not len(buffer):
+            return 0
+        left = self._descriptor.size - self._count
+        view = memoryview(buffer)[:left] if left else memoryview(bytearray(1))
+        amount = self._received(view)
+        if not amount:
+            return self._end()
+        if not left:
+            raise self._wrong("it is longer than announced")
+        self._hash.update(view[:amount])
+        self._count += amount
+        if self._progress:
+            self._progress.advance(self._name, amount)
+        if self._count == self._descriptor.size:
+            self._check_digest()
+        return amount
+
+    def close(self) -> None:
+        """Give the connection back, or drop it."""
+        self._response.close()
+        if self._progress and not self._done:
+            self._progress.end(self._name)
+        self._done = True
+
+    def _received(self, view: memoryview) -> int:
+        while True:
+            try:
+                amount = self._response.readinto(view)
+            except Fault as fault:
+                if self._count == self._descriptor.size:
+                    return 0
+                self._resume(fault)
+                continue
+            early = not amount and self._count < self._descriptor.size
+            if not early or self._response.framed:
+                return amount
+            self._resume(Fault("reset", "the connection broke", self._response.url))
+
+    def _end(self) -> int:
+        if self._count < self._descriptor.size:
+            raise self._wrong(f"only {self._count} bytes came")
+        if not self._count:
+            self._check_digest()
+        self.close()
+        return 0
+
+    def _check_digest(self) -> None:
+        if self._hash.hexdigest() != digests.hex_of(self._descriptor.digest):
+            raise self._wrong(f"its bytes have the digest sha256:{self._hash.hexdigest()}")
+
+    def _wrong(self, cause: str) -> VerificationError:
+        self.close()
+        return wrong(self._descriptor, cause)
+
+    def _resume(self, fault: Fault) -> None:
+        """Open again from where it broke."""
+        again = self._fault(fault)
+        while True:
+            if not isinstance(again, retry.Again):
+                raise again
+            if self._broken >= self._resumes:
+                raise again.error
+            self._broken += 1
+            self._retries.pause(self._broken, again)
+            try:
+                self._response = self._opened(self._count)
+            except retry.Again as another:
+                again = another
+            else:
+                return
+
+    def _opened(self, start: int) -> Response:
+        response = self._open_at(start)
+        try:
+            check_answer(response, self._descriptor, start)
+            if response.status == 200 and start:
+                response.skip(start)
+        except Fault as fault:
+            raise self._fault(fault) from fault
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def wrong(descriptor: Descriptor, cause: str) -> VerificationError:
+    """The error for a blob that is not what its descriptor says."""
+    remedy = "the registry, or something on the way to it, changed it: nothing of it is used"
+    return VerificationError(f"blob {descriptor.digest} is not what was asked for", cause=cause, remedy=remedy)
+
+
+def check_answer(response: Response, descriptor: Descriptor, start: int, length: int | None = None) -> None:
+    """Check what an answer announces, before any byte of it is read. `length` None: all from `start` on.
+
+    Raises:
+        VerificationError: it is encoded, of another size, or another range.
+    """
+    encoding = response.header("Content-Encoding").lower()
+    if encoding not in ("", "identity"):
+        raise wrong(descriptor, f"it comes encoded ({encoding[:20]!r}), which nobody asked for")
+    size = descriptor.size
+    wanted = size - start if length is None else length
+    if response.status == 206:
+        found = _CONTENT_RANGE.fullmatch(response.header("Content-Range"))
+        if (
+            not found
+            or int(found[1]) != start
+            or int(found[2]) != start + wanted - 1
+            or found[3] not in ("*", str(size))
+        ):
+            raise wrong(descriptor, "another range came than was asked for")
+    expected = size if response.status == 200 else wanted
+    if response.length is not None and response.length != expected:
+        raise wrong(descriptor, f"{response.length} bytes are announced, not {expected}")
+
+
+class RangeStream:
+    """A `ports.Stream` of part of a blob. Only its length is checked: whoever asks has a digest for the part."""
+
+    def __init__(self, response: Response, length: int, fault: Callable[[Fault], Exception]) -> None:
+        self._response = response
+        self._left = length
+        self._fault = fault
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        if not self._left:
+            return 0
+        try:
+            amount = self._response.readinto(memoryview(buffer)[: self._left])
+        except Fault as fault:
+            error = self._fault(fault)
+            raise (error.error if isinstance(error, retry.Again) else error) from fault
+        if not amount and len(buffer):
+            raise VerificationError("a part of a blob ends early")
+        self._left -= amount
+        return amount
+
+    def close(self) -> None:
+        self._response.close()

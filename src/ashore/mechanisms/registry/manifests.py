@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a registry says of a manifest, held against the manifest itself."""
+
+import msgspec
+
+from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.registry.failures import NotFoundError
+from ashore.mechanisms.registry.registries import Source
+from ashore.mechanisms.registry.transport import Response
+from ashore.nouns.files import printable
+from ashore.nouns.image import INDEXES, MANIFESTS
+from ashore.nouns.reference import ImageReference
+
+ACCEPT = {"Accept": ", ".join((*INDEXES[:1], *MANIFESTS[:1], *INDEXES[1:], *MANIFESTS[1:]))}
+"""All that ashore reads, OCI's first."""
+
+
+class _Typed(msgspec.Struct, rename="camel"):
+    media_type: str = ""
+
+
+def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
+    """The header's media type; the document must not contradict it, and says it where the header is vague."""
+    said = answer.header("Content-Type").partition(";")[0].strip().lower()
+    written = ""
+    if data:
+        try:
+            written = msgspec.json.decode(data, type=_Typed).media_type
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise InputError(f"the manifest of {reference} is not JSON") from None
+    if said in ("", "application/json", "application/octet-stream", "text/plain"):
+        said = written
+    if written and written != said:
+        cause = f"the registry calls it {printable(said[:100])}, it calls itself {printable(written[:100])}"
+        raise VerificationError(f"the manifest of {reference} contradicts its media type", cause=cause)
+    if said not in (*MANIFESTS, *INDEXES):
+        raise InputError(
+            f"{reference} is not an image",
+            cause=f"its media type is {printable(said[:100]) or 'missing'}",
+            remedy="ashore reads OCI and Docker (schema 2) images",
+        )
+    return said
+
+
+def missing(reference: ImageReference, name: str, source: Source) -> NotFoundError:
+    place = f"{source.host}/{source.repository}"
+    if ":" in name:
+        return NotFoundError(f"{place} has no manifest {name}", remedy="it may have been deleted; check the name")
+    remedy = f"check the name and the tag; skopeo list-tags docker://{place} shows the tags there are"
+    return NotFoundError(f"{place} has no tag {name}", cause=f"looked for {reference}", remedy=remedy)
+
+
+def not_as_named(wanted: str, digest: str) -> VerificationError:
+    remedy = "the registry, or something on the way to it, changed it: nothing of it is used"
+    return VerificationError(f"the manifest {wanted} is not what was asked for", cause=f"it is {digest}", remedy=remedy)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containers-registries.conf(5), version 2: from the name of an image to the places that have it."""
+
+import os
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from ashore.errors import InputError, Issue, RegistryError
+from ashore.mechanisms.registry import urls
+from ashore.mechanisms.registry.credentials import IN_FILES
+from ashore.nouns.files import printable
+from ashore.nouns.reference import ImageReference
+
+CONF = "etc/containers/registries.conf"
+CONF_FOLDER = "etc/containers/registries.conf.d"
+_LARGEST = 1024 * 1024
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A repository at one registry. `host` is as the user or the file wrote it: ``reg.example:5000``."""
+
+    host: str
+    repository: str
+    insecure: bool = False
+    """Certificates are not checked, and plain http is used where https is not spoken."""
+
+
+class _Mirror(msgspec.Struct, frozen=True, rename="kebab"):
+    location: str
+    insecure: bool = False
+    pull_from_mirror: Literal["all", "digest-only", "tag-only", ""] = "all"
+
+
+class _Registry(msgspec.Struct, frozen=True, rename="kebab"):
+    prefix: str = ""
+    location: str = ""
+    insecure: bool = False
+    blocked: bool = False
+    mirror: tuple[_Mirror, ...] = ()
+    mirror_by_digest_only: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.prefix or self.location
+
+
+class _File(msgspec.Struct, rename="kebab"):
+    registry: tuple[_Registry, ...] = ()
+    credential_helpers: tuple[str, ...] | None = None
+    registries: object = None
+    """Version 1."""
+
+
+class Registries(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a host's registries.conf files, the later ones over the earlier."""
+
+    entries: tuple[_Registry, ...] = ()
+    helpers: tuple[str, ...] = (IN_FILES,)
+
+    def sources(self, reference: ImageReference, *, push: bool = False) -> tuple[Source, ...]:
+        """Where to ask for `reference`, best first: its mirrors, then itself. Pushes go to itself.
+
+        Raises:
+            RegistryError: the configuration blocks it.
+            InputError: the configuration rewrites it to something that is no repository.
+        """
+        name = f"{reference.place}/{reference.repository}"
+        entry, rest = self._entry(name)
+        if entry is None:
+            return (Source(host=reference.place, repository=reference.repository),)
+        if entry.blocked:
+            raise RegistryError(
+                f"{reference.place} is blocked", cause=f"blocked = true in {CONF}", remedy="ask whoever keeps that file"
+            )
+        location = entry.location or (name.removesuffix(rest) if entry.prefix else "")
+        mirrors = [] if push else [m for m in entry.mirror if _serves(m, entry, reference)]
+        places = [(m.location, m.insecure) for m in mirrors] + [(location, entry.insecure)]
+        return tuple(_source(place + rest, insecure) for place, insecure in places)
+
+    def insecure(self, host_port: str) -> bool:
+        """Whether a whole host, as such, is marked insecure."""
+        return any(
+            place.insecure and place.location == host_port
+            for entry in self.entries
+            for place in (_Mirror(entry.location or entry.prefix, entry.insecure), *entry.mirror)
+        )
+
+    def _entry(self, name: str) -> tuple[_Registry | None, str]:
+        """The entry with the longest prefix of `name`, and what of the name is left."""
+        matches = [(len(e.name), e, rest) for e in self.entries if (rest := _rest(name, e.name)) is not None]
+        if not matches:
+            return None, name
+        _, entry, rest = max(matches, key=lambda match: match[0])
+        return entry, rest
+
+
+def load(config_root: str) -> Registries:
+    """Read registries.conf and registries.conf.d below `config_root`; missing ones are empty.
+
+    Raises:
+        InputError: files that cannot be understood, all of them at once.
+    """
+    entries: dict[str, _Registry] = {}
+    helpers: tuple[str, ...] = (IN_FILES,)
+    issues: list[Issue] = []
+    for path in _files(config_root):
+        try:
+            file = _read(os.path.join(config_root, path))
+        except (OSError, ValueError) as error:
+            issues.append(Issue(where=path, message=printable(str(error))))
+            continue
+        issues += _problems(file, path)
+        entries |= {entry.name: entry for entry in file.registry}
+        helpers = file.credential_helpers if file.credential_helpers is not None else helpers
+    if issues:
+        raise InputError("the registries' configuration cannot be used", issues=issues)
+    return Registries(entries=tuple(entries.values()), helpers=helpers)
+
+
+def _files(config_root: str) -> Iterator[str]:
+    if os.path.exists(os.path.join(config_root, CONF)):
+        yield CONF
+    try:
+        names = sorted(os.listdir(os.path.join(config_root, CONF_FOLDER)))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (f"{CONF_FOLDER}/{name}" for name in names if name.endswith(".conf"))
+
+
+def _read(path: str) -> _File:
+    import tomllib
+
+    with open(path, "rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError("too large for a configuration file")
+    return msgspec.convert(tomllib.loads(data.decode()), _File)
+
+
+def _problems(file: _File, path: str) -> Iterator[Issue]:
+    if file.registries is not None:
+        remedy = 'write [[registry]] tables with prefix = "..." (containers-registries.conf(5))'
+        yield Issue(where=path, message="version 1 of the format is not read", remedy=remedy)
+    for entry in file.registry:
+        if not entry.name:
+            yield Issue(where=path, message="a [[registry]] without prefix and location")
+        elif entry.prefix.startswith("*.") and entry.location:
+            continue
+        elif "://" in entry.name + entry.location or any("://" in m.location for m in entry.mirror):
+            yield Issue(where=path, message=f"{printable(entry.name)}: a location is HOST[:PORT][/PATH], not a URL")
+
+
+def _rest(name: str, prefix: str) -> str | None:
+    """What follows `prefix` in `name`; None if it is not a prefix, at the border of a part."""
+    if prefix.startswith("*."):
+        host, slash, path = name.partition("/")
+        wanted = prefix[1:]
+        domain, _, deeper = wanted.partition("/")
+        if not host.partition(":")[0].endswith(domain):
+            return None
+        name, prefix = (slash + path), (f"/{deeper}" if deeper else "")
+    rest = name[len(prefix) :]
+    return rest if name.startswith(prefix) and rest[:1] in {"", "/"} else None
+
+
+def _serves(mirror: _Mirror, entry: _Registry, reference: ImageReference) -> bool:
+    which = "digest-only" if entry.mirror_by_digest_only else mirror.pull_from_mirror
+    return which in ("all", "") or (which == "digest-only") == (reference.digest is not None)
+
+
+def _source(name: str, insecure: bool) -> Source:
+    host, _, repository = name.partition("/")
+    try:
+        urls.parse(f"https://{host}")
+        if not repository:
+            raise ValueError("no repository is left")
+    except ValueError as error:
+        raise InputError(f"{CONF} leads to {printable(name)}", cause=str(error)) from None
+    return Source(host=host, repository=repository, insecure=insecure)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A repository of a registry as a place for images (OCI distribution-spec 1.1)."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ashore.errors import InputError, Issue, RegistryError, VerificationError
+from ashore.mechanisms.registry import manifests, retry, upload
+from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer
+from ashore.mechanisms.registry.failures import UnreachableError
+from ashore.mechanisms.registry.policy import TlsPolicy
+from ashore.mechanisms.registry.session import Call, Session
+from ashore.mechanisms.registry.settings import RegistrySettings
+from ashore.mechanisms.registry.transport import Fault, Response, Transport
+from ashore.nouns import digest as digests
+from ashore.nouns.digest import Digest
+from ashore.nouns.image import Descriptor
+from ashore.nouns.limits import Limits
+from ashore.nouns.ports import Progress, Stream
+from ashore.nouns.reference import ImageReference
+
+T = TypeVar("T")
+
+_KEPT_MANIFESTS = 16
+_NO_HEAD = (400, 403, 405, 501)
+_MIRROR_ATTEMPTS = 1
+
+
+def open_repository(
+    reference: ImageReference, settings: RegistrySettings, *, push: bool = False, progress: Progress | None = None
+) -> "Repository":
+    """The repository that `reference` names, by way of registries.conf. Nothing is asked yet.
+
+    Raises:
+        InputError: registries.conf cannot be used.
+        RegistryError: it blocks this registry.
+    """
+    registries = settings.registries()
+    sources = registries.sources(reference, push=push)
+    transport = Transport(settings.config_root, settings.environ, settings.limits)
+    store = settings.credentials(registries.helpers)
+    sessions = [
+        Session(
+            TlsPolicy(source=source, registries=registries, tls_verify=settings.tls_verify),
+            transport=transport,
+            store=store,
+            limits=settings.limits,
+            retries=retry.Retry(
+                attempts=settings.limits.retries if source is sources[-1] else _MIRROR_ATTEMPTS,
+                sleep=settings.sleep,
+                jitter=settings.jitter,
+                say=progress.say if progress else _silent,
+            ),
+            push=push,
+        )
+        for source in sources
+    ]
+    return Repository(reference, sessions, transport, settings.limits, progress)
+
+
+class Repository:
+    """`ports.ImageReader` and `ports.ImageWriter` over a registry. Made by `open_repository`."""
+
+    def __init__(
+        self,
+        reference: ImageReference,
+        sessions: list[Session],
+        transport: Transport,
+        limits: Limits,
+        progress: Progress | None,
+    ) -> None:
+        self._reference = reference
+        self._sessions = sessions
+        self._main = sessions[-1]
+        self._transport = transport
+        self._limits = limits
+        self._progress = progress
+        self._manifests: dict[Digest, tuple[str, bytes]] = {}
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        self._transport.close()
+
+    def resolve(self) -> Descriptor:
+        """What the reference names now. HEAD, or GET where HEAD does not say enough or a digest is to be checked.
+
+        Raises:
+            RegistryError: nobody answers, or there is no such tag.
+            VerificationError: the reference's digest does not hold.
+            InputError: what lies there is no image, or over a limit.
+        """
+        wanted = self._reference.digest
+        found = None if wanted else self._first(self._head)
+        if found:
+            return found
+        name = str(wanted or self._reference.tag)
+        media_type, data = self._first(lambda session: self._get(session, name))
+        digest = digests.of(data)
+        if wanted and digest != wanted:
+            raise manifests.not_as_named(wanted, digest)
+        self._keep(digest, media_type, data)
+        return Descriptor(media_type=media_type, digest=digest, size=len(data))
+
+    def manifest(self, digest: Digest) -> tuple[str, bytes]:
+        """Media type and bytes of a manifest or index.
+
+        Raises:
+            RegistryError, VerificationError, InputError: as `resolve`.
+        """
+        if digest in self._manifests:
+            return self._manifests[digest]
+        media_type, data = self._first(lambda session: self._get(session, digest))
+        if digests.of(data) != digest:
+            raise manifests.not_as_named(digest, digests.of(data))
+        self._keep(digest, media_type, data)
+        return media_type, data
+
+    def blob(self, descriptor: Descriptor) -> Stream:
+        """A blob; a broken download goes on where it broke.
+
+        Raises:
+            RegistryError: nobody answers, or it is not there. Its `readinto` also VerificationError.
+        """
+        what = f"pull blob {digests.short(descriptor.digest)} of {self._reference}"
+
+        def open_at(start: int) -> Response:
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            expect = (200, 206) if start else (200,)
+            call = Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=expect, headers=headers)
+            return self._first(lambda session: self._attempt(session, call))
+
+        main = self._main
+        return BlobStream(descriptor, open_at, fault=main.fault, retries=main.retries, progress=self._progress)
+
+    def blob_range(self, descriptor: Descriptor, start: int, length: int) -> Stream | None:
+        """`length` bytes of a blob from `start` on, unverified but for their number; None if it gives only the whole.
+
+        Raises:
+            RegistryError, VerificationError: it answers with something else.
+        """
+        what = f"pull part of blob {digests.short(descriptor.digest)} of {self._reference}"
+        headers = {"Range": f"bytes={start}-{start + length - 1}"}
+        path = f"blobs/{descriptor.digest}"
+        call = Call(method="GET", path=path, what=what, expect=(200, 206), headers=headers)
+        response = self._first(lambda session: session.call(call))
+        if response.status == 200:
+            response.close()
+            return None
+        try:
+            check_answer(response, descriptor, start, length)
+        except VerificationError:
+            response.close()
+            raise
+        return RangeStream(response, length, self._main.fault)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the repository has it, by its own word."""
+        return upload.has_blob(self._main, descriptor)
+
+    def put_blob(self, descriptor: Descriptor, stream: Stream) -> None:
+        """Send a blob. `stream` is read to its end, so that nothing unverified is ever completed there."""
+        upload.Upload(self._main, descriptor, stream, self._progress).run()
+
+    def mount(self, digest: Digest, from_repository: str) -> bool:
+        """Take a blob over from another repository of the same registry; False where that is not possible."""
+        return upload.mount(self._main, digest, from_repository)
+
+    def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
+        """Store a manifest or index; `named`: under the reference's tag.
+
+        Raises:
+            RegistryError: the registry does not take it.
+            InputError: the reference is pinned to another digest.
+        """
+        digest = digests.of(data)
+        if named and self._reference.digest not in (None, digest):
+            raise InputError(f"{self._reference} pins another digest", cause=f"the image is {digest}")
+        name = (named and self._reference.tag) or digest
+        what = f"push {self._reference if named else f'manifest {digests.short(digest)} of {self._reference}'}"
+        headers = {"Content-Type": media_type}
+        call = Call(method="PUT", path=f"manifests/{name}", what=what, expect=(201,), headers=headers, body=data)
+        answer = self._main.call(call)
+        answer.read(0)
+        upload.check_stored(answer, digest, what)
+        return digest
+
+    def _head(self, session: Session) -> Descriptor | None:
+        path = f"manifests/{self._reference.tag}"
+        what = f"find {self._reference}"
+        call = Call(method="HEAD", path=path, what=what, expect=(200, 404, *_NO_HEAD), headers=manifests.ACCEPT)
+        answer = session.call(call)
+        if answer.status == 404:
+            # Only a GET has the registry's own words: no such tag, or no such repository.
+            self._get(session, self._reference.tag)
+        size, digest = answer.header("Content-Length"), answer.header("Docker-Content-Digest")
+        if answer.status != 200 or not size.isdecimal() or not answer.header("Content-Type"):
+            return None
+        try:
+            checked = digests.parse(digest)
+        except InputError:
+            return None
+        media_type = manifests.media_type(answer, b"", self._reference)
+        self._check_size(int(size[:20]))
+        return Descriptor(media_type=media_type, digest=checked, size=int(size))
+
+    def _get(self, session: Session, name: str) -> tuple[str, bytes]:
+        what = f"pull {self._reference}" if name == self._reference.tag else f"pull {self._reference} ({name})"
+        call = Call(
+            method="GET",
+            path=f"manifests/{name}",
+            what=what,
+            expect=(200, 404),
+            headers=manifests.ACCEPT,
+            document=True,
+        )
+
+        def once() -> tuple[str, bytes]:
+            answer = session.attempt(call)
+            if answer.status == 404:
+                answer.close()
+                raise manifests.missing(self._reference, name, session.source)
+            self._check_size(answer.length or 0)
+            try:
+                data = answer.read(self._limits.manifest)
+            except Fault as fault:
+                raise session.fault(fault) from fault
+            self._check_size(len(data))
+            return manifests.media_type(answer, data, self._reference), data
+
+        return session.retries.run(once)
+
+    def _attempt(self, session: Session, call: Call) -> Response:
+        """One attempt for the last source, whose repetitions the caller counts; mirrors have their own."""
+        return session.attempt(call) if session is self._main else session.call(call)
+
+    def _first(self, ask: Callable[[Session], T]) -> T:
+        """The answer of the first source that has one. A mirror that cannot be reached is not asked again."""
+        issues: list[Issue] = []
+        for session in list(self._sessions):
+            if session is self._main:
+                break
+            try:
+                return ask(session)
+            except (RegistryError, VerificationError) as error:
+                issues.append(Issue(where=session.source.host, message=str(error)))
+                if isinstance(error, UnreachableError):
+                    self._sessions = [other for other in self._sessions if other is not session]
+        try:
+            return ask(self._main)
+        except RegistryError as error:
+            error.issues += tuple(issues)
+            raise
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.manifest:
+            raise InputError(
+                f"the manifest of {self._reference} is too large", cause=f"the limit is {self._limits.manifest} bytes"
+            )
+
+    def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
+        if len(self._manifests) < _KEPT_MANIFESTS:
+            self._manifests[digest] = (media_type, data)
+
+
+def _silent(line: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""URLs as ashore needs them: strict, and able to say whether two of them are the same place."""
+
+import ipaddress
+import re
+
+import msgspec
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_URL = re.compile(
+    r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(/[^#]*|\?[^#]*)?(?:#.*)?", re.DOTALL
+)
+_VISIBLE = re.compile(r"[!-~]*")
+
+# Domains below which strangers are neighbours. Two-letter countries' co.uk and the like are told by shape.
+_SHARED = (
+    *("amazonaws.com", "appspot.com", "azurecr.io", "azurewebsites.net", "blob.core.windows.net", "cloudapp.net"),
+    *("cloudfront.net", "fly.dev", "github.io", "gitlab.io", "herokuapp.com", "netlify.app", "ngrok.io", "pages.dev"),
+    *("pkg.dev", "run.app", "vercel.app", "web.app", "workers.dev"),
+)
+
+
+class Url(msgspec.Struct, frozen=True):
+    """An absolute http or https URL without userinfo and fragment; `host` is in lower case, without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    """Path and query, as they are sent."""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
+    @property
+    def host_port(self) -> str:
+        """``reg.example``, or ``reg.example:5000`` where the port is not the scheme's own."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host_port}{self.target}"
+
+    @property
+    def bare(self) -> str:
+        """The URL without its query, which may carry a signature: the form for messages."""
+        return str(self).partition("?")[0]
+
+    def query(self, **pairs: str) -> "Url":
+        """The same URL with `pairs` added to its query."""
+        from urllib.parse import urlencode
+
+        return self.with_query(urlencode(pairs))
+
+    def with_query(self, encoded: str) -> "Url":
+        """The same URL with an encoded query added."""
+        glue = "&" if "?" in self.target else "?"
+        return msgspec.structs.replace(self, target=self.target + glue + encoded) if encoded else self
+
+
+def parse(text: str) -> Url:
+    """Read an absolute URL.
+
+    Raises:
+        ValueError: it is not one that ashore would ask: another scheme, userinfo, or characters that have
+            to be escaped in a URL.
+    """
+    found = _URL.fullmatch(text)
+    if not found or not _VISIBLE.fullmatch(text) or len(text) > 16384:
+        raise ValueError("not an http or https URL")
+    scheme, host, port, target = found.groups()
+    number = int(port) if port else DEFAULT_PORTS[scheme]
+    if not 0 < number < 65536:
+        raise ValueError("no such port")
+    target = target or "/"
+    return Url(scheme, host.strip("[]").lower(), number, target if target[0] == "/" else "/" + target)
+
+
+def join(base: Url, location: str) -> Url:
+    """Where a ``Location`` header leads.
+
+    Raises:
+        ValueError: as `parse`.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location):
+        return parse(location)
+    from urllib.parse import urljoin
+
+    return parse(urljoin(str(base), location))
+
+
+def is_loopback(host: str) -> bool:
+    """``localhost``, 127.0.0.0/8 and ::1: what never leaves this machine."""
+    address = _address(host)
+    return address.is_loopback if address else host == "localhost"
+
+
+def is_inward(host: str) -> bool:
+    """Loopback and link-local addresses: the places a stranger must not make us ask (metadata services)."""
+    address = _address(host)
+    return is_loopback(host) or bool(address and (address.is_link_local or address.is_unspecified))
+
+
+def related(host: str, other: str) -> bool:
+    """Whether `other` belongs to whom `host` belongs: the same name, below it, or below the same parent domain.
+
+    ``registry-1.docker.io`` and ``auth.docker.io``, ``registry.gitlab.com`` and ``gitlab.com`` are related.
+    A parent is never a top-level domain, a country's ``co.uk``, or a domain that strangers share.
+    """
+    if _address(host) or _address(other) or "localhost" in (host, other):
+        return False
+    if other == host or other.endswith("." + host):
+        return True
+    parent = host.partition(".")[2]
+    return not _open_to_all(parent) and (other == parent or other.endswith("." + parent))
+
+
+def _open_to_all(domain: str) -> bool:
+    labels = domain.split(".")
+    if len(labels) < 2 or any(domain == shared or shared.endswith("." + domain) for shared in _SHARED):
+        return True
+    return len(labels) == 2 and len(labels[1]) == 2 and len(labels[0]) <= 3
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found

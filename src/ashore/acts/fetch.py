@@ -39,6 +39,8 @@ def resolve_image(reader: ImageReader, reference: ImageReference, platform: Plat
     for _ in range(limits.index_depth + 1):
         where = f"{reference}: {chosen.digest}"
         media_type, data = reader.manifest(chosen.digest)
+        if chosen is not top and media_type != chosen.media_type:
+            raise InputError(f"{where} is {media_type!r}", cause=f"the index says {chosen.media_type!r}")
         document = parse_manifest_or_index(media_type, data, where, limits)
         if not isinstance(document, Index):
             config = parse_config(_small(reader, document.config, limits), document, f"{where}: its config", limits)

@@ -38,10 +38,11 @@ class TarReader:
     def __init__(self, stream: Readable, where: str, limits: Limits) -> None:
         self._stream, self._where, self._limits = stream, where, limits
         self._buffer = memoryview(bytearray(MIB))
-        self._low = self._high = 0
+        self._low = self._high = self._read = 0
         self._left = 0  # bytes of the current member not read yet
         self._padding = 0  # after them, up to the next block
         self._name = ""
+        self._ended = False
         self.count = 0
         """Members so far."""
 
@@ -52,12 +53,17 @@ class TarReader:
     def next(self) -> TarEntry | None:
         """The next member, or None after the end of the archive was seen to be its end."""
         try:
-            return self._next()
+            return None if self._ended else self._next()
         except TarError as fault:
             place = f"{self._where}: after entry {printable(self._name)}" if self._name else self._where
             raise InputError(
                 f"{self._where} is not a valid archive", issues=[Issue(where=place, message=str(fault))]
             ) from fault
+
+    @property
+    def offset(self) -> int:
+        """Where in the archive the rest of the current member's bytes begins."""
+        return self._read - (self._high - self._low)
 
     def chunks(self) -> Iterator[memoryview]:
         """The current member's bytes, each view valid until the next is asked for."""
@@ -120,9 +126,10 @@ class TarReader:
         if extended.bytes:
             raise TarError("the archive ends after an extended header")
         while self._low < self._high or self._more():
-            if any(self._buffer[self._low : self._high]):
+            if self._buffer[self._low : self._high].tobytes().strip(b"\0"):
                 raise TarError("data after the end of the archive")
             self._low = self._high
+        self._ended = True
 
     def _block(self) -> bytes:
         if self._high - self._low >= ARCHIVE_BLOCK:
@@ -143,14 +150,20 @@ class TarReader:
         return b"".join(parts)
 
     def _skip(self, size: int) -> None:
+        seek = getattr(self._stream, "skip", None)
         while size > (ready := self._high - self._low):
             size -= ready
+            if seek and size > len(self._buffer):  # a file: what nobody asked for is not read
+                seek(size - ARCHIVE_BLOCK)
+                self._read += size - ARCHIVE_BLOCK
+                size = ARCHIVE_BLOCK
             self._fill()
         self._low += size
 
     def _more(self) -> bool:
         self._low = 0
         self._high = self._stream.readinto(self._buffer) or 0
+        self._read += self._high
         return self._high > 0
 
     def _fill(self) -> None:

@@ -66,7 +66,7 @@ def collect(host: Beneath, *, live: bool) -> Facts:
         common,
         hostname=kernel.nodename or common.hostname,
         fqdn=_fqdn(host, kernel.nodename),
-        architecture=_MACHINES.get(kernel.machine, kernel.machine),
+        architecture=machine_architecture(),
         kernel=kernel.release,
         cpus=os.cpu_count(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -74,6 +74,12 @@ def collect(host: Beneath, *, live: bool) -> Facts:
         network=network.collect(host),
         cloud=_cloud(host),
     )
+
+
+def machine_architecture() -> str:
+    """This machine's, as OCI names it."""
+    machine = os.uname().machine
+    return _MACHINES.get(machine, machine)
 
 
 def _text(host: Beneath, path: str) -> str:

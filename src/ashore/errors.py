@@ -106,3 +106,7 @@ class BusyError(AshoreError):
     """Another ashore is at work on this root."""
 
     code = ExitCode.BUSY
+
+
+class UnitsFailedError(UnchangedError):
+    """Units did not come up with the new version, so the old one runs again; the new digest is held."""

@@ -99,6 +99,11 @@ class ContentStore:
         finally:
             os.close(folder)
 
+    def give(self, digest: Digest, directory: int, name: str) -> None:
+        """Move a content out to a folder of the same mount. `take` brings it back."""
+        assert self.state.fd is not None
+        os.rename(_path(digest), name, src_dir_fd=self.state.fd, dst_dir_fd=directory)
+
     def digests(self) -> Iterator[tuple[Digest, int]]:
         """Everything stored, with its size in bytes."""
         for folder in self._folders():

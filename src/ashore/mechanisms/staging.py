@@ -50,6 +50,7 @@ class Staging:
         self._by_key: dict[tuple[int, int], int] = {}
         self._by_folder: dict[str, int] = {}
         self._loose: dict[Digest, list[Loose]] = {}
+        self._lent: dict[Digest, Loose] = {}
         self._count = 0
 
     def area_for(self, path: str) -> int:
@@ -103,9 +104,18 @@ class Staging:
 
     def open_loose(self, digest: Digest) -> int | None:
         """A descriptor of a loose file of this content, in any area."""
-        for loose in self._loose.get(digest, ()):
+        lent = self._lent.get(digest)
+        for loose in (*self._loose.get(digest, ()), *([lent] if lent else ())):
             return os.open(loose.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd(loose.area))
         return None
+
+    def lies_ready(self, digest: Digest) -> bool:
+        """Whether this content needs no more room."""
+        return bool(self._loose.get(digest))
+
+    def borrowed(self, digest: Digest, loose: Loose) -> None:
+        """A content was moved out of the store to here: others may still copy it."""
+        self._lent[digest] = loose
 
     def _make(self, base: str) -> int:
         path = f"{base}/{self.transaction}" if base else self.transaction

@@ -94,7 +94,6 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verb: Verb
     bundles: tuple[BundleRecord, ...] = ()
     files: Mapping[str, FileRecord] = {}
-    links: Mapping[str, tuple[str, ...]] = {}
     displaced: Mapping[str, Entry] = {}
     """Administrators' edits that this transaction moved aside: in the store until discarded."""
     restores: int = 0

@@ -73,8 +73,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bundles: tuple[BundleRecord, ...] = ()
     files: Mapping[str, FileRecord] = {}
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
-    links: Mapping[str, tuple[str, ...]] = {}
-    """Unit -> the enablement symlinks ashore owns, in the generation this leads to."""
+    validators: Mapping[str, tuple[str, ...]] = {}
+    """What must accept a path's new content before the swap: command lines with ``{path}``."""
 
     @property
     def empty(self) -> bool:

@@ -28,6 +28,8 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     invocation: str = ""
     main_pid: int = 0
     can_reload: bool = False
+    condition: bool = True
+    """False: its last start was skipped, since a ``Condition...=`` did not hold."""
 
     @property
     def running(self) -> bool:

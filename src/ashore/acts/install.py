@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.desire import Ask, Part, as_recorded, desire
+from ashore.acts.noop import nothing_to_do
+from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
+from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
+from ashore.acts.recover import Recovered, recover
+from ashore.acts.tools import Tools
+from ashore.acts.transaction import Transaction, carry_out, contents_of, opened
+from ashore.errors import InputError, Issue, UnchangedError, UnitsFailedError, UsageError
+from ashore.mechanisms.secrets import Secrets
+from ashore.mechanisms.supply import Opener, Supply
+from ashore.nouns import reference
+from ashore.nouns.files import Entry
+from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.journal import Held
+from ashore.nouns.plan import Plan
+from ashore.rules import retention
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a story ended: what was done, and the generation that holds now."""
+
+    plan: Plan
+    generation: Generation
+    changed: bool
+    """A new generation was made."""
+    recovered: Recovered = Recovered.NOTHING
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of the whole host."""
+
+    parts: tuple[Part, ...]
+    restores: int = 0
+    openers: tuple[Opener, ...] = ()
+    let_go: tuple[BundleRecord, ...] = ()
+    """Versions that a rollback leaves behind: their digests are held."""
+
+
+Wish = Callable[[Generation, Place, bytes], Target]
+"""From the current generation, a place for contents, and the host's salt, to a target."""
+
+
+def install(tools: Tools, asks: Sequence[Ask], verb: Verb = Verb.INSTALL, *, adopt_all: bool = False) -> Outcome:
+    """Install bundles, or bring installed ones to the images that are named.
+
+    Raises:
+        AshoreError: with the host as it was, unless it is a ChangedError.
+    """
+    return change(tools, verb, wish_for(tools, asks), adopt_all=adopt_all)
+
+
+def remove(tools: Tools, names: Sequence[str]) -> Outcome:
+    """Remove bundles, and give back what was there before."""
+    return change(tools, Verb.REMOVE, wish_without(names))
+
+
+def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "") -> Outcome:
+    """Go back to the generation before, to number `to`, or for one bundle to its version before."""
+    return change(tools, Verb.ROLLBACK, wish_back(tools, to, bundle))
+
+
+def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> Outcome:
+    """The one way to change a host: recover, wish, plan, refuse or carry out."""
+    with tools.state.locked():
+        recovered = recover(tools)
+        current = tools.history.current()
+        salt = Secrets(tools.state).salt(create=True)
+        with opened(tools, verb) as transaction:
+            place = IntoStaging(tools, transaction.staging, tools.cache)
+            target = wish(current, place, salt)
+            supply = _supply(tools, current, target)
+            plan = make_plan(tools, current, target.parts, supply, adopt_all=adopt_all)
+            refuse_conflicts(plan)
+            if plan.empty and not records_anything(plan, current):
+                return Outcome(plan=plan, generation=current, changed=False, recovered=recovered)
+            for part in target.parts:
+                for value in part.secrets.values():
+                    Secrets(tools.state).put(value, salt)
+            supply = _complete(tools, transaction, plan, target, supply)
+            try:
+                done = carry_out(transaction, plan, supply, previous=current, restores=target.restores)
+            except UnitsFailedError as error:
+                _hold(
+                    tools, _changed_bundles(plan, current), f"units failed: {error.issues[0] if error.issues else ''}"
+                )
+                raise
+        _release(tools, plan)
+        _hold(tools, target.let_go, "rolled back")
+        for key in place.used:
+            tools.cache.drop(key)
+        return Outcome(plan=plan, generation=done, changed=True, recovered=recovered)
+
+
+def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) -> tuple[Plan, Supply]:
+    """What `install` would do; changes nothing. The supply has the contents, to show differences.
+
+    Raises:
+        UnchangedError: an interrupted transaction has to be recovered first.
+    """
+    from ashore.mechanisms import journal
+
+    if journal.exists(tools.state):
+        raise UnchangedError(
+            "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
+        )
+    current = tools.history.current()
+    target = wish_for(tools, asks)(current, IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
+    supply = _supply(tools, current, target)
+    return make_plan(tools, current, target.parts, supply, adopt_all=adopt_all), supply
+
+
+def unchanged(tools: Tools, asks: Sequence[Ask]) -> Outcome | None:
+    """The quick answer where there is nothing to do; None where that takes a closer look."""
+    if not nothing_to_do(tools, asks):
+        return None
+    return Outcome(plan=Plan(), generation=tools.history.current(), changed=False)
+
+
+def upgrades(current: Generation, names: Sequence[str], given: Ask) -> list[Ask]:
+    """The recorded references of `names` (all, if none), to be resolved again with `given`'s values.
+
+    Raises:
+        UsageError: a bundle is not installed, or none is.
+    """
+    records = [_installed(current, name) for name in names] if names else list(current.bundles)
+    if not records:
+        raise UsageError("no bundle is installed", remedy="ashore install IMAGE")
+    return [
+        msgspec.structs.replace(
+            given,
+            reference=reference.parse(record.reference),
+            written=record.reference,
+            root_in_image=record.root_in_image,
+            name=record.name,
+        )
+        for record in records
+    ]
+
+
+def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
+    """These bundles new, the others as they are."""
+
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
+        new = {}
+        for ask in asks:
+            part = desire(tools, ask, current, place, salt)
+            if part.record.name in new:
+                raise InputError(f"two of the images carry a bundle named {part.record.name}")
+            new[part.record.name] = part
+        others = [as_recorded(current, b.name) for b in current.bundles if b.name not in new]
+        return Target(parts=(*new.values(), *others))
+
+    return wish
+
+
+def wish_without(names: Sequence[str]) -> Wish:
+    """All bundles but these."""
+
+    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        for name in names:
+            _installed(current, name)
+        return Target(parts=tuple(as_recorded(current, b.name) for b in current.bundles if b.name not in names))
+
+    return wish
+
+
+def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
+    """An older generation, whole or for one bundle."""
+
+    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        recorded = list(tools.history.all())
+        older = _older(current, recorded, to, bundle)
+        if bundle:
+            part = (as_recorded(older, bundle),) if older.bundle(bundle) else ()
+            parts = (*part, *(as_recorded(current, b.name) for b in current.bundles if b.name != bundle))
+            return Target(parts=parts, let_go=_left_behind(current, older, bundle))
+        parts = tuple(_with_edits(as_recorded(older, b.name), recorded, older.number) for b in older.bundles)
+        return Target(parts=parts, restores=older.number, let_go=_left_behind(current, older, ""))
+
+    return wish
+
+
+def _older(current: Generation, recorded: Sequence[Generation], to: int | None, bundle: str) -> Generation:
+    if to is not None:
+        found = next((g for g in recorded if g.number == to), None)
+        if found is None:
+            kept = ", ".join(str(g.number) for g in recorded) or "none"
+            raise UsageError(f"there is no generation {to}", remedy=f"kept are: {kept}")
+        return found
+    older = retention.before(current, recorded)
+    if bundle:
+        now = _installed(current, bundle)
+        while older is not None and older.bundle(bundle) == now:
+            older = retention.before(older, recorded)
+    if older is None:
+        raise UsageError("there is no generation before this one", remedy="ashore history lists what is kept")
+    return older
+
+
+def _with_edits(part: Part, recorded: Sequence[Generation], after: int) -> Part:
+    """An edit that a later generation moved aside is brought back with the generation before it."""
+    displaced: dict[str, Entry] = {}
+    for generation in reversed([g for g in recorded if g.number > after]):
+        displaced |= generation.displaced
+    wanted = tuple(
+        msgspec.structs.replace(w, entry=displaced[w.path]) if w.path in displaced else w for w in part.wanted
+    )
+    return msgspec.structs.replace(part, wanted=wanted)
+
+
+def _left_behind(current: Generation, older: Generation, bundle: str) -> tuple[BundleRecord, ...]:
+    names = {bundle} if bundle else {b.name for b in current.bundles}
+    kept = {b.digest for b in older.bundles}
+    return tuple(b for b in current.bundles if b.name in names and b.digest not in kept)
+
+
+def _installed(current: Generation, name: str) -> BundleRecord:
+    record = current.bundle(name)
+    if record is None:
+        there = ", ".join(b.name for b in current.bundles) or "none"
+        raise UsageError(f"no bundle named {name} is installed", remedy=f"installed: {there}")
+    return record
+
+
+def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
+    return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
+
+
+def _complete(tools: Tools, transaction: Transaction, plan: Plan, target: Target, supply: Supply) -> Supply:
+    """Have every content at hand before anything is touched; what is gone from the host is fetched again."""
+    loose = transaction.staging.open_loose
+    supply = Supply([supply.open, loose])
+    missing = set(supply.missing(contents_of(plan)))
+    if not missing:
+        return supply
+    lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})
+    tools.progress.say(f"contents of {', '.join(lacking)} are no longer on this host; fetching them")
+    for part in target.parts:
+        if part.record.name in lacking:
+            pinned = reference.parse(part.record.reference).pinned(part.record.digest)
+            place = IntoStaging(tools, transaction.staging, tools.cache)
+            obtain(tools, pinned, place, root_in_image=part.record.root_in_image, name=part.record.name)
+    missing = set(supply.missing(missing))
+    if missing:
+        paths = sorted(s.path for s in plan.steps if s.new is not None and s.new.digest in missing)
+        raise UnchangedError(
+            "contents are nowhere to be had; nothing was changed",
+            issues=[Issue(where=p, message="gone") for p in paths],
+        )
+    return supply
+
+
+def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
+    before = {b.digest for b in current.bundles}
+    return tuple(b for b in plan.bundles if b.digest not in before)
+
+
+def _hold(tools: Tools, records: Sequence[BundleRecord], reason: str) -> None:
+    if not records:
+        return
+    held: dict[str, Held] = dict(tools.history.held())
+    for r in records:
+        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now())
+    tools.history.hold(held)
+
+
+def _release(tools: Tools, plan: Plan) -> None:
+    """Who installs a held digest by name has asked for it."""
+    held: Mapping[str, Held] = tools.history.held()
+    free = {b.digest for b in plan.bundles} & held.keys()
+    if free:
+        tools.history.hold({digest: h for digest, h in held.items() if digest not in free})

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
+
+from collections.abc import Sequence
+
+from ashore.acts.desire import Ask, sets_of
+from ashore.acts.tools import Tools
+from ashore.mechanisms import journal
+from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.host.values import read_values
+from ashore.mechanisms.secrets import Secrets
+from ashore.nouns.generation import BundleRecord, Generation
+from ashore.rules.inputs import fingerprint
+
+
+def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
+    """Whether the host holds what `asks` want, as far as digests and stats tell; False means: look closer."""
+    if journal.exists(tools.state):
+        return False
+    current = tools.history.current()
+    pairs = [(ask, _record_of(ask, current)) for ask in asks]
+    return (
+        all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
+        and all(record is not None and _same_inputs(tools, ask, record) for ask, record in pairs)
+        and untouched(tools, current)
+        and all(
+            record is not None and tools.open_image(ask.reference).resolve().digest == record.digest
+            for ask, record in pairs
+        )
+    )
+
+
+def untouched(tools: Tools, current: Generation) -> bool:
+    """Whether every path's stat is as recorded."""
+    for path, record in current.files.items():
+        status = tools.host.lstat(path)
+        if record.entry.kind == "dir":
+            # A folder's own times change with its content; that is not ours to judge.
+            if status is None:
+                return False
+        elif (stat_of(status) if status is not None else None) != record.stat:
+            return False
+    return True
+
+
+def _record_of(ask: Ask, current: Generation) -> BundleRecord | None:
+    written = ask.written or str(ask.reference)
+    return next((b for b in current.bundles if b.reference == written and b.root_in_image == ask.root_in_image), None)
+
+
+def _same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
+    sets = sets_of(tools, record) | dict(ask.sets)
+    facts = tools.facts() if record.facts_used else None
+    salt = Secrets(tools.state).salt(create=False)
+    return fingerprint(facts, record.facts_used, read_values(tools.host), sets, salt) == record.inputs

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reference becomes a bundle: resolved, verified, fetched, read. Contents go where the caller says."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from ashore.acts.fetch import fetch_tree, resolve_image
+from ashore.acts.tools import Tools
+from ashore.errors import InputError
+from ashore.mechanisms.cache import Cache, Fetched
+from ashore.mechanisms.staging import Staging, StagingSink
+from ashore.mechanisms.supply import Opener
+from ashore.nouns.bundle import Bundle
+from ashore.nouns.digest import Digest, hex_of, of
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.image import Image, VerifiedImage
+from ashore.nouns.limits import Limits
+from ashore.nouns.ports import ContentSink, ImageReader
+from ashore.nouns.reference import ImageReference
+from ashore.rules.bundle import needs_text, read_bundle
+from ashore.rules.imagetree import tree_prefix
+from ashore.rules.manifest import parse_manifest
+from ashore.rules.verify import Policy, parse_policy, verify
+
+POLICY_PATH = "etc/containers/policy.json"
+
+
+class Obtained(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle, and where its contents can be opened."""
+
+    bundle: Bundle
+    image: Image
+    contents: Opener
+
+
+class Place(Protocol):
+    """Where fetched contents go."""
+
+    def fetch(
+        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
+    ) -> tuple[Mapping[str, Entry], Opener]:
+        """Call `stream` with a sink, or answer from what was fetched before."""
+        ...
+
+
+class IntoCache:
+    """`plan`: contents are kept aside, for the install that follows."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def fetch(
+        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
+    ) -> tuple[Mapping[str, Entry], Opener]:
+        key = cache_key(image.image, prefix)
+        tree = self._cache.tree(key)
+        if tree is None:
+            tree = stream(self._cache.sink(key))
+            self._cache.finish(key, tree)
+        return tree, Fetched(cache=self._cache, key=key).opener
+
+
+class IntoStaging:
+    """`install`: each file is written once, on the mount where it will lie; or taken from what `plan` kept."""
+
+    def __init__(self, tools: Tools, staging: Staging, cache: Cache) -> None:
+        self._tools, self._staging, self._cache = tools, staging, cache
+        self.used: list[str] = []
+
+    def fetch(
+        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
+    ) -> tuple[Mapping[str, Entry], Opener]:
+        key = cache_key(image.image, prefix)
+        tree = self._cache.tree(key)
+        if tree is not None:
+            self.used.append(key)
+            return tree, Fetched(cache=self._cache, key=key).opener
+        tree = stream(StagingSink(self._staging, self._target))
+        return tree, self._staging.open_loose
+
+    def _target(self, path: str) -> str | None:
+        below = path.partition("/")[2] if path.startswith("root/") else ""
+        return self._tools.host.physical(below) if below else None
+
+
+def cache_key(image: Image, prefix: str) -> str:
+    return f"{hex_of(image.manifest_digest)}-{hex_of(of(prefix.encode()))[:8]}"
+
+
+def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image]:
+    """Open a reference and pin it for this host's platform."""
+    reader = tools.open_image(reference)
+    return reader, resolve_image(reader, reference, tools.platform(), tools.limits)
+
+
+def obtain(
+    tools: Tools, reference: ImageReference, place: Place, *, root_in_image: str = "", name: str = ""
+) -> Obtained:
+    """Fetch the bundle that `reference` names.
+
+    Raises:
+        InputError, RegistryError, VerificationError: nothing on the host was changed.
+    """
+    reader, image = resolve(tools, reference)
+    verified = verify(image, reference, _policy(tools))
+    prefix = tree_prefix(image.config, root_in_image)
+
+    def stream(sink: ContentSink) -> Mapping[str, Entry]:
+        return fetch_tree(verified, reader, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)
+
+    tree, contents = place.fetch(verified, prefix, stream)
+    texts = _texts(tree, contents, tools.limits)
+    bundle = read_bundle(verified, tree, texts, name=name, limits=tools.limits)
+    return Obtained(bundle=bundle, image=image, contents=contents)
+
+
+def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:
+    """The bytes that rules must read: the manifest first, since it says which files are templates."""
+    from ashore.mechanisms.supply import Supply
+
+    supply = Supply([contents])
+    texts: dict[Digest, bytes] = {}
+    manifest = None
+    top = tree.get("bundle.toml")
+    if top is not None and top.kind is Kind.FILE and top.size <= limits.bundle_toml:
+        texts[top.digest] = supply.read(top.digest, top.size) or b""
+        manifest = parse_manifest(texts[top.digest], "bundle.toml", "bundle")
+    for path, entry in tree.items():
+        if entry.digest not in texts and needs_text(path, entry, manifest, limits=limits):
+            data = supply.read(entry.digest, entry.size)
+            if data is None:
+                raise InputError(f"the content of {path} is missing in the image")
+            texts[entry.digest] = data
+    return texts
+
+
+def _policy(tools: Tools) -> Policy | None:
+    try:
+        data = tools.host.read_bytes(POLICY_PATH, tools.limits.manifest)
+    except FileNotFoundError:
+        return None
+    return parse_policy(data, POLICY_PATH)

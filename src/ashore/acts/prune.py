@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Old generations go, and the contents that only they needed. Interrupted at any point, it is done the next time."""
+
+import msgspec
+
+from ashore.acts.tools import Tools
+from ashore.mechanisms.host.config import read_config
+from ashore.mechanisms.secrets import Secrets
+from ashore.nouns.journal import Edit
+from ashore.rules import retention
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was dropped."""
+
+    generations: tuple[int, ...]
+    freed: int
+    """Bytes."""
+
+
+def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = False) -> Pruned:
+    """Keep the newest `keep` generations (default: the configuration's) and what they need. The lock is held.
+
+    An administrator's edit outlives the generation that moved it aside, unless `discard_edits`.
+    """
+    history = tools.history
+    current = history.current()
+    numbers = history.numbers()
+    stay = retention.kept(numbers, current.number, read_config(tools.host).keep if keep is None else keep)
+    gone = [number for number in numbers if number not in stay]
+    edits: tuple[Edit, ...] = () if discard_edits else _edits(tools, gone)
+    if edits != history.edits():
+        history.keep_edits(edits)
+    for number in gone:
+        history.drop(number)
+    staying = [history.read(number) for number in stay]
+    needed = retention.needed(staying, current, edits)
+    Secrets(tools.state).retain(retention.secrets_of(staying))
+    return Pruned(generations=tuple(gone), freed=tools.content.retain(needed))
+
+
+def _edits(tools: Tools, gone: list[int]) -> tuple[Edit, ...]:
+    known = {(edit.generation, edit.path): edit for edit in tools.history.edits()}
+    for number in gone:
+        for edit in retention.edits_of(tools.history.read(number)):
+            known[(edit.generation, edit.path)] = edit
+    return tuple(known.values())

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a killed or failed transaction left: back to exactly the old generation, or forward to the new one.
+
+Needs no network, no image, no template: only the journal. Every part may be cut short and repeated.
+"""
+
+import os
+from enum import StrEnum
+
+from ashore.acts import units as unit_acts
+from ashore.acts.prune import collect
+from ashore.acts.tools import Tools
+from ashore.errors import ChangedError, Issue
+from ashore.mechanisms import journal, swap
+from ashore.mechanisms.content import hash_file
+from ashore.mechanisms.staging import sweep
+from ashore.mechanisms.sync import sync_swapped
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Kind
+from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Journal, Staged, StagedStep
+from ashore.nouns.plan import Action
+from ashore.rules import retention
+
+
+class Recovered(StrEnum):
+    """What recovery found."""
+
+    NOTHING = "nothing"
+    BACK = "went back to the old generation"
+    FORWARD = "finished the new generation"
+
+
+def recover(tools: Tools) -> Recovered:
+    """Finish or undo an unfinished transaction. The lock is held.
+
+    Raises:
+        ChangedError: something stands in the way; what, is in `issues`. The journal stays for the next try.
+    """
+    if not journal.exists(tools.state):
+        return Recovered.NOTHING
+    left = journal.read(tools.state)
+    if left is not None and left.verdict is not None:
+        finish(tools, left)
+        return Recovered.FORWARD
+    issues = go_back(tools, left)
+    if issues:
+        raise ChangedError(
+            "an interrupted transaction cannot be undone completely",
+            remedy="put right what is listed, then run: ashore recover",
+            issues=issues,
+        )
+    return Recovered.BACK
+
+
+def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
+    """Undo what was done of a transaction without a verdict, units included."""
+    if left is None:
+        journal.drop(tools.state)
+        return []
+    staged = left.staged
+    if staged is not None:
+        unit_acts.stop_new(tools, staged, left.begun.boot)
+        issues = _undo(tools, left, staged)
+        if issues:
+            return issues
+    for area in left.begun.areas:
+        sweep(tools.host, area, tools.content)
+    _drop_unborn(tools)
+    issues = unit_acts.restore(tools, staged, left.begun.boot) if staged is not None else []
+    journal.drop(tools.state)
+    return issues
+
+
+def finish(tools: Tools, left: Journal) -> None:
+    """Carry a judged transaction to its end: keep what may be wanted again, point, tell, sweep."""
+    assert left.verdict is not None
+    generation = tools.history.read(left.verdict.generation)
+    if left.staged is not None:
+        _keep_displaced(tools, left, left.staged, generation)
+    tools.history.point(generation.number)
+    tools.history.audit(_audit_line(generation))
+    for area in left.begun.areas:
+        sweep(tools.host, area, tools.content)
+    journal.drop(tools.state)
+    collect(tools)
+
+
+def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:
+    areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    try:
+        found = [swap.undo(tools.host, areas, step) for step in reversed(staged.steps)]
+        sync_swapped(tools.host, [a for a in areas if a is not None], [s.step.path for s in staged.steps])
+        return [issue for issue in found if issue is not None]
+    finally:
+        for area in areas:
+            if area is not None:
+                os.close(area)
+
+
+def _open_area(tools: Tools, path: str) -> int | None:
+    try:
+        return tools.host.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+
+
+def _drop_unborn(tools: Tools) -> None:
+    """A generation that was written and never judged did not happen."""
+    current = tools.history.current_number() or 0
+    for number in tools.history.numbers():
+        if number > current:
+            tools.history.drop(number)
+
+
+def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Generation) -> None:
+    """Move into the store what a kept generation needs of the displaced files.
+
+    They are hashed now: until the swap, somebody may have held them open and written.
+    """
+    generations = [g for g in tools.history.all() if g.number <= generation.number]
+    needed = retention.needed(generations, generation, tools.history.edits())
+    areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    try:
+        for step in staged.steps:
+            area = areas[step.area] if step.name else None
+            if area is not None and step.step.action in (Action.REPLACE, Action.REMOVE):
+                _keep_one(tools, area, step, needed)
+    finally:
+        for area in areas:
+            if area is not None:
+                os.close(area)
+
+
+def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest]) -> None:
+    old = step.step.old
+    if old is None or old.kind is not Kind.FILE:
+        return
+    try:
+        descriptor = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=area)
+    except OSError:
+        return  # It was kept before a crash, or is no file.
+    try:
+        digest, _ = hash_file(descriptor)
+        if (digest in needed or digest != old.digest) and not tools.content.take(digest, area, step.name):
+            tools.content.put(digest, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _audit_line(generation: Generation) -> dict[str, object]:
+    return {
+        "time": generation.time,
+        "transaction": generation.transaction,
+        "generation": generation.number,
+        "verb": generation.verb,
+        "bundles": {b.name: {"version": b.version, "digest": b.digest} for b in generation.bundles},
+        "displaced": {path: entry.digest for path, entry in generation.displaced.items()},
+    }

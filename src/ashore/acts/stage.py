@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything a plan will place is made beside its target first, with its final owner, mode and attributes."""
+
+import os
+
+from ashore.acts.tools import Tools
+from ashore.errors import Issue, UnchangedError
+from ashore.mechanisms import syscalls
+from ashore.mechanisms.attributes import give
+from ashore.mechanisms.content import ContentStore
+from ashore.mechanisms.staging import Staging
+from ashore.mechanisms.supply import Supply, place
+from ashore.mechanisms.swap import place_link
+from ashore.mechanisms.sync import sync_staged
+from ashore.nouns.files import Entry, Kind, parent, shown
+from ashore.nouns.journal import Staged, StagedStep
+from ashore.nouns.plan import Action, Plan, Step
+
+_MARGIN = 4 << 20
+"""Bytes to leave free: for the journal, the record and the file system's own needs."""
+
+
+def stage(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> Staged:
+    """Stage every step, and sync it. Nothing on the host has changed when this returns.
+
+    Raises:
+        OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
+    """
+    groups: dict[tuple[int, str], str] = {}
+    steps = tuple(_stage_step(staging, store, supply, step, groups) for step in plan.steps)
+    _store_pending(staging, store, supply, plan)
+    files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
+    sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
+    return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
+
+
+def _stage_step(
+    staging: Staging, store: ContentStore, supply: Supply, step: Step, groups: dict[tuple[int, str], str]
+) -> StagedStep:
+    if step.action in (Action.MKDIR, Action.RMDIR, Action.CHANGE_DIR):
+        return StagedStep(step=step, area=0, name="")
+    area = staging.area_for(step.path)
+    if step.new is None:
+        return StagedStep(step=step, area=area, name=staging.name("s"))
+    if step.new.kind is Kind.SYMLINK:
+        name = staging.name("s")
+        place_link(staging.fd(area), name, step.new)
+    else:
+        name = _stage_file(staging, store, supply, step.new, area, groups)
+    inode = os.stat(name, dir_fd=staging.fd(area), follow_symlinks=False).st_ino
+    return StagedStep(step=step, area=area, name=name, inode=inode)
+
+
+def _stage_file(
+    staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, groups: dict[tuple[int, str], str]
+) -> str:
+    folder = staging.fd(area)
+    first = groups.get((area, entry.link)) if entry.link else None
+    if first is not None:
+        name = staging.name("s")
+        os.link(first, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        return name
+    name = place(staging, store, supply, entry.digest, area)
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        give(descriptor, entry)
+    finally:
+        os.close(descriptor)
+    if entry.link:
+        groups[(area, entry.link)] = name
+    return name
+
+
+def _store_pending(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
+    """New versions that wait for a decision, and originals' companions, go to the store."""
+    for kept in plan.kept:
+        record = plan.files.get(kept.path)
+        if not kept.pending or record is None or record.entry.kind is not Kind.FILE:
+            continue
+        digest = record.entry.digest
+        if store.has(digest):
+            continue
+        source = supply.open(digest) or staging.open_loose(digest)
+        if source is None:
+            raise UnchangedError(f"the content of {shown(kept.path)} is nowhere on this host")
+        try:
+            store.put(digest, source)
+        finally:
+            os.close(source)
+
+
+def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
+    """Refuse what cannot work before anything is touched: read-only, immutable, a mount point, too little space.
+
+    Raises:
+        UnchangedError: all of it.
+    """
+    issues: list[Issue] = []
+    seen: set[str] = set()
+    for step in plan.steps:
+        for path in (step.path, _existing(tools, parent(step.path))):
+            if path not in seen:
+                seen.add(path)
+                issues += _check(tools, path, is_target=path == step.path)
+    issues += _check_space(tools, staging, plan)
+    if issues:
+        raise UnchangedError("the host cannot take the change; nothing was changed", issues=issues)
+
+
+def _existing(tools: Tools, folder: str) -> str:
+    while folder and tools.host.lstat(folder) is None:
+        folder = parent(folder)
+    return folder
+
+
+def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
+    if is_target and tools.host.lstat(path) is None:
+        return []
+    directory, name = tools.host.at(path) if path else (tools.host.folder(""), "")
+    marks = syscalls.marks(directory, name)
+    issues = []
+    if marks.immutable:
+        issues.append(Issue(where=shown(path), message="it is immutable", remedy=f"chattr -i -a {shown(path)}"))
+    if is_target and marks.mount_point:
+        issues.append(Issue(where=shown(path), message="something is mounted on it", remedy="unmount it"))
+    if not is_target and os.fstatvfs(tools.host.folder(path)).f_flag & os.ST_RDONLY:
+        issues.append(
+            Issue(where=shown(path), message="it is read-only", remedy="remount it, or ship the file elsewhere")
+        )
+    return issues
+
+
+def _check_space(tools: Tools, staging: Staging, plan: Plan) -> list[Issue]:
+    """Whether each device has room for what is not staged yet."""
+    needs: dict[int, int] = {}
+    folders: dict[int, str] = {}
+    for step in plan.steps:
+        if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest):
+            folder = _existing(tools, parent(step.path))
+            device = os.fstat(tools.host.folder(folder)).st_dev
+            needs[device] = needs.get(device, 0) + step.new.size
+            folders[device] = folder
+    issues = []
+    for device, need in needs.items():
+        free = os.fstatvfs(tools.host.folder(folders[device]))
+        available = free.f_bavail * free.f_frsize
+        if need + _MARGIN > available:
+            message = f"too little space: {need} bytes are needed, {available} are free"
+            issues.append(Issue(where=shown(folders[device]), message=message, remedy="make room, or: ashore prune"))
+    return issues

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stories work with: one host's root, its state, PID 1 if it is live, and the seams to outside."""
+
+import datetime
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ashore.errors import UnchangedError
+from ashore.mechanisms.attributes import may_own
+from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.cache import Cache
+from ashore.mechanisms.content import ContentStore
+from ashore.mechanisms.history import History
+from ashore.mechanisms.host.facts import machine_architecture
+from ashore.mechanisms.state import State
+from ashore.nouns.facts import Facts
+from ashore.nouns.image import Platform
+from ashore.nouns.limits import DEFAULT, Limits
+from ashore.nouns.ports import ImageReader, Progress, Systemd
+from ashore.nouns.reference import ImageReference
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """Everything that an act is given. Tests give fakes; the command line gives the real things."""
+
+    host: Beneath
+    state: State
+    history: History
+    content: ContentStore
+    progress: Progress
+    open_image: Callable[[ImageReference], ImageReader]
+    facts: Callable[[], Facts]
+    cache: Cache
+    systemd: Systemd | None = None
+    """None: an offline root; nothing is started there."""
+    boot: str = ""
+    """The boot id of a live root."""
+    limits: Limits = DEFAULT
+    now: Callable[[], str] = _now
+    new_id: Callable[[], str] = field(default=lambda: secrets.token_hex(6))
+
+    def platform(self) -> Platform:
+        """What images must be for: the host's architecture, this machine's where the root does not tell."""
+        return Platform(self.facts().architecture or machine_architecture())
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """Who gets every file where files cannot be given away; None where they can."""
+        return None if may_own() else (os.geteuid(), os.getegid())
+
+    @property
+    def live(self) -> bool:
+        return self.systemd is not None
+
+
+def open_root(root: str) -> tuple[Beneath, State, History, ContentStore]:
+    """The root's files and ashore's state in it.
+
+    Raises:
+        UnchangedError: there is no such folder.
+    """
+    try:
+        host = Beneath(root)
+    except OSError as error:
+        raise UnchangedError(f"cannot open the root {root}", cause=error.strerror or str(error)) from error
+    state = State(host)
+    return host, state, History(state), ContentStore(state)

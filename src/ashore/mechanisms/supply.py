@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where content comes from, by digest: what was rendered, fetched, stored, or lies on the host already."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ashore.errors import UnchangedError
+from ashore.mechanisms import durable
+from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.content import ContentStore, copy, hash_file
+from ashore.mechanisms.staging import Loose, Staging
+from ashore.nouns.digest import Digest, hex_of
+
+Opener = Callable[[Digest], int | None]
+"""Opens a content for reading; None where it has it not. What is read is checked by who reads it."""
+
+
+def rendered(contents: Mapping[Digest, bytes]) -> Opener:
+    """Contents in memory: rendered templates."""
+
+    def open_it(digest: Digest) -> int | None:
+        data = contents.get(digest)
+        if data is None:
+            return None
+        descriptor = os.memfd_create("ashore", os.MFD_CLOEXEC)
+        durable.write_all(descriptor, data)
+        return descriptor
+
+    return open_it
+
+
+def lying(host: Beneath, paths: Mapping[Digest, str]) -> Opener:
+    """Contents that lie on the host, at these physical paths, if nobody changed them."""
+
+    def open_it(digest: Digest) -> int | None:
+        path = paths.get(digest)
+        if path is None:
+            return None
+        try:
+            descriptor = host.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+        if hash_file(descriptor)[0] == digest:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    return open_it
+
+
+class Supply:
+    """All places that may have a content, the cheapest first."""
+
+    def __init__(self, openers: Sequence[Opener]) -> None:
+        self._openers = openers
+
+    def open(self, digest: Digest) -> int | None:
+        for opener in self._openers:
+            if (descriptor := opener(digest)) is not None:
+                return descriptor
+        return None
+
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that are nowhere: a network would be needed."""
+        gone = []
+        for digest in digests:
+            descriptor = self.open(digest)
+            if descriptor is None:
+                gone.append(digest)
+            else:
+                os.close(descriptor)
+        return gone
+
+    def read(self, digest: Digest, limit: int) -> bytes | None:
+        """The first `limit` bytes of a content; None where it is nowhere."""
+        descriptor = self.open(digest)
+        if descriptor is None:
+            return None
+        try:
+            return os.pread(descriptor, limit, 0)
+        finally:
+            os.close(descriptor)
+
+
+def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest, area: int) -> str:
+    """Have an inode of its own with this content in the staging folder `area`; return its name there.
+
+    Without copying where that can be: a fetched file of the same mount is used as it is, and a stored one
+    is moved out of the store (it lies on the host afterwards, or goes back).
+
+    Raises:
+        UnchangedError: the content is nowhere, or not what its digest says.
+    """
+    if (name := staging.claim(digest, area)) is not None:
+        return name
+    if staging.is_own(area) and (name := _from_store(staging, store, digest, area)) is not None:
+        return name
+    source = supply.open(digest) or staging.open_loose(digest)
+    if source is None:
+        raise UnchangedError(f"the content {digest} is nowhere on this host")
+    name = staging.name("s")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    target = os.open(name, flags, 0o600, dir_fd=staging.fd(area))
+    try:
+        found, _ = copy(source, target)
+    finally:
+        os.close(source)
+        os.close(target)
+    if found != digest:
+        raise UnchangedError(f"the stored content {digest} is damaged", cause=f"it is {found}")
+    return name
+
+
+def _from_store(staging: Staging, store: ContentStore, digest: Digest, area: int) -> str | None:
+    descriptor = store.open(digest)
+    if descriptor is None:
+        return None
+    try:
+        if hash_file(descriptor)[0] != digest:
+            return None
+    finally:
+        os.close(descriptor)
+    name = f"c{hex_of(digest)}"
+    store.give(digest, staging.fd(area), name)
+    staging.borrowed(digest, Loose(area, name))
+    return name

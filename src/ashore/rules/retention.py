@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which generations stay, and which contents they need that do not lie on the host. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Edit
+
+
+def kept(numbers: Sequence[int], current: int, keep: int) -> list[int]:
+    """The newest `keep` generations, and always the current one."""
+    newest = sorted(numbers)[-max(1, keep) :]
+    return sorted({*newest, current} & set(numbers))
+
+
+def needed(generations: Iterable[Generation], current: Generation, edits: Iterable[Edit]) -> set[Digest]:
+    """The contents that the store must have: all that anyone may come back for, less what lies on the host."""
+    wanted = {edit.digest for edit in edits}
+    for generation in generations:
+        wanted |= {entry.digest for entry in _entries(generation) if entry.kind is Kind.FILE}
+    lying = {
+        record.lay.digest
+        for record in current.files.values()
+        if record.lay is not None and record.lay.kind is Kind.FILE
+    }
+    return wanted - lying
+
+
+def edits_of(generation: Generation) -> list[Edit]:
+    """The edits that a generation moved aside: they outlive it."""
+    return [
+        Edit(path=path, digest=entry.digest, generation=generation.number, entry=entry)
+        for path, entry in generation.displaced.items()
+    ]
+
+
+def secrets_of(generations: Iterable[Generation]) -> set[str]:
+    """The names of secret values that these generations refer to."""
+    return {value.secret for g in generations for b in g.bundles for value in b.sets.values() if value.secret}
+
+
+def _entries(generation: Generation) -> Iterable[Entry]:
+    yield from generation.displaced.values()
+    for record in generation.files.values():
+        yield record.entry
+        if record.found is not None:
+            yield record.found
+        if record.base is not None:
+            yield record.base
+        if record.original is not None:
+            yield record.original
+
+
+def before(generation: Generation, recorded: Sequence[Generation]) -> Generation | None:
+    """Where one rollback from `generation` leads: what held before it, however often one went back already.
+
+    A rollback's own "before" is that of the generation it restored, so a second rollback goes further back.
+    """
+    by_number = {g.number: g for g in recorded}
+    origin = _origin(generation, by_number)
+    earlier = [g for g in recorded if g.number < origin.number]
+    return _origin(earlier[-1], by_number) if earlier else None
+
+
+def _origin(generation: Generation, by_number: dict[int, Generation]) -> Generation:
+    while generation.restores and generation.restores in by_number:
+        generation = by_number[generation.restores]
+    return generation

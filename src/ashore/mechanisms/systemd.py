@@ -50,25 +50,6 @@ def is_live(root: str) -> bool:
     )
 
 
-def connect(root: str) -> Systemd:
-    """Reach the systemd whose root is `root`, by its private socket or else the system bus.
-
-    Raises:
-        UnchangedError: neither answers.
-    """
-    causes = []
-    for opener in (_open_private, _open_bus):
-        try:
-            return DBusSystemd(partial(opener, root))
-        except OSError as error:
-            causes.append(f"{error.strerror or error}")
-    raise UnchangedError(
-        "cannot reach systemd",
-        cause="; ".join(dict.fromkeys(causes)),
-        remedy="run as root on a host booted with systemd, or give another --root: an offline root starts no unit",
-    )
-
-
 def _open_private(root: str) -> Connection:
     return Connection(os.path.join(root, "run", "systemd", "private"))
 
@@ -76,16 +57,37 @@ def _open_private(root: str) -> Connection:
 def _open_bus(root: str) -> Connection:
     connection = Connection(os.path.join(root, "run", "dbus", "system_bus_socket"))
     rule = f"type='signal',sender='{_NAME}',interface='{_NAME}.Manager',member='JobRemoved'"
-    calls = [
-        _bus("Hello"),
-        _bus("AddMatch", "s", rule),
-        _manager("Subscribe"),
-    ]
+    calls = [_bus("Hello"), _bus("AddMatch", "s", rule), _manager("Subscribe")]
     for reply in connection.call(calls, time.monotonic() + _SECONDS):
         if reply.error:
             connection.close()
             raise ConnectionRefusedError(111, reply.message)
     return connection
+
+
+Door = Callable[[str], Connection]
+"""A way to reach the systemd below a root."""
+PRIVATE: Door = _open_private
+BUS: Door = _open_bus
+
+
+def connect(root: str, doors: Sequence[Door] = (PRIVATE, BUS)) -> Systemd:
+    """Reach the systemd whose root is `root`, by the first of `doors` that opens.
+
+    Raises:
+        UnchangedError: none does.
+    """
+    causes = []
+    for door in doors:
+        try:
+            return DBusSystemd(partial(door, root))
+        except OSError as error:
+            causes.append(f"{error.strerror or error}")
+    raise UnchangedError(
+        "cannot reach systemd",
+        cause="; ".join(dict.fromkeys(causes)),
+        remedy="run as root on a host booted with systemd, or give another --root: an offline root starts no unit",
+    )
 
 
 class DBusSystemd:
@@ -235,6 +237,8 @@ def _state(name: str, properties: Mapping[str, object]) -> UnitState:
         invocation=bytes(invocation).hex() if isinstance(invocation, (bytes, list)) else "",
         main_pid=_number(properties.get("MainPID")),
         can_reload=bool(properties.get("CanReload", False)),
+        # Before the first try there is no result, and systemd says false.
+        condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
     )
 
 

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What everything that calls itself `ports.Systemd` does: the fake, and PID 1 of a booted host on both its doors."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ashore.mechanisms import systemd
+from ashore.nouns.ports import Systemd
+from ashore.nouns.units import UnitAction, UnitState, UnitVerb
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.system import lab
+from tests.system.conftest import require_real
+
+# The same behaviours, as unit files for the real one.
+UNITS = {
+    "stays.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000"),
+    "reloads.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\nExecReload=/bin/true"),
+    "ends.service": (Behaviour.ENDS, "Type=oneshot\nExecStart=/bin/true"),
+    "fails.service": (Behaviour.FAILS, "Type=oneshot\nExecStart=/bin/false"),
+    "dies.service": (Behaviour.DIES, "ExecStart=/bin/false"),
+    "flaps.service": (Behaviour.FLAPS, "ExecStart=/bin/false\nRestart=always\nRestartSec=50ms\nStartLimitBurst=1000"),
+    "hangs.service": (Behaviour.HANGS, "Type=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=infinity"),
+}  # fmt: skip
+FOLDER = "etc/systemd/system"
+RELAY = "/run/relay"
+
+
+@pytest.fixture(scope="module")
+def booted() -> Iterator[lab.Host]:
+    require_real()
+    with lab.host("contract") as host:
+        for name, (_, text) in UNITS.items():
+            host.write(f"{FOLDER}/{name}", f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{text}\n")
+        (host.path / FOLDER / "masked.service").symlink_to("/dev/null")
+        host.run(["systemctl", "daemon-reload"])
+        private = "/run/systemd/private"
+        host.start_relay(RELAY + private, private)
+        yield host
+
+
+@pytest.fixture(
+    params=["fake", pytest.param("private", marks=pytest.mark.real), pytest.param("bus", marks=pytest.mark.real)]
+)
+def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
+    if request.param == "fake":
+        fake = FakeSystemd()
+        for name, (behaviour, _) in UNITS.items():
+            fake.add(name, behaviour, can_reload=name == "reloads.service", samples=0)
+        fake.add("masked.service", load="masked")
+        yield fake
+        return
+    host: lab.Host = request.getfixturevalue("booted")
+    if request.param == "bus":
+        real = systemd.connect(host.live_root, doors=[systemd.BUS])
+    else:
+        real = systemd.connect(host.live_root + RELAY, doors=[systemd.PRIVATE])
+    yield real
+    real.run(acts(UnitVerb.STOP, *UNITS), 10)
+    real.reset_failed(UNITS)
+
+
+def acts(verb: UnitVerb, *units: str) -> list[UnitAction]:
+    return [UnitAction(verb=verb, unit=unit, reason="a test") for unit in units]
+
+
+def results(pid1: Systemd, verb: UnitVerb, *units: str, seconds: float = 10) -> list[str]:
+    return [r.result for r in pid1.run(acts(verb, *units), seconds)]
+
+
+def wait_for(pid1: Systemd, unit: str, until: Callable[[UnitState], bool]) -> UnitState:
+    state = pid1.states([unit])[unit]
+    for _ in range(1000):
+        if until(state):
+            return state
+        state = pid1.states([unit])[unit]
+    raise AssertionError(f"did not come: {state}")
+
+
+def test_states_answer_for_every_name_also_unknown_and_masked_ones(pid1: Systemd) -> None:
+    states = pid1.states(["stays.service", "masked.service", "unknown.service", "stays.service"])
+    assert {name: state.load for name, state in states.items()} == {
+        "stays.service": "loaded",
+        "masked.service": "masked",
+        "unknown.service": "not-found",
+    }
+    assert not any(state.running for state in states.values())
+    assert pid1.states([]) == {}
+
+
+def test_a_started_unit_runs_as_a_new_invocation_and_a_stopped_one_does_not(pid1: Systemd) -> None:
+    assert results(pid1, UnitVerb.START, "stays.service") == ["done"]
+    first = pid1.states(["stays.service"])["stays.service"]
+    assert (first.active, first.type, first.result) == ("active", "simple", "success")
+    assert len(first.invocation) == 32
+    assert results(pid1, UnitVerb.START, "stays.service") == ["done"]
+    assert pid1.states(["stays.service"])["stays.service"].invocation == first.invocation
+    assert results(pid1, UnitVerb.RESTART, "stays.service") == ["done"]
+    assert pid1.states(["stays.service"])["stays.service"].invocation != first.invocation
+    assert results(pid1, UnitVerb.STOP, "stays.service") == ["done"]
+    assert pid1.states(["stays.service"])["stays.service"].active == "inactive"
+
+
+def test_each_action_has_its_own_result_in_order(pid1: Systemd) -> None:
+    found = pid1.run(acts(UnitVerb.START, "fails.service", "stays.service", "unknown.service", "ends.service"), 10)
+    assert [(r.unit, r.result, r.ok) for r in found] == [
+        ("fails.service", "failed", False),
+        ("stays.service", "done", True),
+        ("unknown.service", "invalid", False),
+        ("ends.service", "done", True),
+    ]
+    assert found[0].detail == "exit-code"
+    assert "unknown.service" in found[2].detail
+
+
+def test_no_actions_have_no_results(pid1: Systemd) -> None:
+    assert pid1.run([], 10) == ()
+
+
+@pytest.mark.parametrize("verb", [UnitVerb.START, UnitVerb.RESTART])
+def test_a_masked_unit_is_an_invalid_job_and_no_exception(pid1: Systemd, verb: UnitVerb) -> None:
+    (found,) = pid1.run(acts(verb, "masked.service"), 10)
+    assert (found.result, found.ok) == ("invalid", False)
+    assert "masked" in found.detail
+
+
+def test_stopping_what_is_not_there_is_fine(pid1: Systemd) -> None:
+    assert pid1.run(acts(UnitVerb.STOP, "unknown.service"), 10)[0].ok
+
+
+def test_what_is_not_done_in_time_is_reported_and_the_others_are_not_held_up(pid1: Systemd) -> None:
+    assert results(pid1, UnitVerb.START, "hangs.service", "ends.service", seconds=0.3) == ["timeout", "done"]
+    assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"
+
+
+def test_a_unit_reloads_if_it_can(pid1: Systemd) -> None:
+    assert results(pid1, UnitVerb.START, "reloads.service", "stays.service") == ["done", "done"]
+    states = pid1.states(["reloads.service", "stays.service"])
+    assert [state.can_reload for state in states.values()] == [True, False]
+    assert results(pid1, UnitVerb.RELOAD, "reloads.service", "stays.service") == ["done", "invalid"]
+    after = pid1.states(["reloads.service"])["reloads.service"]
+    assert after.invocation == states["reloads.service"].invocation
+
+
+def test_a_oneshot_that_ended_well_is_inactive_with_success(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "ends.service")
+    state = pid1.states(["ends.service"])["ends.service"]
+    assert (state.active, state.result, state.type, state.condition) == ("inactive", "success", "oneshot", True)
+
+
+def test_a_simple_unit_that_dies_at_once_starts_well_and_is_seen_to_have_failed(pid1: Systemd) -> None:
+    assert results(pid1, UnitVerb.START, "dies.service") == ["done"]
+    state = wait_for(pid1, "dies.service", lambda state: state.active == "failed")
+    assert (state.active, state.result) == ("failed", "exit-code")
+
+
+def test_a_flapping_unit_counts_its_restarts(pid1: Systemd) -> None:
+    assert results(pid1, UnitVerb.START, "flaps.service") == ["done"]
+    first = pid1.states(["flaps.service"])["flaps.service"]
+    assert wait_for(pid1, "flaps.service", lambda state: state.restarts > first.restarts).running
+
+
+def test_a_failure_is_forgotten_on_request_also_of_a_unit_that_is_not_there(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "fails.service")
+    assert pid1.states(["fails.service"])["fails.service"].active == "failed"
+    pid1.reset_failed(["unknown.service", "fails.service"])
+    assert pid1.states(["fails.service"])["fails.service"].active == "inactive"
+
+
+def test_a_reload_keeps_what_runs(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "stays.service")
+    before = pid1.states(["stays.service"])["stays.service"].invocation
+    pid1.daemon_reload()
+    assert pid1.states(["stays.service"])["stays.service"].invocation == before

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A systemd in memory: a table of units that behave as scripted. Time passes with each look at the states.
+
+Held to `tests/contract/test_systemd.py`, as the real one.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ashore.errors import AshoreError
+from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+
+
+class Behaviour(Enum):
+    STAYS = "stays up"
+    ENDS = "a oneshot that ends well"
+    FAILS = "a start that fails"
+    DIES = "comes up, and fails after `samples` looks"
+    FLAPS = "comes up, dies and is restarted, at each look"
+    HANGS = "never gets up and never fails"
+
+
+@dataclass
+class FakeUnit:
+    """One unit, and its state as far as PID 1 keeps it."""
+
+    behaviour: Behaviour = Behaviour.STAYS
+    load: str = "loaded"
+    can_reload: bool = False
+    samples: int = 1
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = "success"
+    restarts: int = 0
+    invocation: str = ""
+    left: int = field(default=0, repr=False)
+
+    @property
+    def type(self) -> str:
+        return {Behaviour.ENDS: "oneshot", Behaviour.HANGS: "notify"}.get(self.behaviour, "simple")
+
+
+class FakeSystemd:
+    """`ports.Systemd` over a table of units; `log` has every change that was asked for, in order."""
+
+    def __init__(self, units: Mapping[str, FakeUnit] | None = None) -> None:
+        self.units: dict[str, FakeUnit] = dict(units or {})
+        self.log: list[str] = []
+        self._invocations = itertools.count(1)
+
+    def add(self, name: str, behaviour: Behaviour = Behaviour.STAYS, **state: object) -> FakeUnit:
+        """Put a unit in the table; `running=True` starts it first, unlogged."""
+        running = state.pop("running", False)
+        unit = self.units[name] = FakeUnit(behaviour=behaviour, **state)  # type: ignore[arg-type]
+        if running:
+            self._up(unit)
+        return unit
+
+    def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
+        names = list(dict.fromkeys(units))
+        for name in names:
+            self._pass_time(name)
+        return {name: self._state(name) for name in names}
+
+    def daemon_reload(self) -> None:
+        self.log.append("daemon-reload")
+
+    def reset_failed(self, units: Iterable[str]) -> None:
+        for name in units:
+            unit = self.units.get(name)
+            if unit and unit.active == "failed":
+                unit.active, unit.sub, unit.result = "inactive", "dead", "success"
+
+    def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        self.log += [f"{action.verb} {action.unit}" for action in actions]
+        return tuple(self._job(action) for action in actions)
+
+    def _job(self, action: UnitAction) -> JobResult:
+        result, detail = self._carried_out(action, self.units.get(action.unit))
+        return JobResult(unit=action.unit, verb=action.verb, result=result, detail=detail)
+
+    def _carried_out(self, action: UnitAction, unit: FakeUnit | None) -> tuple[str, str]:
+        """The job's result and detail."""
+        if unit is None:
+            return "skipped" if action.verb is UnitVerb.STOP else "invalid", f"Unit {action.unit} not found."
+        if action.verb is UnitVerb.STOP:
+            self._down(unit)
+            return "done", ""
+        if unit.load != "loaded":
+            return "invalid", f"Unit {action.unit} is {unit.load}."
+        if action.verb is UnitVerb.RELOAD:
+            return ("done", "") if unit.can_reload else ("invalid", "Job type reload is not applicable.")
+        if action.verb is UnitVerb.RESTART:
+            self._down(unit)
+        if unit.active != "active":
+            self._up(unit)
+        return {"failed": ("failed", unit.result), "activating": ("timeout", "activating (start)")}.get(
+            unit.active, ("done", "")
+        )
+
+    def _up(self, unit: FakeUnit) -> None:
+        unit.invocation = f"{next(self._invocations):032x}"
+        unit.restarts, unit.result, unit.left = 0, "success", unit.samples
+        match unit.behaviour:
+            case Behaviour.FAILS:
+                unit.active, unit.sub, unit.result = "failed", "failed", "exit-code"
+            case Behaviour.ENDS:
+                unit.active, unit.sub = "inactive", "dead"
+            case Behaviour.HANGS:
+                unit.active, unit.sub = "activating", "start"
+            case _:
+                unit.active, unit.sub = "active", "running"
+
+    def _down(self, unit: FakeUnit) -> None:
+        unit.active, unit.sub, unit.result = "inactive", "dead", "success"
+
+    def _pass_time(self, name: str) -> None:
+        unit = self.units.get(name)
+        if unit is None or unit.active not in {"active", "activating"}:
+            return
+        if unit.behaviour is Behaviour.DIES:
+            unit.left -= 1
+            if unit.left < 0:
+                unit.active, unit.sub, unit.result = "failed", "failed", "exit-code"
+        elif unit.behaviour is Behaviour.FLAPS:
+            unit.restarts += 1
+            unit.result, unit.invocation = "exit-code", f"{next(self._invocations):032x}"
+
+    def _state(self, name: str) -> UnitState:
+        unit = self.units.get(name)
+        if unit is None:
+            return UnitState(name=name, load="not-found", active="inactive", sub="dead")
+        return UnitState(
+            name=name,
+            load=unit.load,
+            active=unit.active,
+            sub=unit.sub,
+            result=unit.result,
+            type=unit.type,
+            restarts=unit.restarts,
+            invocation=unit.invocation,
+            can_reload=unit.can_reload,
+        )
+
+
+class DeadSystemd(FakeSystemd):
+    """A PID 1 that does not answer any more."""
+
+    def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
+        raise AshoreError("the connection to systemd broke")

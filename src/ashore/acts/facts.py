@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from ashore.errors import UnchangedError
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.host.facts import collect
-from ashore.mechanisms.systemd import is_live
+from ashore.mechanisms.host.facts import collect, runs_here
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
 from ashore.rules.reads import Path, dotted, plain_facts
@@ -23,7 +22,7 @@ def facts(root: str) -> Facts:
     except OSError as error:
         raise UnchangedError(f"cannot open the root {printable(root)}", cause=error.strerror or str(error)) from error
     with host:
-        return collect(host, live=is_live(root))
+        return collect(host, live=runs_here(root))
 
 
 def lines(found: Facts) -> list[str]:

@@ -76,6 +76,21 @@ def collect(host: Beneath, *, live: bool) -> Facts:
     )
 
 
+def runs_here(root: str) -> bool:
+    """Whether `root` is the root of PID 1, systemd or not: whether this kernel's answers are about it.
+
+    Only root may look at PID 1's; for others their own root stands for it.
+    """
+    for process_name in ("1", "self"):
+        with contextlib.suppress(PermissionError):
+            try:
+                of_process = os.stat(os.path.join(root, "proc", process_name, "root"))
+                return os.path.samestat(of_process, os.stat(root))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+    return False
+
+
 def machine_architecture() -> str:
     """This machine's, as OCI names it."""
     machine = os.uname().machine

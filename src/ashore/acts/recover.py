@@ -40,10 +40,14 @@ def recover(tools: Tools) -> Recovered:
     if not journal.exists(tools.state):
         return Recovered.NOTHING
     left = journal.read(tools.state)
-    if left is not None and left.verdict is not None:
-        finish(tools, left)
-        return Recovered.FORWARD
-    issues = go_back(tools, left)
+    try:
+        if left is not None and left.verdict is not None:
+            finish(tools, left)
+            return Recovered.FORWARD
+        issues = go_back(tools, left)
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
+        issues = [Issue(where="", message=f"{error.strerror or error}{at}")]
     if issues:
         raise ChangedError(
             "an interrupted transaction cannot be undone completely",

@@ -34,6 +34,7 @@ class Transaction:
     def __init__(self, tools: Tools, verb: Verb) -> None:
         self.tools = tools
         self.id = tools.new_id()
+        self.taken_back = False
         self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot)
         journal.begin(tools.state, self.begun)
         self.staging = Staging(tools.host, tools.state, self.id, self._announce)
@@ -50,7 +51,7 @@ def opened(tools: Tools, verb: Verb) -> Iterator[Transaction]:
     try:
         yield transaction
     finally:
-        if journal.exists(tools.state):
+        if journal.exists(tools.state) and not transaction.taken_back:
             left = journal.read(tools.state)
             # After a verdict only `finish` may end it; a failure there left the journal for recovery.
             if left is None or left.verdict is None:
@@ -133,6 +134,7 @@ def _with_stat(tools: Tools, path: str, record: FileRecord, touched: set[str]) -
 def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error: BaseException) -> BaseException:
     """Bring everything back, then say what happened with the right class of error."""
     left: list[Issue] = []
+    transaction.taken_back = True
     try:
         left += go_back(tools, Journal(begun=transaction.begun, staged=staged))
     except (AshoreError, OSError) as second:

@@ -17,6 +17,12 @@ def result(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
 
 
+def result_bytes(data: bytes) -> None:
+    """A file's content as it is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
 def result_json(value: Any) -> None:
     """The command's result, for programs: stable, documented, sorted."""
     data = msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2)

@@ -64,7 +64,7 @@ class Beneath:
         """A descriptor of the folder at a physical path. It stays ours: do not close it."""
         descriptor = self._folders.get(path)
         if descriptor is None:
-            descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY) if path else os.dup(self.fd)
+            descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
             self._folders[path] = descriptor
             if len(self._folders) > _CACHED_FOLDERS:
                 os.close(self._folders.popitem(last=False)[1])

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore history``."""
+
+import click
+
+from ashore.cli import output
+from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.wiring import wired
+from ashore.nouns.digest import short
+from ashore.nouns.files import shown
+
+
+@click.command()
+@root_option
+@json_option
+@debug_option
+def command(root: str, as_json: bool) -> None:
+    """List the kept generations, and the edits that were moved aside, newest last."""
+    with wired(root) as tools:
+        generations = list(tools.history.all())
+        current = tools.history.current().number
+        edits = tools.history.edits()
+    if as_json:
+        output.result_json(
+            {
+                "current": current,
+                "generations": [
+                    {
+                        "number": g.number,
+                        "transaction": g.transaction,
+                        "time": g.time,
+                        "verb": g.verb,
+                        "restores": g.restores or None,
+                        "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
+                        "displaced": [{"path": shown(p), "digest": e.digest} for p, e in g.displaced.items()],
+                    }
+                    for g in generations
+                ],
+                "edits": [{"path": shown(e.path), "digest": e.digest, "generation": e.generation} for e in edits],
+            }
+        )
+        return
+    lines = [] if generations else ["no generation is recorded"]
+    for g in generations:
+        mark = "*" if g.number == current else " "
+        back = f" to {g.restores}" if g.restores else ""
+        bundles = ", ".join(f"{b.name} {b.version or short(b.digest)}" for b in g.bundles) or "nothing installed"
+        lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
+        lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in g.displaced.items()]
+    lines += [f"  edit of {shown(e.path)} (generation {e.generation}) kept as {e.digest}" for e in edits]
+    output.result("\n".join(lines))

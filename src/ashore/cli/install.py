@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore install``."""
+
+import click
+
+from ashore.cli.options import debug_option, image_options, json_option, root_option, values_options
+from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.wiring import asks, wired
+
+
+@click.command()
+@click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
+@root_option
+@json_option
+@click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
+@values_options
+@image_options
+@debug_option
+def command(
+    references: tuple[str, ...],
+    root: str,
+    as_json: bool,
+    adopt: bool,
+    sets: tuple[str, ...],
+    set_files: tuple[str, ...],
+    unset: tuple[str, ...],
+    reset_values: bool,
+    facts_file: str | None,
+    root_in_image: str,
+) -> int | None:
+    """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
+    from ashore.acts.install import install, unchanged
+    from ashore.cli.render_outcome import show
+
+    wanted = asks(
+        references, sets=sets, set_files=set_files, unset=unset, reset=reset_values, root_in_image=root_in_image
+    )
+    with wired(root, facts_file=facts_file) as tools:
+        outcome = unchanged(tools, wanted)
+        if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
+            return code
+        outcome = outcome or install(tools, wanted, adopt_all=adopt)
+    show(outcome, as_json=as_json)
+    return None

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore prune``."""
+
+import sys
+
+import click
+
+from ashore.cli import output
+from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.wiring import wired
+
+
+@click.command()
+@click.option("--keep", type=click.IntRange(min=1), default=None, help="Generations to keep (default: config.toml).")
+@click.option("--discard-edits", is_flag=True, help="Also drop administrators' edits that were moved aside.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@root_option
+@json_option
+@debug_option
+def command(keep: int | None, discard_edits: bool, yes: bool, root: str, as_json: bool) -> None:
+    """Drop old generations and the contents that only they need."""
+    from ashore.acts.prune import Pruned, collect
+    from ashore.acts.recover import recover
+
+    if discard_edits and not yes and sys.stdin.isatty():
+        click.confirm("Edits that were moved aside will be gone for good. Go on?", abort=True, err=True)
+    with wired(root) as tools:
+        if tools.state.fd is None:
+            done = Pruned(generations=(), freed=0)
+        else:
+            with tools.state.locked():
+                recover(tools)
+                done = collect(tools, keep, discard_edits=discard_edits)
+    if as_json:
+        output.result_json(done)
+    else:
+        output.result(f"dropped {len(done.generations)} generations, freed {output.size(done.freed)}")

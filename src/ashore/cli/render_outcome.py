@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result of a story, the same for every verb that changes a host."""
+
+from ashore.acts.install import Outcome
+from ashore.cli import output
+from ashore.cli.render_plan import outcome_text, plan_json
+
+
+def show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what was done and which generation holds now."""
+    if as_json:
+        described = plan_json(outcome.plan, {})
+        described |= {"changed": outcome.changed, "generation": outcome.generation.number}
+        described["recovered"] = outcome.recovered
+        output.result_json(described)
+        return
+    if outcome.recovered != "nothing":
+        output.say(f"an interrupted transaction was found first: {outcome.recovered}")
+    output.result(outcome_text(outcome.plan, outcome.generation, changed=outcome.changed))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan and an outcome as text and as JSON. Pure."""
+
+from collections.abc import Mapping
+
+from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
+from ashore.nouns.generation import Generation
+from ashore.nouns.plan import Action, Plan, Step
+
+_SIGN = {
+    Action.CREATE: "+",
+    Action.MKDIR: "+",
+    Action.REPLACE: "~",
+    Action.CHANGE_DIR: "~",
+    Action.REMOVE: "-",
+    Action.RMDIR: "-",
+}
+
+
+def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
+    """A plan for people: files with their differences, units with reasons, conflicts, notes."""
+    lines: list[str] = []
+    if plan.conflicts:
+        lines.append("Conflicts:")
+        lines += [f"  ! {shown(c.path)} ({c.bundle}): {c.message}; {c.remedy}" for c in plan.conflicts]
+    if plan.steps:
+        lines.append("Files:")
+        for step in plan.steps:
+            lines.append(f"  {_SIGN[step.action]} {_step(step)}")
+            lines += [f"      {line}" for line in diffs.get(step.path, "").splitlines()]
+    if plan.kept:
+        lines.append("Kept as they are on this host:")
+        for kept in plan.kept:
+            waits = "; the new version is stored as pending" if kept.pending else ""
+            lines.append(f"  = {shown(kept.path)} ({kept.bundle}): {kept.verdict}{waits}")
+    units = [*plan.stops, *plan.actions]
+    if units or plan.daemon_reload:
+        lines.append("Units:")
+        lines += ["  daemon-reload"] if plan.daemon_reload else []
+        lines += [f"  {a.verb} {printable(a.unit)}: {printable(a.reason)}" for a in units]
+    if plan.notes:
+        lines.append("Notes:")
+        lines += [f"  * {printable(note)}" for note in plan.notes]
+    if plan.empty:
+        lines.append("Nothing would change on this host.")
+    else:
+        lines.append(_summary(plan))
+    return "\n".join(lines)
+
+
+def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
+    """A plan for programs (docs/reference/json.md)."""
+    return {
+        "changes": not plan.empty,
+        "steps": [
+            {
+                "action": step.action,
+                "path": shown(step.path),
+                "bundle": step.bundle,
+                "old": entry_json(step.old),
+                "new": entry_json(step.new),
+                "note": step.note,
+                "diff": diffs.get(step.path, ""),
+            }
+            for step in plan.steps
+        ],
+        "kept": [
+            {"path": shown(k.path), "bundle": k.bundle, "verdict": k.verdict, "pending": k.pending} for k in plan.kept
+        ],
+        "conflicts": [
+            {"path": shown(c.path), "bundle": c.bundle, "owner": c.owner, "message": c.message, "remedy": c.remedy}
+            for c in plan.conflicts
+        ],
+        "units": [{"verb": a.verb, "unit": a.unit, "reason": a.reason} for a in (*plan.stops, *plan.actions)],
+        "daemon_reload": plan.daemon_reload,
+        "notes": list(plan.notes),
+        "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in plan.bundles],
+    }
+
+
+def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:
+    """What a story did, in a few lines."""
+    if not changed:
+        return "nothing to do"
+    lines = [f"generation {generation.number}: {_summary(plan, 'added', 'changed', 'removed')}"]
+    for kept in plan.kept:
+        waits = "; the new version is stored as pending" if kept.pending else ""
+        lines.append(f"kept {shown(kept.path)}: {kept.verdict} on this host{waits}")
+    lines += [f"{shown(step.path)}: {step.note}" for step in plan.steps if step.edited and step.note]
+    lines += [f"note: {printable(note)}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def entry_json(entry: Entry | None) -> dict[str, object] | None:
+    """A path's state for programs: modes as octal text, extended attributes by name only."""
+    if entry is None:
+        return None
+    described: dict[str, object] = {
+        "kind": entry.kind,
+        "mode": format_mode(entry.mode),
+        "uid": entry.uid,
+        "gid": entry.gid,
+    }
+    if entry.kind is Kind.FILE:
+        described |= {"size": entry.size, "digest": entry.digest}
+    if entry.kind is Kind.SYMLINK:
+        described["target"] = printable(entry.target)
+    if entry.xattrs:
+        described["xattrs"] = sorted(entry.xattrs)
+    return described
+
+
+def _step(step: Step) -> str:
+    what = f"{shown(step.path)}"
+    if step.new is not None and step.new.kind is Kind.SYMLINK:
+        what += f" -> {printable(step.new.target)}"
+    elif step.new is not None:
+        what += f" {format_mode(step.new.mode)}"
+        if (step.new.uid, step.new.gid) != (0, 0):
+            what += f" {step.new.uid}:{step.new.gid}"
+    if step.old is not None and step.new is not None and step.new.same_content(step.old):
+        what += f" (was {format_mode(step.old.mode)} {step.old.uid}:{step.old.gid})"
+    return what + (f"  [{printable(step.note)}]" if step.note else "")
+
+
+def _summary(plan: Plan, *words: str) -> str:
+    add, change, remove = words or ("to add", "to change", "to remove")
+    counts = {sign: sum(1 for s in plan.steps if _SIGN[s.action] == sign) for sign in "+~-"}
+    parts = [f"{counts['+']} {add}, {counts['~']} {change}, {counts['-']} {remove}"]
+    units = len(plan.stops) + len(plan.actions)
+    parts += [f"{units} unit action{'s' if units != 1 else ''}"] if units else []
+    return "; ".join(parts)

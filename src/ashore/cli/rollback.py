@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore rollback``."""
+
+import click
+
+from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.wiring import wired
+from ashore.errors import UsageError
+
+
+@click.command()
+@click.argument("generation", type=click.IntRange(min=1), required=False)
+@click.option("--bundle", default="", metavar="NAME", help="Take only this bundle back to its version before.")
+@root_option
+@json_option
+@debug_option
+def command(generation: int | None, bundle: str, root: str, as_json: bool) -> int | None:
+    """Go back to the generation before, or to GENERATION, without a network. Once more goes further back."""
+    from ashore.acts.install import roll_back
+    from ashore.cli.render_outcome import show
+
+    if generation is not None and bundle:
+        raise UsageError("a generation is of the whole host", remedy="give either GENERATION or --bundle")
+    with wired(root) as tools:
+        if (code := carried_out_by_pid1(tools)) is not None:
+            return code
+        outcome = roll_back(tools, to=generation, bundle=bundle)
+    show(outcome, as_json=as_json)
+    return None

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore status``."""
+
+import click
+
+from ashore.acts.look import Status
+from ashore.cli import output
+from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.wiring import wired
+from ashore.nouns.digest import short
+from ashore.nouns.files import printable, shown
+
+
+@click.command()
+@click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
+@root_option
+@json_option
+@debug_option
+def command(verify: bool, root: str, as_json: bool) -> None:
+    """Show the bundles, their units, and what on this host differs from what was installed."""
+    from ashore.acts.look import status
+
+    with wired(root) as tools:
+        found = status(tools, verify=verify)
+    if as_json:
+        output.result_json(status_json(found))
+    else:
+        output.result(status_text(found))
+
+
+def status_text(found: Status) -> str:
+    """A status for people."""
+    generation = found.generation
+    if not generation.bundles:
+        lines = ["no bundle is installed"]
+    else:
+        lines = [f"generation {generation.number} ({generation.verb}, {generation.time})"]
+    for bundle in generation.bundles:
+        lines.append(f"  {bundle.name} {bundle.version or '-'}  {printable(bundle.reference)}  {short(bundle.digest)}")
+        for unit in bundle.enabled:
+            state = found.units.get(unit)
+            lines.append(f"    {unit}: {state.active + ' (' + state.sub + ')' if state else 'not observed'}")
+    for item in found.drift:
+        waits = "; a new version is pending" if item.pending else ""
+        lines.append(f"  {shown(item.path)}: {item.verdict}{' and kept' if item.known else ''}{waits}")
+    for digest, held in found.held.items():
+        lines.append(f"  held: {held.bundle} {short(digest)} ({printable(held.reason)})")
+    if found.interrupted:
+        lines.append("  a transaction was interrupted; run: ashore recover")
+    lines.append(f"  store: {output.size(found.disk)}")
+    return "\n".join(lines)
+
+
+def status_json(found: Status) -> dict[str, object]:
+    """A status for programs (docs/reference/json.md)."""
+    return {
+        "generation": found.generation.number,
+        "time": found.generation.time,
+        "bundles": [
+            {
+                "name": b.name,
+                "version": b.version,
+                "reference": b.reference,
+                "digest": b.digest,
+                "enabled": list(b.enabled),
+            }
+            for b in found.generation.bundles
+        ],
+        "units": {name: {"active": s.active, "sub": s.sub, "load": s.load} for name, s in found.units.items()},
+        "drift": [
+            {
+                "path": shown(d.path),
+                "bundle": d.bundle,
+                "verdict": d.verdict,
+                "kept": d.known,
+                "pending": d.pending,
+            }
+            for d in found.drift
+        ],
+        "pending": [shown(path) for path in found.pending],
+        "held": [
+            {"digest": digest, "bundle": h.bundle, "reference": h.reference, "reason": h.reason, "time": h.time}
+            for digest, h in found.held.items()
+        ],
+        "interrupted": found.interrupted,
+        "disk": found.disk,
+    }

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore upgrade``."""
+
+import click
+
+from ashore.cli.options import debug_option, json_option, root_option, values_options
+from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.wiring import ask_of_values, wired
+from ashore.nouns.generation import Verb
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@root_option
+@json_option
+@click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
+@values_options
+@debug_option
+def command(
+    names: tuple[str, ...],
+    root: str,
+    as_json: bool,
+    adopt: bool,
+    sets: tuple[str, ...],
+    set_files: tuple[str, ...],
+    unset: tuple[str, ...],
+    reset_values: bool,
+    facts_file: str | None,
+) -> int | None:
+    """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
+    from ashore.acts.install import install, unchanged, upgrades
+    from ashore.cli.render_outcome import show
+
+    given = ask_of_values(sets=sets, set_files=set_files, unset=unset, reset=reset_values)
+    with wired(root, facts_file=facts_file) as tools:
+        wanted = upgrades(tools.history.current(), names, given)
+        outcome = unchanged(tools, wanted)
+        if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
+            return code
+        outcome = outcome or install(tools, wanted, Verb.UPGRADE, adopt_all=adopt)
+    show(outcome, as_json=as_json)
+    return None

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the real mechanisms together for a command: the only place that looks at this process's environment."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ashore.acts.desire import Ask
+from ashore.acts.tools import Tools, open_root
+from ashore.cli.progress import shown
+from ashore.errors import UsageError
+from ashore.nouns import reference
+from ashore.nouns.facts import Facts
+from ashore.nouns.limits import DEFAULT
+from ashore.nouns.ports import ImageReader, Progress, Systemd
+from ashore.nouns.reference import ImageReference, Transport
+
+if TYPE_CHECKING:
+    from ashore.mechanisms.registry import RegistrySettings
+    from ashore.mechanisms.transports import SettingsFactory
+
+
+@contextmanager
+def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
+    """The tools for a root. PID 1 is reached only where the root is its own."""
+    from ashore.mechanisms.cache import Cache
+    from ashore.mechanisms.systemd import is_live
+
+    host, state, history, content = open_root(root)
+    live = is_live(root)
+    with host, shown() as progress:
+        yield Tools(
+            host=host,
+            state=state,
+            history=history,
+            content=content,
+            cache=Cache(cache_folder()),
+            progress=progress,
+            open_image=image_opener(root, progress),
+            facts=functools.cache(lambda: _facts(root, live, facts_file)),
+            systemd=_systemd(root) if live else None,
+            boot=_boot_id() if live else "",
+        )
+
+
+def image_opener(root: str, progress: Progress) -> Callable[[ImageReference], ImageReader]:
+    """How references become readers: the registry's settings are those of `root`."""
+
+    def open_image(name: ImageReference) -> ImageReader:
+        from ashore.mechanisms.transports import open_reader
+
+        return open_reader(name, settings_factory=settings_factory(root), progress=progress, limits=DEFAULT)
+
+    return open_image
+
+
+def settings_factory(root: str) -> "SettingsFactory":
+    """The registry's settings, read when they are first needed."""
+
+    def settings() -> "RegistrySettings":
+        from ashore.mechanisms.registry import load_settings
+
+        return load_settings(root, os.environ, os.path.expanduser("~"))
+
+    return settings
+
+
+def asks(
+    references: Sequence[str],
+    *,
+    sets: Sequence[str] = (),
+    set_files: Sequence[str] = (),
+    unset: Sequence[str] = (),
+    reset: bool = False,
+    root_in_image: str = "",
+) -> list[Ask]:
+    """What the command line asks for.
+
+    Raises:
+        InputError, UsageError: a reference or a value is malformed, or a file cannot be read.
+    """
+    given = ask_of_values(sets=sets, set_files=set_files, unset=unset, reset=reset)
+    return [
+        msgspec.structs.replace(given, reference=reference.parse(_absolute(text)), root_in_image=root_in_image)
+        for text in references
+    ]
+
+
+def ask_of_values(
+    *, sets: Sequence[str] = (), set_files: Sequence[str] = (), unset: Sequence[str] = (), reset: bool = False
+) -> Ask:
+    """What the options about values say, for a reference that is filled in later."""
+    nowhere = ImageReference(transport=Transport.LAYOUT, place="")
+    return Ask(reference=nowhere, sets=_values(sets, set_files), unset=tuple(unset), reset=reset)
+
+
+def cache_folder() -> str:
+    """Where `plan` keeps what it fetched: $ASHORE_CACHE, else the XDG or system cache folder."""
+    if named := os.environ.get("ASHORE_CACHE"):
+        return named
+    if os.geteuid() == 0 and "XDG_CACHE_HOME" not in os.environ:
+        return "/var/cache/ashore"
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ashore")
+
+
+def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
+    from ashore.rules.values import parse_set
+
+    values = dict(parse_set(text) for text in sets)
+    for text in set_files:
+        key, equals, path = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--set-file {key!r} is not KEY=FILE")
+        try:
+            with open(path, encoding="utf-8") as file:
+                values[key] = file.read(DEFAULT.template).rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the value of {key} from {path}", cause=str(error)) from error
+    return values
+
+
+def _absolute(text: str) -> str:
+    """A layout or archive is recorded by its absolute path: an upgrade runs from another folder."""
+    head, colon, rest = text.partition(":")
+    if colon and head in {"oci", "oci-archive", "docker-archive"} and rest and not rest.startswith("/"):
+        return f"{head}:{os.path.join(os.getcwd(), rest)}"
+    return text
+
+
+def _facts(root: str, live: bool, facts_file: str | None) -> Facts:
+    if facts_file:
+        from ashore.mechanisms.host.factsfile import load
+
+        return load(facts_file)
+    from ashore.mechanisms.beneath import Beneath
+    from ashore.mechanisms.host.facts import collect
+
+    with Beneath(root) as host:
+        return collect(host, live=live)
+
+
+def _systemd(root: str) -> Systemd:
+    from ashore.mechanisms.systemd import connect
+
+    return connect(root)
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

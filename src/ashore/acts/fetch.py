@@ -10,7 +10,7 @@ import msgspec
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.compression import open_layer
 from ashore.mechanisms.readahead import ReadAhead
-from ashore.mechanisms.streams import Readable, read_all
+from ashore.mechanisms.streams import Readable, Told, read_all
 from ashore.mechanisms.tar import TarReader
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, shown
@@ -67,11 +67,13 @@ def fetch_tree(
     prefix: str,
     progress: Progress,
     limits: Limits,
+    only: str = "",
 ) -> Mapping[str, Entry]:
     """Stream the layers, once and in order, put the contents below `prefix` into `sink`, and return the tree.
 
     Paths are ``bundle.toml`` and ``root/...``; where `prefix` is no bundle's folder, ``root/...`` alone.
-    `Entry.link` is such a path as well. When this returns, or raises, no thread is left.
+    `Entry.link` is such a path as well. With `only`, a path of the image, what lies beside that path may be
+    there or not, and what cannot be placed is passed over there. When this returns, or raises, no thread is left.
 
     Raises:
         InputError: a layer is malformed, hostile or over a limit, or there is nothing below `prefix`.
@@ -82,7 +84,7 @@ def fetch_tree(
     tree = ImageTree(prefix, limits)
     for number in range(len(image.image.manifest.layers)):
         tree.begin_layer(layers.where(number))
-        layers.read(number, partial(_take, tree=tree, sink=sink))
+        layers.read(number, partial(_take, tree=tree, sink=sink, only=only))
     entries, lost = tree.finish()
     for missing in lost:
         layers.read(missing.layer, partial(_take_again, missing=missing, sink=sink))
@@ -110,7 +112,7 @@ class _Layers:
         name = f"layer {number + 1} of {len(self._image.manifest.layers)}"
         ahead = ReadAhead if descriptor.size >= _WORTH_THREADS else _directly
         self._progress.begin(name, descriptor.size)
-        source: Readable = _Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        source: Readable = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
         try:
             source = ahead(source)
             diff_id = self._image.config.rootfs.diff_ids[number]
@@ -134,23 +136,10 @@ def _directly(source: Readable) -> Readable:
     return source
 
 
-class _Told:
-    """A `Readable` that tells how much of it was read."""
-
-    def __init__(self, source: Readable, tell: Callable[[int], object]) -> None:
-        self._source, self._tell = source, tell
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        count = self._source.readinto(buffer) or 0
-        self._tell(count)
-        return count
-
-    def close(self) -> None:
-        self._source.close()
-
-
-def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink) -> None:
+def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink, only: str) -> None:
     for entry in members:
+        if only and entry.kind is Member.OTHER and not f"{entry.name}/".startswith(f"{only}/"):
+            continue
         path = tree.add(entry)
         for gone in tree.dropped():
             sink.discard(gone)

@@ -66,6 +66,21 @@ class CountedHashed:
         self._source.close()
 
 
+class Told:
+    """A stream that tells how much of it was read."""
+
+    def __init__(self, source: Readable, tell: Callable[[int], object]) -> None:
+        self._source, self._tell = source, tell
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._tell(count)
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+
+
 def pipe(
     source: Readable, write: Callable[[memoryview], object], advance: Callable[[int], object] | None = None
 ) -> int:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore push``, ``pull`` and ``copy``: an image, or an index with all its images, from one place to another."""
+
+from collections.abc import Callable
+from functools import partial
+
+from ashore.errors import InputError
+from ashore.mechanisms.streams import Told
+from ashore.nouns.digest import Digest, short
+from ashore.nouns.image import Descriptor, Index, Platform
+from ashore.nouns.limits import Limits
+from ashore.nouns.ports import ImageReader, ImageWriter, Progress
+from ashore.nouns.reference import ImageReference, Transport
+from ashore.rules.documents import choose, parse_manifest_or_index
+
+Mount = Callable[[Digest], bool]
+"""Takes a blob over without moving it, where source and target are one registry."""
+
+
+def copy(
+    source: ImageReference,
+    reader: ImageReader,
+    target: ImageReference,
+    writer: ImageWriter,
+    *,
+    platform: Platform | None,
+    progress: Progress,
+    limits: Limits,
+) -> Digest:
+    """Copy what `source` names; of an index, with `platform`, the one image. Blobs that are there stay.
+
+    Raises:
+        InputError: the source is malformed, or has no image for `platform`.
+        RegistryError, VerificationError, UnchangedError: nothing is named in the target that is not whole.
+    """
+    top = reader.resolve()
+    if platform is not None:
+        top = _one(reader, source, top, platform, limits)
+    mount = _mount(source, target, writer)
+    return _Copy(str(source), reader, writer, mount, progress, limits).tree(top, depth=0, named=True)
+
+
+def _one(
+    reader: ImageReader, source: ImageReference, top: Descriptor, platform: Platform, limits: Limits
+) -> Descriptor:
+    for _ in range(limits.index_depth + 1):
+        document = parse_manifest_or_index(*reader.manifest(top.digest), f"{source}: {top.digest}", limits)
+        if not isinstance(document, Index):
+            return top
+        top = choose(document, platform, str(source))
+    raise InputError(f"{source}: indexes nested more than {limits.index_depth} deep")
+
+
+def _mount(source: ImageReference, target: ImageReference, writer: ImageWriter) -> Mount | None:
+    one = source.transport is target.transport is Transport.REGISTRY and source.place == target.place
+    mount = getattr(writer, "mount", None)  # registries have it, layouts do not
+    return (lambda digest: bool(mount(digest, source.repository))) if one and mount else None
+
+
+class _Copy:
+    """One copy under way: what is there already is asked once."""
+
+    def __init__(
+        self,
+        source: str,
+        reader: ImageReader,
+        writer: ImageWriter,
+        mount: Mount | None,
+        progress: Progress,
+        limits: Limits,
+    ) -> None:
+        self._source, self._reader, self._writer, self._mount = source, reader, writer, mount
+        self._progress, self._limits = progress, limits
+        self._done: set[Digest] = set()
+
+    def tree(self, top: Descriptor, *, depth: int, named: bool) -> Digest:
+        """Blobs first, then what names them, the index last."""
+        media_type, data = self._reader.manifest(top.digest)
+        document = parse_manifest_or_index(media_type, data, f"{self._source}: {top.digest}", self._limits)
+        if not isinstance(document, Index):
+            for descriptor in (document.config, *document.layers):
+                self._blob(descriptor)
+        elif depth >= self._limits.index_depth:
+            raise InputError(f"{self._source}: indexes nested more than {self._limits.index_depth} deep")
+        else:
+            for entry in document.manifests:
+                if entry.digest not in self._done:
+                    self.tree(entry, depth=depth + 1, named=False)
+                    self._done.add(entry.digest)
+        return self._writer.put_manifest(media_type, data, named=named)
+
+    def _blob(self, descriptor: Descriptor) -> None:
+        if descriptor.digest in self._done:
+            return
+        name = short(descriptor.digest)
+        if self._writer.has_blob(descriptor):
+            self._progress.say(f"{name}: is there already")
+        elif self._mount and self._mount(descriptor.digest):
+            self._progress.say(f"{name}: taken over from the other repository")
+        else:
+            self._progress.begin(name, descriptor.size)
+            stream = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+            try:
+                self._writer.put_blob(descriptor, stream)
+            finally:
+                stream.close()
+                self._progress.end(name)
+        self._done.add(descriptor.digest)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore build``."""
+
+import click
+
+from ashore.cli import output
+from ashore.cli.options import ROOT, debug_option, json_option
+from ashore.cli.progress import shown
+from ashore.cli.wiring import image_opener, settings_factory
+from ashore.errors import UsageError
+from ashore.nouns import reference
+from ashore.nouns.limits import DEFAULT
+from ashore.nouns.reference import ImageReference, Transport
+
+COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option("-t", "--tag", metavar="IMAGE", help="What to push the image as; needs --push.")
+@click.option("--push", is_flag=True, help="Push the image to the registry that --tag names.")
+@click.option("-o", "--output", "place", metavar="DST", help="Write to oci:DIR[:TAG] or oci-archive:FILE[:TAG].")
+@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="For this platform; can be repeated.")
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True)
+@click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (9).")
+@json_option
+@debug_option
+def command(
+    folder: str,
+    tag: str | None,
+    push: bool,
+    place: str | None,
+    platforms: tuple[str, ...],
+    compression: str,
+    level: int | None,
+    as_json: bool,
+) -> None:
+    """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
+    from ashore.acts.build import BuildTools, build
+    from ashore.acts.copy import copy
+    from ashore.acts.include import load_policy
+    from ashore.mechanisms.transports import open_writer
+    from ashore.rules.packing import parse_platform
+
+    targets = _targets(tag, push, place)
+    wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
+    settings = settings_factory(ROOT)
+    with shown() as progress:
+        open_image = image_opener(ROOT, progress)
+        tools = BuildTools(
+            open_image=open_image, policy=lambda: load_policy(ROOT, DEFAULT), progress=progress, limits=DEFAULT
+        )
+        first, *others = targets
+        with open_writer(first, settings_factory=settings, progress=progress, limits=DEFAULT) as writer:
+            built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
+        for other in others:
+            with open_writer(other, settings_factory=settings, progress=progress, limits=DEFAULT) as writer:
+                reader = open_image(first)
+                copy(first, reader, other, writer, platform=None, progress=progress, limits=DEFAULT)
+    if as_json:
+        output.result_json({"images": [str(target) for target in targets], "built": built})
+    else:
+        output.result("\n".join(f"{target}@{built.digest}" for target in targets))
+
+
+def _targets(tag: str | None, push: bool, place: str | None) -> list[ImageReference]:
+    """Where the image goes, what is written locally first.
+
+    Raises:
+        UsageError: nowhere, or a place that takes no build.
+    """
+    targets = []
+    if place:
+        target = reference.parse(place)
+        if target.transport not in {Transport.LAYOUT, Transport.ARCHIVE}:
+            raise UsageError(f"-o {place} is no layout or archive", remedy="write oci:DIR[:TAG] or oci-archive:FILE")
+        targets.append(target)
+    if push and not tag:
+        raise UsageError("--push needs a name", remedy="add -t REGISTRY/NAME:TAG")
+    if tag:
+        target = reference.parse(tag)
+        if not push:
+            raise UsageError("-t alone stores nothing", remedy="add --push, or write it with -o oci:DIR")
+        if target.transport is not Transport.REGISTRY:
+            raise UsageError(f"-t {tag} is no registry's name", remedy="use -o for layouts and archives")
+        targets.append(target)
+    if not targets:
+        raise UsageError("nowhere to put the image", remedy="add -o oci:DIR, or -t REGISTRY/NAME:TAG --push")
+    return targets

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore copy``."""
+
+import click
+
+from ashore.cli.copying import carry
+from ashore.cli.options import debug_option, json_option
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
+@json_option
+@debug_option
+def command(source: str, target: str, platform: str | None, as_json: bool) -> None:
+    """Copy an image from SRC to DST, each docker://, oci:, oci-archive: or docker-archive:."""
+    carry(source, target, platform, as_json=as_json)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore pull``."""
+
+import click
+
+from ashore.cli.copying import carry
+from ashore.cli.options import debug_option, json_option
+from ashore.errors import UsageError
+from ashore.nouns import reference
+from ashore.nouns.reference import Transport
+
+
+@click.command()
+@click.argument("source", metavar="IMAGE")
+@click.argument("target", metavar="DST")
+@click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
+@json_option
+@debug_option
+def command(source: str, target: str, platform: str | None, as_json: bool) -> None:
+    """Copy IMAGE from a registry to DST (oci:DIR, oci-archive:FILE, docker-archive:FILE)."""
+    if reference.parse(source).transport is not Transport.REGISTRY:
+        raise UsageError(f"{source} is not in a registry", remedy="ashore copy takes any two places")
+    carry(source, target, platform, as_json=as_json)

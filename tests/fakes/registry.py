@@ -71,7 +71,10 @@ class FakeRegistry:
         self._thread.start()
 
     def misbehave(self, kind: str, change: Change, *, times: int = 1, method: str = "") -> None:
-        """Change the next `times` answers of a kind: manifests, blobs, blobs/uploads, token, other or any."""
+        """Change the next `times` answers of a kind: manifests, blobs, blobs/uploads, token, other or any.
+
+        What was asked for first comes first; an answer is changed once.
+        """
         self._misbehaviours.append(_Misbehaviour(method, kind, change, times))
 
     def changed(self, reply: Reply, method: str, kind: str) -> Reply:
@@ -80,7 +83,7 @@ class FakeRegistry:
             for due in self._misbehaviours:
                 if due.times > 0 and due.kind in (kind, "any") and due.method in ("", method):
                     due.times -= 1
-                    reply = due.change(reply)
+                    return due.change(reply)
         return reply
 
     def count(self, method: str, part: str = "") -> int:
@@ -160,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.command, kind, route
             )
         if cut_at is not None:
-            self._reset()
+            self._hang_up(hard=True)
             return
         self._send(registry.changed(reply, self.command, kind))
 
@@ -184,25 +187,22 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.stall is not None:
             self.server.registry.closing.wait(30)
         if reply.cut is not None or reply.stall is not None or reply.length is not None:
-            self._reset()
+            self._hang_up(hard=reply.hard)
 
     def _flood(self, body: bytes) -> None:
         with contextlib.suppress(OSError):
             while not self.server.registry.closing.is_set():
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
 
-    def _reset(self) -> None:
+    def _hang_up(self, *, hard: bool) -> None:
+        """End the connection; `hard` with a reset, which may swallow what was just sent."""
         self.close_connection = True
         with contextlib.suppress(OSError):
-            self.wfile.flush()
-            # Linger 0 alone may throw away what was just sent: let the client have it first.
-            self._let_arrive()
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-
-    def _let_arrive(self) -> None:
-        """Wait a moment for what was sent to arrive."""
-        self.server.registry.closing.wait(0.02)
+            if hard:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            else:
+                self.connection.shutdown(socket.SHUT_WR)
 
 
 class _Desk:

@@ -32,7 +32,8 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     cut: int | None = None
-    """Reset the connection after so many bytes of the body."""
+    """End the connection after so many bytes of the body; `hard` with a reset."""
+    hard: bool = False
     stall: int | None = None
     """Say nothing more after so many bytes of the body, until the registry is closed."""
     endless: bool = False
@@ -65,9 +66,9 @@ def altered(change: Callable[[bytes], bytes]) -> Change:
     return lambda reply: msgspec.structs.replace(reply, body=change(reply.body))
 
 
-def cut(after: int) -> Change:
-    """Reset the connection half-way."""
-    return lambda reply: msgspec.structs.replace(reply, cut=after)
+def cut(after: int, *, hard: bool = False) -> Change:
+    """End the connection half-way. A `hard` end may swallow some of what was sent before it."""
+    return lambda reply: msgspec.structs.replace(reply, cut=after, hard=hard)
 
 
 def stalled(after: int) -> Change:

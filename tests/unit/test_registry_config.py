@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""registries.conf and auth files: from a name to its sources and its credential."""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ashore.errors import InputError, RegistryError
+from ashore.mechanisms.registry import registries
+from ashore.mechanisms.registry.credentials import CredentialStore
+from ashore.mechanisms.registry.registries import Source
+from ashore.nouns.reference import parse
+
+PIN = "@sha256:" + "a" * 64
+
+
+def _conf(root: Path, text: str, name: str = registries.CONF) -> str:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(root)
+
+
+def _names(root: str, name: str, *, push: bool = False) -> list[str]:
+    found = registries.load(root).sources(parse(name), push=push)
+    return [f"{s.host}/{s.repository}{' insecure' if s.insecure else ''}" for s in found]
+
+
+def test_without_files_a_name_is_its_own_source(tmp_path: Path) -> None:
+    assert registries.load(str(tmp_path)).sources(parse("reg.example/a/b:1")) == (
+        Source(host="reg.example", repository="a/b"),
+    )
+
+
+MIRRORED = """
+unqualified-search-registries = ["docker.io"]
+[[registry]]
+prefix = "reg.example/team"
+location = "inner.example:5000/t"
+insecure = true
+[[registry.mirror]]
+location = "m1.example/x"
+[[registry.mirror]]
+location = "m2.example"
+insecure = true
+pull-from-mirror = "digest-only"
+[[registry.mirror]]
+location = "m3.example"
+pull-from-mirror = "tag-only"
+[[registry]]
+location = "reg.example"
+[[registry]]
+prefix = "*.wild.example"
+insecure = true
+[[registry]]
+location = "bad.example"
+blocked = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("reg.example/team/app:1", ["m1.example/x/app", "m3.example/app", "inner.example:5000/t/app insecure"]),
+        ("reg.example/team/app" + PIN,
+         ["m1.example/x/app", "m2.example/app insecure", "inner.example:5000/t/app insecure"]),
+        ("reg.example/teams/app:1", ["reg.example/teams/app"]),
+        ("a.wild.example/app:1", ["a.wild.example/app insecure"]),
+        ("a.wild.example:5000/app:1", ["a.wild.example:5000/app insecure"]),
+        ("wild.example/app:1", ["wild.example/app"]),
+        ("evilwild.example/app:1", ["evilwild.example/app"]),
+        ("busybox", ["docker.io/library/busybox"]),
+    ],
+)  # fmt: skip
+def test_the_longest_prefix_decides(tmp_path: Path, name: str, sources: list[str]) -> None:
+    assert _names(_conf(tmp_path, MIRRORED), name) == sources
+
+
+def test_pushes_go_to_the_place_itself(tmp_path: Path) -> None:
+    assert _names(_conf(tmp_path, MIRRORED), "reg.example/team/app:1", push=True) == [
+        "inner.example:5000/t/app insecure"
+    ]
+
+
+def test_mirror_by_digest_only_holds_for_all_mirrors(tmp_path: Path) -> None:
+    text = '[[registry]]\nlocation = "r.example"\nmirror-by-digest-only = true\n'
+    text += '[[registry.mirror]]\nlocation = "m.example"\n'
+    root = _conf(tmp_path, text)
+    assert _names(root, "r.example/a:1") == ["r.example/a"]
+    assert _names(root, "r.example/a" + PIN) == ["m.example/a", "r.example/a"]
+
+
+def test_a_blocked_registry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"bad\.example is blocked"):
+        _names(_conf(tmp_path, MIRRORED), "bad.example/a:1")
+
+
+def test_drop_ins_replace_what_came_before(tmp_path: Path) -> None:
+    _conf(tmp_path, '[[registry]]\nlocation = "r.example"\ninsecure = true\n')
+    _conf(tmp_path, '[[registry]]\nlocation = "r.example"\n', f"{registries.CONF_FOLDER}/50-x.conf")
+    _conf(tmp_path, "not read", f"{registries.CONF_FOLDER}/README")
+    assert _names(str(tmp_path), "r.example/a:1") == ["r.example/a"]
+
+
+def test_all_broken_files_are_reported_at_once(tmp_path: Path) -> None:
+    _conf(tmp_path, "[[registry]\n")
+    _conf(tmp_path, "[[registry]]\nlocation = 5\n", f"{registries.CONF_FOLDER}/1.conf")
+    _conf(tmp_path, '[registries.insecure]\nregistries = ["x"]\n', f"{registries.CONF_FOLDER}/2.conf")
+    _conf(tmp_path, "[[registry]]\ninsecure = true\n", f"{registries.CONF_FOLDER}/3.conf")
+    _conf(tmp_path, '[[registry]]\nlocation = "https://r.example"\n', f"{registries.CONF_FOLDER}/4.conf")
+    with pytest.raises(InputError) as caught:
+        registries.load(str(tmp_path))
+    assert [issue.where.rpartition("/")[2] for issue in caught.value.issues] == [
+        "registries.conf", "1.conf", "2.conf", "3.conf", "4.conf",
+    ]  # fmt: skip
+
+
+def _auth(user: str, password: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+class Home:
+    """A folder that is root, home and session at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {"XDG_RUNTIME_DIR": str(folder / "run-user"), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+
+    def write(self, name: str, document: object) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+
+    def helper(self, name: str, script: str) -> None:
+        path = self.folder / "bin" / f"docker-credential-{name}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def store(self, **named: tuple[str, ...]) -> CredentialStore:
+        return CredentialStore(str(self.folder), self.environ, str(self.folder), helper_seconds=10, **named)
+
+    def found(self, host: str, repository: str = "", **named: tuple[str, ...]) -> str:
+        credential = self.store(**named).find(host, repository)
+        return f"{credential.user}:{credential.password}{credential.token}" if credential else "none"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    made = Home(tmp_path)
+    monkeypatch.setenv("PATH", made.environ["PATH"])
+    return made
+
+
+FILES = [
+    "run-user/containers/auth.json",
+    f"run/containers/{os.getuid()}/auth.json",
+    ".config/containers/auth.json",
+    ".docker/config.json",
+]
+
+
+def test_files_are_asked_in_their_order(home: Home) -> None:
+    assert home.found("reg.example") == "none"
+    for name in reversed(FILES):
+        home.write(name, {"auths": {"reg.example": _auth("u", name)}})
+        assert home.found("reg.example") == f"u:{name}"
+    home.environ["REGISTRY_AUTH_FILE"] = str(home.folder / "chosen.json")
+    assert home.found("reg.example") == "none"
+    home.write("chosen.json", {"auths": {"reg.example": _auth("u", "chosen")}})
+    assert home.found("reg.example") == "u:chosen"
+
+
+def test_the_most_specific_name_wins(home: Home) -> None:
+    names = ("reg.example", "reg.example/a", "reg.example/a/b", "reg.example:5000")
+    home.write(FILES[0], {"auths": {name: _auth("u", name) for name in names}})
+    assert home.found("reg.example", "a/b") == "u:reg.example/a/b"
+    assert home.found("reg.example", "a/c") == "u:reg.example/a"
+    assert home.found("reg.example", "ab") == "u:reg.example"
+    assert home.found("reg.example:5000", "a/b") == "u:reg.example:5000"
+    assert home.found("other.example", "a/b") == "none"
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("index.docker.io/v1/", "docker.io"),
+        ("docker.io", "docker.io"),
+        ("https://reg.example/v2/", "reg.example"),
+        ("http://reg.example:5000", "reg.example:5000"),
+    ],
+)
+def test_docker_s_spelling_of_keys(home: Home, key: str, host: str) -> None:
+    home.write(FILES[3], {"auths": {key: _auth("u", "p:with:colons")}, "HttpHeaders": {"x": "y"}})
+    assert home.found(host, "library/x") == "u:p:with:colons"
+    assert home.found("evil.example", "library/x") == "none"
+
+
+def test_identity_tokens(home: Home) -> None:
+    home.write(FILES[0], {"auths": {"reg.example": {**_auth("00", ""), "identitytoken": "refresh-me"}}})
+    assert home.found("reg.example") == "00:refresh-me"
+
+
+def test_an_empty_entry_is_no_credential(home: Home) -> None:
+    home.write(FILES[0], {"auths": {"reg.example": {}}})
+    home.write(FILES[3], {"auths": {"reg.example": _auth("u", "p")}})
+    assert home.found("reg.example") == "u:p"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"auths": []}', '{"auths": {"reg.example": {"auth": "%%%"}}}',
+     '{"auths": {"reg.example": {"auth": "bm9jb2xvbg=="}}}', '{"auths": {"reg.example": 5}}', "\xff"],
+)  # fmt: skip
+def test_a_broken_auth_file_is_an_error_that_names_it(home: Home, text: str) -> None:
+    path = home.folder / FILES[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"auth\.json"):
+        home.found("reg.example")
+
+
+def test_helpers_are_asked_for_their_hosts_only(home: Home) -> None:
+    home.helper(
+        "one", 'read host; echo "{\\"ServerURL\\":\\"$host\\",\\"Username\\":\\"u\\",\\"Secret\\":\\"for-$host\\"}"'
+    )
+    home.write(FILES[0], {"credHelpers": {"reg.example": "one", "docker.io": "one"}})
+    assert home.found("reg.example", "a") == "u:for-reg.example"
+    assert home.found("docker.io", "library/a") == "u:for-https://index.docker.io/v1/"
+    assert home.found("other.example", "a") == "none"
+
+
+def test_the_store_of_all_others(home: Home) -> None:
+    home.helper("all", 'echo "{\\"Username\\":\\"<token>\\",\\"Secret\\":\\"refresh-me\\"}"')
+    home.write(FILES[3], {"auths": {"reg.example": {}}, "credsStore": "all"})
+    assert home.found("reg.example") == ":refresh-me"
+
+
+def test_helpers_of_registries_conf(home: Home) -> None:
+    home.helper("conf", 'echo "{\\"Username\\":\\"u\\",\\"Secret\\":\\"conf\\"}"')
+    assert home.found("reg.example", "", helpers=("conf",)) == "u:conf"
+
+
+def test_a_helper_that_knows_nothing(home: Home) -> None:
+    home.helper("none", "echo credentials not found in native keychain; exit 1")
+    home.write(FILES[0], {"credsStore": "none"})
+    assert home.found("reg.example") == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "message"),
+    [
+        ("broken", "echo locked >&2; exit 1", "gave no credential"),
+        ("garbage", "echo s3cret-garbage", "did not answer with JSON"),
+    ],
+)
+def test_a_helper_that_fails(home: Home, name: str, script: str, message: str) -> None:
+    home.helper(name, script)
+    home.write(FILES[0], {"credsStore": name})
+    with pytest.raises(RegistryError, match=message) as caught:
+        home.found("reg.example")
+    assert "s3cret" not in f"{caught.value} {caught.value.remedy}"
+
+
+def test_a_helper_that_is_not_there(home: Home) -> None:
+    home.write(FILES[0], {"credsStore": "nowhere"})
+    with pytest.raises(RegistryError, match="docker-credential-nowhere"):
+        home.found("reg.example")
+
+
+@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "-x", ""])
+def test_a_helper_s_name_is_a_name(home: Home, name: str) -> None:
+    home.write(FILES[0], {"credHelpers": {"reg.example": name}})
+    with pytest.raises(InputError, match="credential helper"):
+        home.found("reg.example")
+
+
+def test_credentials_do_not_show_themselves(home: Home) -> None:
+    home.write(FILES[0], {"auths": {"reg.example": _auth("ann", "s3cret")}})
+    assert "s3cret" not in repr(home.store().find("reg.example"))

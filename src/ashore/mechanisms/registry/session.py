@@ -107,7 +107,10 @@ class Session:
             RegistryError: nowhere ashore would go.
         """
         try:
-            url = urls.join(response.url, response.header("Location"))
+            location = response.header("Location")
+            if not location:
+                raise ValueError("its answer has no Location")
+            url = urls.join(response.url, location)
         except ValueError as error:
             raise RegistryError(f"cannot {what}: the registry points nowhere", cause=str(error)) from None
         if response.url.scheme == "https" and url.scheme == "http":

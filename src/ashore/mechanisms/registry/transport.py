@@ -46,10 +46,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     length: int | None = None
     document: bool = False
 
-    @property
-    def replayable(self) -> bool:
-        return isinstance(self.body, bytes)
-
 
 class Response:
     """An answer whose body is read by `readinto`, which counts on nothing the server announced."""
@@ -152,7 +148,7 @@ class Transport:
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
 
     def send(self, request: Request, *, verify: bool) -> Response:
-        """Ask once; on a kept connection that the server dropped meanwhile, once more on a new one.
+        """Ask once; if a kept connection turns out to be dropped, again on another, for what is harmless to repeat.
 
         Raises:
             Fault: there is no answer.
@@ -162,7 +158,7 @@ class Transport:
             try:
                 return self._exchange(request, kept, key)
             except Fault as fault:
-                if fault.kind != "reset" or not request.replayable:
+                if fault.kind != "reset" or request.method not in {"GET", "HEAD"}:
                     raise
         return self._exchange(request, self._connect(request.url, verify=verify), key)
 

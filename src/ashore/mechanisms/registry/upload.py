@@ -85,26 +85,24 @@ class Upload:
 
     def _chunk(self, url: Url, chunk: bytes, offset: int) -> Url | None:
         """Send one chunk, the rest of it again where it broke. None: the registry takes no chunks at all."""
-        sent, number = 0, 0
+        sent, number, retries = 0, 0, self._session.retries
         while sent < len(chunk):
+            number += 1
             try:
                 answer = self._session.attempt(self._patch(url, chunk[sent:], offset + sent))
             except retry.Again as again:
-                number += 1
-                if number > self._session.retries.attempts:
+                if number > retries.attempts:
                     raise again.error from again
-                self._session.retries.pause(number, again)
+                retries.pause(number, again)
                 answer = self._session.call(self._call("GET", url, 204))
             if answer.status in _NO_CHUNKS:
                 answer.close()
                 if offset or sent:
                     raise RegistryError(f"cannot {self._what}: the registry takes no further chunk ({answer.status})")
                 return None
-            before = sent
             sent = self._received(answer, offset, len(chunk)) - offset
-            number = number + 1 if sent == before else number
-            if number > self._session.retries.attempts:
-                raise RegistryError(f"cannot {self._what}: the registry keeps nothing of what is sent")
+            if sent < len(chunk) and number > retries.attempts:
+                raise RegistryError(f"cannot {self._what}: the registry keeps too little of what is sent")
             url = self._session.located(answer, self._what)
             answer.close()
         return url

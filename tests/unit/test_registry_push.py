@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pushing to registries that break, demand, or forget."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ashore.errors import RegistryError, VerificationError
+from ashore.mechanisms.registry import Repository
+from ashore.mechanisms.registry.upload import CHUNK
+from ashore.nouns import digest as digests
+from ashore.nouns.image import OCI_MANIFEST
+from tests.fakes import registry_replies as replies
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_client import LIMITS, Bytes, Waits, blob_of, manifest_of, open_at, settings_in
+
+SMALL = b"small" * 1000
+LARGE = os.urandom(2 * CHUNK + 12345)
+
+
+class Push:
+    """A registry that is empty, and a client that never waits."""
+
+    def __init__(self, fake: FakeRegistry, folder: str) -> None:
+        self.fake, self.waits = fake, Waits()
+        self.repository: Repository = open_at(
+            f"{fake.host}/team/app:1.0", settings_in(folder, waits=self.waits), push=True
+        )
+
+    def put(self, data: bytes) -> None:
+        self.repository.put_blob(blob_of(data), Bytes(data))
+
+    def holds(self, data: bytes) -> bool:
+        return self.fake.blobs.get("team/app", {}).get(digests.of(data)) == data
+
+
+@pytest.fixture
+def push(tmp_path: str) -> Iterator[Push]:
+    with FakeRegistry() as fake:
+        yield Push(fake, str(tmp_path))
+
+
+def test_a_small_blob_takes_two_requests(push: Push) -> None:
+    push.put(SMALL)
+    assert push.holds(SMALL)
+    assert [seen.method for seen in push.fake.seen] == ["POST", "PUT"]
+
+
+def test_a_large_blob_goes_in_chunks(push: Push) -> None:
+    push.put(LARGE)
+    assert push.holds(LARGE)
+    assert [seen.method for seen in push.fake.seen] == ["POST", "PATCH", "PATCH", "PATCH", "PUT"]
+    assert max(len(seen.body) for seen in push.fake.seen) == CHUNK
+
+
+def test_the_registry_may_demand_larger_chunks(push: Push) -> None:
+    push.fake.least_chunk = CHUNK + 1000
+    push.put(LARGE)
+    assert push.holds(LARGE)
+    assert next(len(seen.body) for seen in push.fake.seen if seen.method == "PATCH") == CHUNK + 1000
+
+
+def test_a_registry_without_chunks_gets_the_whole(push: Push) -> None:
+    push.fake.takes_chunks = False
+    push.put(LARGE)
+    assert push.holds(LARGE)
+    assert [seen.method for seen in push.fake.seen] == ["POST", "PATCH", "POST", "PUT"]
+
+
+class _Lying(Bytes):
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        amount = super().readinto(buffer)
+        if not amount:
+            raise VerificationError("not what it said")
+        return amount
+
+
+def test_nothing_unverified_is_completed_without_chunks(push: Push) -> None:
+    push.fake.takes_chunks = False
+    with pytest.raises(VerificationError):
+        push.repository.put_blob(blob_of(LARGE), _Lying(LARGE))
+    assert not push.holds(LARGE)
+
+
+@pytest.mark.parametrize("kept", [[0], [1000], [CHUNK - 1], [1000, 2000, 0, 5]])
+def test_a_chunk_that_breaks_is_finished(push: Push, kept: list[int]) -> None:
+    push.fake.cut_uploads = list(kept)
+    push.put(LARGE)
+    assert push.holds(LARGE)
+    assert sum(len(seen.body) for seen in push.fake.seen) == len(LARGE)
+
+
+def test_breaking_is_bounded(push: Push) -> None:
+    push.fake.cut_uploads = [0] * 100
+    with pytest.raises(RegistryError, match="push blob"):
+        push.put(LARGE)
+    assert push.fake.count("PATCH") == LIMITS.retries + 1
+    assert not push.holds(LARGE)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_passing_troubles_of_a_small_blob(push: Push, method: str, status: int) -> None:
+    push.fake.misbehave("blobs/uploads", replies.answer(status), method=method, times=2)
+    push.put(SMALL)
+    assert push.holds(SMALL)
+    assert len(push.waits.seconds) == 2
+
+
+def test_passing_troubles_of_a_chunk(push: Push) -> None:
+    push.fake.misbehave("blobs/uploads", replies.answer(503), method="PATCH", times=2)
+    push.put(LARGE)
+    assert push.holds(LARGE)
+
+
+def test_a_lost_answer_to_the_last_request(push: Push) -> None:
+    push.fake.misbehave("blobs/uploads", replies.answer(504), method="PUT")
+    push.put(LARGE)
+    assert push.holds(LARGE)
+
+
+@pytest.mark.parametrize("header", ["0-5", "0-99999999999", "bytes=0-7"])
+def test_a_registry_that_forgets_is_found_out(push: Push, header: str) -> None:
+    push.put(LARGE)
+    push.fake.misbehave("blobs/uploads", replies.with_headers(Connection="keep-alive"), method="PATCH")
+    push.fake.misbehave("blobs/uploads", replies.with_headers(Range=header), method="PATCH")
+    with pytest.raises(RegistryError, match="lost what was sent"):
+        push.put(LARGE + b"more")
+
+
+def test_a_registry_that_keeps_nothing_is_given_up(push: Push) -> None:
+    push.fake.misbehave("blobs/uploads", replies.with_headers(Range="0-0"), method="PATCH", times=1000)
+    with pytest.raises(RegistryError):
+        push.put(LARGE)
+    assert push.fake.count("PATCH") < 20
+
+
+@pytest.mark.parametrize(
+    "location", ["", "javascript:x", "ftp://reg.example/x", "http://user:pw@reg.example/", "http://169.254.169.254/x\r\n"]
+)  # fmt: skip
+def test_a_location_that_leads_nowhere(push: Push, location: str) -> None:
+    change = replies.answer(202, {"Location": location.strip()} if location else {})
+    push.fake.misbehave("blobs/uploads", change, method="POST")
+    with pytest.raises(RegistryError):
+        push.put(SMALL)
+    assert push.fake.count("PUT") == 0
+
+
+def test_another_digest_stored_is_an_error(push: Push) -> None:
+    lie = replies.with_headers(Docker_Content_Digest="sha256:" + "b" * 64)
+    push.fake.misbehave("blobs/uploads", lie, method="PUT")
+    with pytest.raises(RegistryError, match="stored something else"):
+        push.put(SMALL)
+    push.put(SMALL)
+    push.put(b"{}")
+    push.fake.misbehave("manifests", lie, method="PUT")
+    with pytest.raises(RegistryError, match="stored something else"):
+        push.repository.put_manifest(OCI_MANIFEST, manifest_of(b"{}", SMALL), named=True)
+
+
+def test_a_mount_that_becomes_an_upload_is_cancelled(push: Push) -> None:
+    assert not push.repository.mount(digests.of(SMALL), "team/other")
+    assert push.fake.uploads == {}
+
+
+def test_a_manifest_before_its_blobs_is_refused_in_words(push: Push) -> None:
+    with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN"):
+        push.repository.put_manifest(OCI_MANIFEST, manifest_of(b"{}", SMALL), named=True)
+
+
+def test_a_refusal_before_the_body_was_read_is_read(push: Push) -> None:
+    push.fake.misbehave("blobs/uploads", replies.answer(413), method="PATCH", times=9)
+    with pytest.raises(RegistryError, match="413"):
+        push.put(LARGE)

@@ -93,7 +93,7 @@ def test_a_chunk_that_breaks_is_finished(push: Push, kept: list[int]) -> None:
 
 def test_breaking_is_bounded(push: Push) -> None:
     push.fake.cut_uploads = [0] * 100
-    with pytest.raises(RegistryError, match="push blob"):
+    with pytest.raises(RegistryError, match="the connection broke"):
         push.put(LARGE)
     assert push.fake.count("PATCH") == LIMITS.retries + 1
     assert not push.holds(LARGE)

@@ -50,13 +50,18 @@ def of_fault(fault: Fault, name: str) -> RegistryError:
         )
     if fault.kind == "proxy":
         return UnreachableError(f"{asked}: the proxy refuses", cause=printable(fault.text), remedy="check HTTPS_PROXY")
-    words = {"dns": "no such host", "refused": "connection refused", "timeout": "it does not answer in time"}
+    words = {
+        "dns": "no such host",
+        "refused": "connection refused",
+        "reset": "the connection broke",
+        "timeout": "it does not answer in time",
+    }
     remedies = {
         "dns": "check the name, and that DNS works",
         "refused": "check that the registry runs, and its port",
         "tls": "check the registry's TLS settings and client certificates in certs.d",
     }
-    cause = "" if fault.kind in {"refused", "timeout"} else fault.text
+    cause = "" if fault.kind in {"refused", "reset"} or fault.text == "no answer in time" else fault.text
     message = f"{asked}: {words.get(fault.kind, 'no usable answer')}"
     return UnreachableError(message, cause=printable(cause), remedy=remedies.get(fault.kind, "check the network"))
 

@@ -198,8 +198,8 @@ class Transport:
         except Exception as error:
             connection.close()
             raise _fault(error, url) from error
-        if not request.document:
-            kept.pace.deadline = None
+        if raw.status < 300 and not request.document:
+            kept.pace.deadline = None  # a blob may take as long as it is large
         response = Response(raw, url, lambda keep: self._give(key, kept) if keep else connection.close())
         if response.length == 0 or request.method == "HEAD":
             response.readinto(bytearray(1))

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS: who is trusted, when plain http will do, proxies, and servers that only drip."""
+
+import base64
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ashore.errors import InputError, RegistryError, UsageError
+from ashore.mechanisms.registry.urls import parse as parse_url
+from ashore.nouns import digest as digests
+from tests.fakes import registry_replies as replies
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_client import LIMITS, blob_of, drain, open_at, settings_in
+
+LAYER = b"layer" * 1000
+Pair = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A self-signed certificate for localhost and 127.0.0.1, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    crt, key = str(folder / "server.crt"), str(folder / "server.key")
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*make, *names, "-keyout", key, "-out", crt], check=True, capture_output=True)
+    return crt, key
+
+
+@pytest.fixture
+def tls(certificate: Pair) -> Iterator[FakeRegistry]:
+    with FakeRegistry(certificate=certificate) as fake:
+        replies.put_image(fake, "team/app", "1.0", LAYER)
+        yield fake
+
+
+@pytest.fixture
+def plain() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as fake:
+        replies.put_image(fake, "team/app", "1.0", LAYER)
+        yield fake
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_an_unknown_authority_is_refused_with_the_remedy(tls: FakeRegistry, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="certificate is not trusted") as caught:
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+    assert f"certs.d/{tls.host}" in caught.value.remedy
+    assert "insecure = true" in caught.value.remedy
+    assert tls.seen == []
+
+
+@pytest.mark.parametrize("folder", ["etc/containers/certs.d", "etc/docker/certs.d"])
+def test_certs_d_adds_an_authority_for_one_host(
+    tls: FakeRegistry, certificate: Pair, tmp_path: Path, folder: str
+) -> None:
+    shutil.copy(certificate[0], _made(tmp_path / folder / tls.host) / "ca.crt")
+    settings = settings_in(str(tmp_path))
+    repository = open_at(f"{tls.host}/team/app:1.0", settings)
+    repository.resolve()
+    assert drain(repository.blob(blob_of(LAYER))) == LAYER
+    with FakeRegistry(certificate=certificate) as other, pytest.raises(RegistryError, match="not trusted"):
+        open_at(f"{other.host}/team/app:1.0", settings).resolve()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_ssl_cert_file_is_used(tls: FakeRegistry, certificate: Pair, tmp_path: Path) -> None:
+    settings = settings_in(str(tmp_path), environ={"SSL_CERT_FILE": certificate[0]})
+    open_at(f"{tls.host}/team/app:1.0", settings).resolve()
+
+
+def test_a_certificate_for_another_name(tls: FakeRegistry, certificate: Pair, tmp_path: Path) -> None:
+    settings = settings_in(str(tmp_path), environ={"SSL_CERT_FILE": certificate[0]})
+    host = tls.host.replace("127.0.0.1", "127.0.0.2")
+    with FakeRegistry(certificate=certificate, address="127.0.0.2") as other:
+        host = other.host
+        with pytest.raises(RegistryError, match="certificate is not trusted"):
+            open_at(f"{host}/team/app:1.0", settings).resolve()
+
+
+def test_broken_certificate_files_are_named(tls: FakeRegistry, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="SSL_CERT_FILE"):
+        environ = {"SSL_CERT_FILE": str(tmp_path / "missing.pem")}
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), environ=environ)).resolve()
+    _write(tmp_path, f"etc/containers/certs.d/{tls.host}/ca.crt", "not a certificate")
+    with pytest.raises(InputError, match=r"ca\.crt"):
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+
+
+def test_a_client_certificate_without_its_key(tls: FakeRegistry, certificate: Pair, tmp_path: Path) -> None:
+    shutil.copy(certificate[0], _made(tmp_path / "etc/containers/certs.d" / tls.host) / "client.cert")
+    with pytest.raises(InputError, match=r"client\.cert"):
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+
+
+def test_insecure_takes_any_certificate(tls: FakeRegistry, tmp_path: Path) -> None:
+    _write(tmp_path, "etc/containers/registries.conf", f'[[registry]]\nlocation = "{tls.host}"\ninsecure = true\n')
+    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+    with pytest.raises(RegistryError, match="not trusted"):
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=True)).resolve()
+
+
+def test_tls_verify_false_takes_any_certificate(tls: FakeRegistry, tmp_path: Path) -> None:
+    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=False)).resolve()
+
+
+def test_loopback_may_speak_plain_http(plain: FakeRegistry, tmp_path: Path) -> None:
+    open_at(f"{plain.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+    with pytest.raises(RegistryError):
+        open_at(f"{plain.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=True)).resolve()
+
+
+def _own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return ""
+
+
+def test_elsewhere_plain_http_needs_insecure(tmp_path: Path) -> None:
+    address = _own_address()
+    if not address or address.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    with FakeRegistry(address=address, auth="basic") as fake:
+        replies.put_image(fake, "team/app", "1.0", LAYER)
+        settings = settings_in(str(tmp_path), credentials={fake.host: (fake.user, fake.password)})
+        with pytest.raises(RegistryError):
+            open_at(f"{fake.host}/team/app:1.0", settings).resolve()
+        assert fake.seen == []
+        _write(tmp_path, "etc/containers/registries.conf", f'[[registry]]\nlocation = "{fake.host}"\ninsecure = true\n')
+        open_at(f"{fake.host}/team/app:1.0", settings).resolve()
+
+
+def test_https_is_never_left_for_http(
+    tls: FakeRegistry, plain: FakeRegistry, certificate: Pair, tmp_path: Path
+) -> None:
+    settings = settings_in(str(tmp_path), environ={"SSL_CERT_FILE": certificate[0]})
+    repository = open_at(f"{tls.host}/team/app:1.0", settings, push=True)
+    tls.misbehave("blobs", replies.redirected(f"{plain.url}/v2/team/app/blobs/{digests.of(LAYER)}"))
+    with pytest.raises(RegistryError, match="from https to http"):
+        repository.blob(blob_of(LAYER))
+    tls.misbehave("blobs/uploads", replies.answer(202, {"Location": f"{plain.url}/v2/x/blobs/uploads/0"}))
+    with pytest.raises(RegistryError, match="from https to http"):
+        repository.put_blob(blob_of(LAYER), open_at(f"{tls.host}/team/app:1.0", settings).blob(blob_of(LAYER)))
+    assert plain.seen == []
+
+
+def test_an_http_token_server_of_an_https_registry(plain: FakeRegistry, certificate: Pair, tmp_path: Path) -> None:
+    with FakeRegistry(certificate=certificate, auth="token", realm=f"{plain.url}/token") as fake:
+        credentials = {fake.host: (fake.user, fake.password)}
+        settings = settings_in(str(tmp_path), credentials=credentials, environ={"SSL_CERT_FILE": certificate[0]})
+        with pytest.raises(RegistryError, match="does not ask"):
+            open_at(f"{fake.host}/team/app:1.0", settings).resolve()
+    assert plain.seen == []
+
+
+class Proxy:
+    """A proxy on loopback that leads every CONNECT, and every whole URL, to one place."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.heads: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                threading.Thread(target=self._one, args=(client,), daemon=True).start()
+
+    def _one(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.heads.append(head.decode())
+        url = parse_url(f"http://{self.target}")
+        server = socket.create_connection((url.host, url.port))
+        if head.startswith(b"CONNECT"):
+            client.sendall(b"HTTP/1.1 200 go\r\n\r\n")
+        else:
+            server.sendall(head)
+        threading.Thread(target=self._pipe, args=(server, client), daemon=True).start()
+        self._pipe(client, server)
+
+    def _pipe(self, source: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_is_led_through_with_connect(tls: FakeRegistry, tmp_path: Path) -> None:
+    proxy = Proxy(tls.host)
+    tls.auth = "basic"
+    environ = {"HTTPS_PROXY": f"http://pat:pw-of-pat@127.0.0.1:{proxy.port}"}
+    settings = settings_in(
+        str(tmp_path), credentials={"reg.invalid": (tls.user, tls.password)}, environ=environ, tls_verify=False
+    )
+    repository = open_at("reg.invalid/team/app:1.0", settings)
+    repository.resolve()
+    assert drain(repository.blob(blob_of(LAYER))) == LAYER
+    proxy.close()
+    pat = base64.b64encode(b"pat:pw-of-pat").decode()
+    assert proxy.heads[0].startswith("CONNECT reg.invalid:443 ")
+    assert f"Proxy-Authorization: Basic {pat}" in proxy.heads[0]
+    assert base64.b64encode(tls.password.encode()).decode() not in proxy.heads[0]
+    assert all("Proxy-Authorization" not in seen.headers for seen in tls.seen)
+
+
+def test_a_proxy_for_plain_http_is_told_the_whole_url(plain: FakeRegistry, tmp_path: Path) -> None:
+    proxy = Proxy(plain.host)
+    environ = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "HTTPS_PROXY": ""}
+    # Port 443 of this name answers nobody: http is what is left for an insecure registry.
+    _write(tmp_path, "etc/containers/registries.conf", '[[registry]]\nlocation = "reg.invalid"\ninsecure = true\n')
+    settings = settings_in(str(tmp_path), environ=environ)
+    with pytest.raises(RegistryError, match="no such host"):
+        open_at("reg.invalid/team/app:1.0", settings).resolve()
+    environ["HTTPS_PROXY"] = f"http://127.0.0.1:{proxy.port}"
+    repository = open_at("reg.invalid/team/app:1.0", settings_in(str(tmp_path), environ=environ))
+    repository.resolve()
+    proxy.close()
+    assert "HEAD http://reg.invalid/v2/team/app/manifests/1.0 " in "".join(proxy.heads)
+
+
+def test_a_proxy_that_refuses(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            client, _ = server.accept()
+            client.recv(4096)
+            client.sendall(b"HTTP/1.1 407 who are you\r\nContent-Length: 0\r\n\r\n")
+            client.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        environ = {"HTTPS_PROXY": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        with pytest.raises(RegistryError, match="the proxy refuses"):
+            open_at("reg.invalid/a:1", settings_in(str(tmp_path), environ=environ)).resolve()
+
+
+@contextlib.contextmanager
+def _dripping(head: bytes) -> Iterator[str]:
+    """A server that sends `head` and then a byte at a time, slowly, for ever."""
+    stop = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def drip(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if client.recv(1, socket.MSG_PEEK) == b"\x16":
+                client.close()
+                return
+            client.recv(65536)
+            client.sendall(head)
+            while not stop.wait(0.02):
+                client.sendall(b"x")
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                threading.Thread(target=drip, args=(client,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        stop.set()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"],
+    ids=["status", "header", "body"],
+)
+def test_a_server_that_drips_is_given_up(tmp_path: Path, head: bytes) -> None:
+    limits = msgspec.structs.replace(LIMITS, idle_seconds=0.2, retries=1)
+    with _dripping(head) as host, pytest.raises(RegistryError, match="in time"):
+        open_at(f"{host}/a@{digests.of(b'x')}", settings_in(str(tmp_path), limits=limits)).resolve()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200,
+        b"HTTP/1.1 200 OK\r\n" + b"A" * 100_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        bytes(range(256)),
+    ],
+    ids=["nothing", "ssh", "status", "many headers", "long header", "negative length", "noise"],
+)
+def test_what_is_no_http_is_an_error(tmp_path: Path, answer: bytes) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                if client.recv(65536)[:1] != b"\x16":
+                    client.sendall(answer)
+                client.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with contextlib.closing(server), pytest.raises((RegistryError, InputError)) as caught:
+        open_at(f"127.0.0.1:{server.getsockname()[1]}/a:1", settings_in(str(tmp_path))).resolve()
+    assert str(caught.value).isprintable()
+
+
+def test_importing_the_client_loads_no_tls() -> None:
+    show = "import sys, ashore.mechanisms.registry; print(sorted({'ssl', 'http.client', 'email'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -56,9 +56,7 @@ class TarReader:
             return None if self._ended else self._next()
         except TarError as fault:
             place = f"{self._where}: after entry {printable(self._name)}" if self._name else self._where
-            raise InputError(
-                f"{self._where} is not a valid archive", issues=[Issue(where=place, message=str(fault))]
-            ) from fault
+            raise self._refused(place, fault) from fault
 
     @property
     def offset(self) -> int:
@@ -68,13 +66,17 @@ class TarReader:
     def chunks(self) -> Iterator[memoryview]:
         """The current member's bytes, each view valid until the next is asked for."""
         while self._left:
-            if self._low == self._high:
-                self._fill()
+            if self._low == self._high and not self._more():
+                raise self._refused(f"{self._where}: entry {printable(self._name)}", TarError("it is cut off"))
             count = min(self._left, self._high - self._low)
             view = self._buffer[self._low : self._low + count]
             self._low += count
             self._left -= count
             yield view
+
+    def _refused(self, place: str, fault: TarError) -> InputError:
+        issue = Issue(where=place, message=str(fault))
+        return InputError(f"{self._where} is not a valid archive", issues=[issue])
 
     def _next(self) -> TarEntry | None:
         self._skip(self._left + self._padding)

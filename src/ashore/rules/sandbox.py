@@ -31,9 +31,20 @@ _OTHER_TEMPLATES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends
 
 
 class Unknown(StrictUndefined):
-    """A name that means nothing here; the message says what would."""
+    """A name that means nothing here; the message says what would.
+
+    What is looked up in it is unknown as well: ``facts.cloud.region | default("here")`` is one thought.
+    """
 
     __slots__ = ()
+
+    def __getattr__(self, name: str) -> "Unknown":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, name: object) -> "Unknown":  # type: ignore[override]
+        return self
 
     @property
     def _undefined_message(self) -> str:

@@ -54,7 +54,7 @@ class AshoreError(Exception):
         self.issues = tuple(issues)
 
     def __str__(self) -> str:
-        return self.message + (f": {self.cause}" if self.cause else "")
+        return "; ".join([self.message + (f": {self.cause}" if self.cause else ""), *map(str, self.issues)])
 
 
 class UsageError(AshoreError):

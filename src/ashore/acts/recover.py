@@ -23,6 +23,9 @@ from ashore.nouns.plan import Action
 from ashore.rules import retention
 
 
+_ALL = 1 << 31
+
+
 class Recovered(StrEnum):
     """What recovery found."""
 
@@ -37,6 +40,7 @@ def recover(tools: Tools) -> Recovered:
     Raises:
         ChangedError: something stands in the way; what, is in `issues`. The journal stays for the next try.
     """
+    tools.state.tidy()
     if not journal.exists(tools.state):
         return Recovered.NOTHING
     left = journal.read(tools.state)
@@ -73,6 +77,8 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     _drop_unborn(tools)
     issues = unit_acts.restore(tools, staged, left.begun.boot) if staged is not None else []
     journal.drop(tools.state)
+    # Contents that were stored for what did not happen; the generations stay as they are.
+    collect(tools, keep=_ALL)
     return issues
 
 

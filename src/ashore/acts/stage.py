@@ -10,11 +10,12 @@ from ashore.mechanisms.attributes import give
 from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.staging import Staging
 from ashore.mechanisms.supply import Supply, place
-from ashore.mechanisms.swap import place_link
-from ashore.mechanisms.sync import sync_staged
+from ashore.mechanisms.swap import is_folder, place_link
+from ashore.mechanisms.sync import FEW, sync_staged
 from ashore.nouns.files import Entry, Kind, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
+from ashore.rules.retention import is_base
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
@@ -29,6 +30,7 @@ def stage(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> 
     groups: dict[tuple[int, str], str] = {}
     steps = tuple(_stage_step(staging, store, supply, step, groups) for step in plan.steps)
     _store_pending(staging, store, supply, plan)
+    _store_bases(staging, store, steps)
     files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
@@ -89,6 +91,22 @@ def _store_pending(staging: Staging, store: ContentStore, supply: Supply, plan: 
             os.close(source)
 
 
+def _store_bases(staging: Staging, store: ContentStore, steps: tuple[StagedStep, ...]) -> None:
+    """Configuration is kept twice: later edits are compared, and merged, with what was placed."""
+    bases = [s for s in steps if s.inode and s.step.new is not None and is_base(s.step.path, s.step.new)]
+    batch = len(bases) > FEW
+    for staged in bases:
+        assert staged.step.new is not None
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(staged.name, flags, dir_fd=staging.fd(staged.area))
+        try:
+            store.put(staged.step.new.digest, descriptor, sync=not batch)
+        finally:
+            os.close(descriptor)
+    if batch:
+        store.sync()
+
+
 def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
     """Refuse what cannot work before anything is touched: read-only, immutable, a mount point, too little space.
 
@@ -108,7 +126,7 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
 
 
 def _existing(tools: Tools, folder: str) -> str:
-    while folder and tools.host.lstat(folder) is None:
+    while folder and not is_folder(tools.host, folder):
         folder = parent(folder)
     return folder
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ashore.errors import VerificationError
-from ashore.mechanisms import durable
+from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.state import State
 from ashore.nouns.digest import Digest, hex_of
 
@@ -55,8 +55,8 @@ class ContentStore:
         os.close(descriptor)
         return True
 
-    def put(self, digest: Digest, source: int) -> None:
-        """Copy an open file in, checked, synced.
+    def put(self, digest: Digest, source: int, *, sync: bool = True) -> None:
+        """Copy an open file in, checked. Without `sync` the caller syncs many at once, by file system.
 
         Raises:
             VerificationError: it is not what `digest` says; nothing was stored.
@@ -69,16 +69,22 @@ class ContentStore:
             target = os.open(f".{name}.new", flags, 0o600, dir_fd=folder)
             try:
                 found, _ = copy(source, target)
-                os.fsync(target)
+                if sync:
+                    os.fsync(target)
             finally:
                 os.close(target)
             if found != digest:
                 os.unlink(f".{name}.new", dir_fd=folder)
                 raise VerificationError(f"content changed while it was stored: expected {digest}, found {found}")
             os.rename(f".{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
+            if sync:
+                os.fsync(folder)
         finally:
             os.close(folder)
+
+    def sync(self) -> None:
+        """Make everything that was put without sync durable."""
+        syscalls.syncfs(self.state.prepare())
 
     def take(self, digest: Digest, directory: int, name: str) -> bool:
         """Move a file of the same mount in, without copying. False where that cannot be: copy it then.

@@ -113,8 +113,8 @@ class Staging:
         """Whether this content needs no more room."""
         return bool(self._loose.get(digest))
 
-    def borrowed(self, digest: Digest, loose: Loose) -> None:
-        """A content was moved out of the store to here: others may still copy it."""
+    def lend(self, digest: Digest, loose: Loose) -> None:
+        """A step has this content now: steps with the same may copy it, until the swap."""
         self._lent[digest] = loose
 
     def _make(self, base: str) -> int:

@@ -80,6 +80,17 @@ class State:
         finally:
             os.close(descriptor)
 
+    def tidy(self) -> None:
+        """Remove files that a killed run had begun to write. The lock is held."""
+        for name in (".", "generations", "secrets"):
+            folder = self.folder(name)
+            try:
+                for left in os.listdir(folder):
+                    if left.startswith(".") and left.endswith(".new"):
+                        os.unlink(left, dir_fd=folder)
+            finally:
+                os.close(folder)
+
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.prepare())

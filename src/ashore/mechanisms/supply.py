@@ -92,6 +92,7 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
         UnchangedError: the content is nowhere, or not what its digest says.
     """
     if (name := staging.claim(digest, area)) is not None:
+        staging.lend(digest, Loose(area, name))
         return name
     if staging.is_own(area) and (name := _from_store(staging, store, digest, area)) is not None:
         return name
@@ -122,5 +123,5 @@ def _from_store(staging: Staging, store: ContentStore, digest: Digest, area: int
         os.close(descriptor)
     name = f"c{hex_of(digest)}"
     store.give(digest, staging.fd(area), name)
-    staging.borrowed(digest, Loose(area, name))
+    staging.lend(digest, Loose(area, name))
     return name

@@ -98,8 +98,8 @@ def _undo_remove(directory: int, name: str, area: int | None, staged: StagedStep
 def _undo_mkdir(host: Beneath, directory: int, name: str, path: str) -> Issue | None:
     try:
         os.rmdir(name, dir_fd=directory)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # It was not made yet, or what it makes room for still lies there.
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise

@@ -4,6 +4,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from ashore.errors import InputError, Issue
 from ashore.nouns import files, reference
 from ashore.nouns.bundle import MANIFEST_NAME, TEMPLATE_SUFFIX, Bundle, BundleManifest
@@ -82,7 +84,7 @@ def read_bundle(
     """
     manifest = _manifest(tree, texts, name or _default_name(image), prefix_is_root, limits)
     below = {_below(path, prefix_is_root): entry for path, entry in tree.items()}
-    entries = {path: entry for path, entry in below.items() if path}
+    entries = {path: _linked_below(entry, prefix_is_root) for path, entry in below.items() if path}
     issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
     issues += _missing_texts(manifest, entries, texts, limits)
     if issues:
@@ -90,6 +92,11 @@ def read_bundle(
     wanted = {e.digest for path, e in entries.items() if is_text(path, e, manifest)}
     kept = {digest: texts[digest] for digest in wanted}
     return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
+
+
+def _linked_below(entry: Entry, prefix_is_root: bool) -> Entry:
+    """`entry` with its group of hard links named below root/, as its path is."""
+    return msgspec.structs.replace(entry, link=_below(entry.link, prefix_is_root)) if entry.link else entry
 
 
 def _below(path: str, prefix_is_root: bool) -> str:

@@ -76,7 +76,8 @@ def plan_files(desired: FileSet, current: Generation, view: View) -> FilePlan:
         if wanted.entry.kind is not Kind.DIR:
             _plan_wanted(path, wanted, current.files.get(path), view, draft)
     for path, record in current.files.items():
-        if path not in desired and record.entry.kind is not Kind.DIR:
+        unwanted = path not in desired or desired[path].entry.kind is Kind.DIR
+        if unwanted and record.entry.kind is not Kind.DIR:
             _plan_unwanted(path, record, view.seen.get(path), draft)
     folders = plan_folders(desired, current.files, view.seen, view.listings, draft.steps, view.owner)
     removed = {step.path for step in folders.steps if step.action is Action.RMDIR}

@@ -9,10 +9,25 @@ from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
 
 
+_LARGEST_BASE = 1 << 20
+"""Bytes: beyond this nobody merges by hand either."""
+
+
 def kept(numbers: Sequence[int], current: int, keep: int) -> list[int]:
     """The newest `keep` generations, and always the current one."""
     newest = sorted(numbers)[-max(1, keep) :]
     return sorted({*newest, current} & set(numbers))
+
+
+def is_base(path: str, entry: Entry) -> bool:
+    """Whether the store keeps a copy of what was placed here, as the base to compare and merge edits with."""
+    return entry.kind is Kind.FILE and path.startswith("etc/") and entry.size <= _LARGEST_BASE
+
+
+def bases(generation: Generation) -> set[Digest]:
+    """The copies that are kept although their content lies on the host."""
+    placed = ((path, record.placed) for path, record in generation.files.items())
+    return {entry.digest for path, entry in placed if is_base(path, entry)}
 
 
 def needed(generations: Iterable[Generation], current: Generation, edits: Iterable[Edit]) -> set[Digest]:
@@ -25,7 +40,7 @@ def needed(generations: Iterable[Generation], current: Generation, edits: Iterab
         for record in current.files.values()
         if record.lay is not None and record.lay.kind is Kind.FILE
     }
-    return wanted - lying
+    return (wanted - lying) | bases(current)
 
 
 def edits_of(generation: Generation) -> list[Edit]:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host in a temporary folder, for the stories: real files, images in memory, a table of units."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ashore.acts import install as stories
+from ashore.acts.desire import Ask
+from ashore.acts.install import Outcome
+from ashore.acts.tools import Tools, open_root
+from ashore.cli.progress import Quiet
+from ashore.mechanisms.cache import Cache
+from ashore.nouns import reference
+from ashore.nouns.facts import Facts, Interface, Network
+from ashore.nouns.generation import Verb
+from ashore.nouns.ports import Systemd
+from tests.fakes.bundles import FakeImages
+
+FACTS = Facts(
+    hostname="node-1",
+    architecture="amd64",
+    network=Network(
+        interfaces={"eth0": Interface(name="eth0", ipv4="10.0.0.5")}, default=Interface(name="eth0", ipv4="10.0.0.5")
+    ),
+)
+
+
+class Machine:
+    """One host: `root` is its tree, `images` what registries have."""
+
+    def __init__(self, folder: Path, images: FakeImages | None = None, systemd: Systemd | None = None) -> None:
+        self.root = folder / "host"
+        for path in ("etc/systemd/system", "usr/lib/systemd/system", "var/lib", "opt"):
+            (self.root / path).mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.images = images or FakeImages()
+        self.systemd = systemd
+        self.facts = FACTS
+
+    def tools(self) -> Tools:
+        """Opened afresh, as each command does."""
+        host, state, history, content = open_root(str(self.root))
+        return Tools(
+            host=host,
+            state=state,
+            history=history,
+            content=content,
+            cache=Cache(str(self.folder / "cache")),
+            progress=Quiet(),
+            open_image=self.images.open,
+            facts=lambda: self.facts,
+            systemd=self.systemd,
+            boot="boot-1" if self.systemd is not None else "",
+            now=lambda: "2026-01-01T00:00:00Z",
+        )
+
+    def ask(self, name: str, **given: object) -> Ask:
+        return msgspec.structs.replace(Ask(reference=reference.parse(name)), **given)
+
+    def install(self, *names: str, adopt_all: bool = False, **given: object) -> Outcome:
+        asks = [self.ask(name, **given) for name in names]
+        tools = self.tools()
+        return stories.unchanged(tools, asks) or stories.install(tools, asks, adopt_all=adopt_all)
+
+    def upgrade(self, *names: str, **given: object) -> Outcome:
+        tools = self.tools()
+        empty = msgspec.structs.replace(Ask(reference=reference.parse("none/none")), **given)
+        return stories.install(tools, stories.upgrades(tools.history.current(), names, empty), Verb.UPGRADE)
+
+    def remove(self, *names: str) -> Outcome:
+        return stories.remove(self.tools(), names)
+
+    def roll_back(self, to: int | None = None, bundle: str = "") -> Outcome:
+        return stories.roll_back(self.tools(), to=to, bundle=bundle)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.root / path)
+
+    def tree(self) -> Mapping[str, tuple[object, ...]]:
+        """Everything below the root but ashore's own state: names, types, modes, owners, xattrs, contents."""
+        return snapshot(self.root)
+
+    def leftovers(self) -> list[str]:
+        """What a transaction should not leave behind."""
+        found = [str(p.relative_to(self.root)) for p in self.root.rglob(".ashore")]
+        state = self.root / "var/lib/ashore"
+        for name in ("journal", "journal.done"):
+            found += [name] if (state / name).exists() else []
+        found += [str(p) for p in (state / "stage").glob("*")]
+        found += [str(p) for p in state.rglob("*.new")]
+        return found
+
+
+def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
+    """Path -> all that a reader could see of it. Times and inodes are left out."""
+    found: dict[str, tuple[object, ...]] = {}
+    for folder, folders, files in os.walk(root):
+        relative = os.path.relpath(folder, root)
+        if relative == "var/lib":
+            folders[:] = [f for f in folders if f != "ashore"]
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            content: object = ""
+            if stat.S_ISREG(status.st_mode):
+                content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            elif stat.S_ISLNK(status.st_mode):
+                content = os.readlink(path)
+            xattrs = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)}
+            key = os.path.normpath(os.path.join(relative, name))
+            found[key] = (
+                stat.S_IFMT(status.st_mode),
+                oct(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                str(xattrs),
+                content,
+            )
+    return found

@@ -83,7 +83,8 @@ def _fits(info: msgspec.inspect.Type, value: object) -> bool:
         case msgspec.inspect.IntType():
             return isinstance(value, int) and not isinstance(value, bool)
         case _:
-            return isinstance(info, msgspec.inspect.AnyType)
+            # AnyType and `object`: what a cloud says of itself has no known form.
+            return isinstance(info, msgspec.inspect.AnyType | msgspec.inspect.CustomType)
 
 
 def _below(at: str, name: str) -> str:

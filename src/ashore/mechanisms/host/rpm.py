@@ -85,6 +85,8 @@ def read_header(blob: bytes) -> tuple[str, Iterator[str]]:
         if entries > _MOST_INDEX:
             raise ValueError("too large for a header")
         start = 8 + 16 * entries
+        if len(blob) < start + store:
+            raise ValueError("cut off: not an rpm header")
         index = {tag: (offset, count) for tag, _, offset, count in struct.iter_unpack(">IIII", blob[8:start])}
         data = blob[start : start + store]
         name = next(_strings(data, *index[_NAME])) if _NAME in index else ""

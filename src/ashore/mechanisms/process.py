@@ -51,3 +51,16 @@ def run(
     if check and done.returncode != 0:
         raise AshoreError(f"{shown} ended with {done.returncode}", cause=stderr[-2000:])
     return Finished(code=done.returncode, stdout=done.stdout, stderr=stderr)
+
+
+def run_attached(argv: Sequence[str], *, with_input: bool) -> int:
+    """Run `argv` on our own standard output and error, and input if so asked, until it ends; return its code.
+
+    Raises:
+        AshoreError: it is not there.
+    """
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        return subprocess.call(list(argv), stdin=None if with_input else subprocess.DEVNULL, env=environment)
+    except OSError as error:
+        raise AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error)) from error

@@ -19,7 +19,7 @@ def new(folder: str) -> tuple[str, ...]:
     Raises:
         InputError: the folder exists or cannot be made, or its name cannot be a bundle's.
     """
-    name = os.path.basename(os.path.normpath(folder))
+    name = os.path.basename(folder.rstrip(os.sep))
     if not NAME.fullmatch(name):
         remedy = "lower-case letters, digits, . _ and -, like kubernetes-worker"
         raise InputError(f"{printable(name)!r} cannot be a bundle's name", remedy=remedy)

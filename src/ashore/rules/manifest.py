@@ -236,7 +236,7 @@ def suspicions(data: bytes, where: str) -> tuple[Issue, ...]:
             for key in value:
                 near = "" if key in _SPEC.fields else nearest(key, _SPEC.fields)
                 if near:
-                    at.below(key).problem(f"values.{name} is a table whose key {key!r} means nothing to ashore{near}")
+                    at.below(key).problem(f"values.{name} is a plain table, for its key {key!r}{near}")
         elif is_spec(value) and value.get("secret") and "default" in value:
             at.problem(f"the secret value {name} has a default, which everybody who has the image can read")
     return tuple(found)

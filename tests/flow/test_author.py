@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an author does before anything is built: new and lint, through the command line."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ashore.acts.lint import lint
+from ashore.acts.new import new
+from ashore.cli import run
+from ashore.errors import ExitCode, InputError
+from ashore.nouns import digest
+from ashore.nouns.bundle import Bundle
+from ashore.nouns.facts import Facts
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.owners import Owners
+from ashore.rules.lint import Severity
+from ashore.rules.manifest import parse_manifest
+from ashore.rules.render import render
+from ashore.rules.values import merge_values
+
+
+def put(root: Path, files: dict[str, str]) -> str:
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+    return str(root)
+
+
+def told(folder: str) -> list[str]:
+    return [f"{found.where}: {found.severity}: {found.message}" for found in lint(folder)]
+
+
+def test_a_new_bundle_lints_clean_and_renders_on_any_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["new", "my-app"]) == ExitCode.DONE
+    assert told("my-app") == []
+    template = (tmp_path / "my-app/root/etc/my-app/my-app.env.j2").read_bytes()
+    entry = Entry(kind=Kind.FILE, mode=0o644, size=len(template), digest=digest.of(template))
+    manifest = parse_manifest((tmp_path / "my-app/bundle.toml").read_bytes(), "bundle.toml", "")
+    bundle = Bundle(
+        manifest=manifest, entries={"etc/my-app/my-app.env.j2": entry}, texts={entry.digest: template}, source="x"
+    )
+    for facts, expected in ((Facts(hostname="h1"), b"hello from h1"), (Facts(), b"hello from somewhere")):
+        done = render(bundle, facts, merge_values(manifest), Owners())
+        assert expected in done.contents[done.wanted["etc/my-app/my-app.env"].entry.digest]
+
+
+def test_new_touches_nothing_that_exists(tmp_path: Path) -> None:
+    folder = put(tmp_path / "app", {"mine": "x"})
+    with pytest.raises(InputError, match="exists already"):
+        new(folder)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="exists already"):
+        new(str(tmp_path / "link"))
+    assert sorted(os.listdir(tmp_path)) == ["app", "link"]
+    assert os.listdir(folder) == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["Upper", "sp ace", "..", "-x"])
+def test_new_wants_a_name_that_a_bundle_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be a bundle's name"):
+        new(str(tmp_path / "sub" / name))
+    assert os.listdir(tmp_path) == []
+
+
+def test_new_leaves_nothing_where_it_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot make"):
+        new(str(tmp_path / "no-such-folder" / "app"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_every_problem_at_once_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
+    folder = put(
+        tmp_path / "bad",
+        {
+            "bundle.toml": """[values]
+a = "{{ facts.hostnam }}"
+b = { default = "{{ nope" }
+c = { default = 1, secrt = true }
+d = { default = "x", secret = true }
+[units]
+enable = ["fooo.service", "elsewhere.service", "noinst.service"]
+[[files]]
+path = "srv/nothing.conf"
+[[files]]
+path = "etc/y*.j2"
+validate = ["true"]
+[[files]]
+path = "opt/lifted/*"
+[[include]]
+image = "x"
+path = "a"
+to = "opt/lifted"
+[[include]]
+image = "y"
+path = "a"
+to = "opt/lifted/x"
+""",
+            "root/dev/x": "",
+            "root/etc/a.j2": "\n{{ aa }} {{ values.q }} {{ values.r | default(1) }} {{ z is defined }}",
+            "root/etc/b.j2": "{{ facts.network.default.ipv5 }} {{ facts['os'].anything }} {{ facts.cloud.any.thing }}",
+            "root/etc/c.j2": "{% if %}",
+            "root/etc/d.j2": "{% include 'x' %}",
+            "root/etc/e": "x",
+            "root/etc/e.j2": "{{ a }}",
+            "root/etc/key.pem": "-----BEGIN EC PRIVATE KEY-----\n",
+            "root/etc/systemd/system/foo.service": "Foo=1\n[Unit\nblah\n[Service]\nExecStart=bin/x \\\n  no equals\n",
+            "root/etc/systemd/system/noinst.service": "[Service]\nExecStart=/bin/true\n",
+            "root/etc/systemd/system/half.service": "[Unit]\nDescription=x\n",
+            "root/etc/systemd/system/idle.service": "[Service]\nType=simple\n",
+            "root/etc/systemd/system/empty.timer": "",
+            "root.arm64/opt/bin.j2": "{{ a }",
+        },
+    )
+    os.mkfifo(tmp_path / "bad/root/etc/fifo")
+    assert told(folder) == [
+        'bundle.toml:2: error: facts.hostnam is not a fact; did you mean "hostname"?',
+        "bundle.toml:3: error: unexpected end of template, expected 'end of print statement'.",
+        "bundle.toml:4: warning: values.c is a plain table, for its key 'secrt'; did you mean \"secret\"?",
+        "bundle.toml:5: warning: the secret value d has a default, which everybody who has the image can read",
+        "bundle.toml:7: warning: elsewhere.service is not shipped",
+        'bundle.toml:7: error: fooo.service is not shipped; did you mean "foo.service"?',
+        "bundle.toml:7: warning: noinst.service has no [Install] section: it is started, and not again after a boot",
+        "bundle.toml:9: error: files: srv/nothing.conf names nothing below root/",
+        "bundle.toml:11: error: files: etc/y*.j2 names nothing below root/",
+        "bundle.toml:12: warning: validate checks the old file: no word of it is {path}",
+        "bundle.toml:22: error: opt/lifted/x overlaps the include of x to opt/lifted",
+        "root.arm64/opt/bin.j2:1: error: unexpected '}'",
+        "root/dev: error: nothing may be placed below /dev",
+        "root/dev/x: error: nothing may be placed below /dev",
+        'root/etc/a.j2:2: error: aa is not a value of this bundle; did you mean "a"?',
+        "root/etc/a.j2:2: error: values.q is not a value of this bundle",
+        'root/etc/b.j2:1: error: facts.network.default.ipv5 is not a fact; did you mean "ipv6"?',
+        "root/etc/c.j2:1: error: Expected an expression, got 'end of statement block'",
+        "root/etc/d.j2:1: error: {% include %} is not possible: a template stands alone",
+        "root/etc/e.j2: error: lands on the same path as root/etc/e",
+        "root/etc/fifo: error: is a device, FIFO or socket",
+        "root/etc/key.pem: warning: holds a private key: everybody who may pull the image has it",
+        "root/etc/systemd/system/empty.timer: error: holds no setting",
+        "root/etc/systemd/system/foo.service:1: error: 'Foo=1' stands before any section: systemd ignores it",
+        "root/etc/systemd/system/foo.service:2: error: '[Unit' is not a section",
+        "root/etc/systemd/system/foo.service:3: error: 'blah' has no =: systemd ignores it",
+        "root/etc/systemd/system/foo.service:5: error: ExecStart=bin/x is not an absolute path",
+        "root/etc/systemd/system/half.service: error: has no [Service] section",
+        "root/etc/systemd/system/idle.service: error: has no ExecStart=",
+    ]
+
+
+def test_a_broken_manifest_does_not_hide_the_tree(tmp_path: Path) -> None:
+    folder = put(tmp_path / "app", {"bundle.toml": "naem = 1\n[x", "root/run/x": "", "root/a.j2": "{{"})
+    assert [line.split(":")[0] for line in told(folder)] == ["bundle.toml", "root/a.j2", "root/run", "root/run/x"]
+
+
+def test_without_a_manifest_names_are_the_hosts_to_give(tmp_path: Path) -> None:
+    assert told(put(tmp_path / "app", {"root/etc/a.j2": "{{ from_the_host }} {{ values.x }}"})) == []
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    folder = put(tmp_path / "app", {"readme": "x"})
+    assert "is no bundle" in told(folder)[0]
+    with pytest.raises(InputError):
+        lint(str(tmp_path / "none"))
+    with pytest.raises(InputError):
+        lint(str(tmp_path / "app/readme"))
+
+
+def test_symlinks_in_a_bundle_are_not_followed(tmp_path: Path) -> None:
+    put(tmp_path / "outside", {"x.j2": "{{"})
+    folder = put(tmp_path / "app", {"root/etc/a": "x"})
+    (tmp_path / "app/root/etc/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "app/root/etc/b.j2").symlink_to("/etc/shadow")
+    assert told(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"root/etc/x": "x"}, ExitCode.DONE),
+        ({"root/k.pem": "-----BEGIN PRIVATE KEY-----"}, ExitCode.DONE),
+        ({"root/run/x": "x"}, ExitCode.INPUT),
+    ],
+)
+def test_exit_code_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], code: ExitCode
+) -> None:
+    folder = put(tmp_path / "app", files)
+    assert run(["lint", folder, "--json"]) == code
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert any(found["severity"] == Severity.ERROR for found in findings) is (code is ExitCode.INPUT)

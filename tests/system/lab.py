@@ -96,6 +96,7 @@ class Host:
     def boot(self) -> "Host":
         """Start the host and wait until systemd has started everything."""
         if not self.path.is_dir():
+            _sweep()
             self._mount()
             self._make_network()
         log = (self._folder / "console.log").open("ab")
@@ -127,10 +128,7 @@ class Host:
         self.kill()
         for port in list(self._forwards):
             self.cut(port)
-        if self.path.is_dir():
-            _run(["umount", "--lazy", str(self.path)])
-            _run(["ip", "netns", "delete", self.machine])
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _forget(self._folder)
 
     def run(
         self,
@@ -203,6 +201,7 @@ class Host:
 
     def _command(self) -> list[str]:
         return [
+            "setpriv", "--pdeathsig", "KILL",  # a host does not outlive the tests
             "systemd-nspawn", "--quiet", f"--directory={self.path}", f"--machine={self.machine}",
             f"--hostname={self.name}", "--boot",
             "--register=no", "--keep-unit",  # there is no systemd outside that could keep the books
@@ -256,6 +255,20 @@ def host(name: str, *, src: Path = CHECKOUT / "src", address: str = "10.77.0.2/2
         yield made.boot()
     finally:
         made.remove()
+
+
+def _sweep() -> None:
+    """Forget the hosts of runs that were killed: their processes died with them, the rest is still there."""
+    for folder in (LAB / "hosts").glob("*-*"):
+        if not Path("/proc", folder.name.rpartition("-")[2]).exists():
+            _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    if (folder / "root").is_dir():
+        subprocess.run(["umount", "--lazy", str(folder / "root")], stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "netns", "delete", folder.name], stderr=subprocess.DEVNULL)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _namespace_pid(pid: str) -> str:

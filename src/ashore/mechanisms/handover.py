@@ -5,8 +5,10 @@ So no lost connection, closed terminal, killed command line or restarted contain
 transaction half-way (docs/adr/0004-hand-over-to-pid-1.md).
 """
 
+import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -158,8 +160,9 @@ def _write(root: str, name: str, data: bytes) -> str:
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
         status = os.lstat(folder)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise PermissionError(13, f"/{FOLDER} is open to others")
+        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+            raise PermissionError(errno.EPERM, f"/{FOLDER} belongs to somebody else")
+        os.chmod(folder, 0o700)
         path = os.path.join(folder, name)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
             file.write(data)

@@ -325,3 +325,8 @@ def test_a_template_that_is_not_utf8_has_its_line() -> None:
     with pytest.raises(InputError) as caught:
         render(bundle, FACTS, merge_values(bundle.manifest), OWNERS)
     assert caught.value.issues[0].where == "x.j2:2"
+
+
+def test_a_set_that_nothing_reads_is_told() -> None:
+    notes = rendered({"x.j2": "{{ a }}"}, "[values]\nport = 1\n", sets={"a": 1, "prot": 2}).notes
+    assert notes == ('the bundle worker neither declares nor reads a value prot; did you mean "port"?',)

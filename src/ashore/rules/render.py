@@ -17,7 +17,7 @@ from ashore.nouns import digest
 from ashore.nouns.bundle import Bundle, FileRule
 from ashore.nouns.digest import Digest
 from ashore.nouns.facts import Facts
-from ashore.nouns.files import Entry, Kind, OnEdit, Wanted, format_mode, shown
+from ashore.nouns.files import Entry, Kind, OnEdit, Wanted, format_mode, printable, shown
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.owners import Owners
 from ashore.rules.placing import host_path, is_shell, is_template, rule_for
@@ -67,7 +67,7 @@ def render(
     wanted: dict[str, Wanted] = {}
     contents: dict[Digest, bytes] = {}
     used = Reads()
-    notes = [f"the bundle {bundle.manifest.name} declares no value {name}{hint}" for name, hint in values.stray.items()]
+    notes: list[str] = []
     for path, entry in sorted(bundle.entries.items()):
         rule = rule_for(bundle.manifest, path, entry.kind)
         reads = Reads()
@@ -86,6 +86,11 @@ def render(
         notes += _notes(item)
     if issues:
         raise InputError(f"the bundle {bundle.manifest.name} cannot be rendered for this host", issues=_unique(issues))
+    notes += [
+        f"the bundle {bundle.manifest.name} neither declares nor reads a value {printable(name)}{hint}"
+        for name, hint in values.stray.items()
+        if not any(path[:1] == (name,) for path in used.values)
+    ]
     return Rendered(
         wanted=_links_kept(wanted),
         contents=contents,

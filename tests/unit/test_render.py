@@ -2,6 +2,8 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ashore.errors import InputError
 from ashore.nouns import digest
@@ -11,6 +13,7 @@ from ashore.nouns.files import Entry, Kind, OnEdit
 from ashore.nouns.limits import Limits
 from ashore.nouns.owners import Owners
 from ashore.rules.manifest import parse_manifest
+from ashore.rules.reads import dotted, undotted
 from ashore.rules.render import Rendered, render
 from ashore.rules.values import merge_values
 
@@ -330,3 +333,27 @@ def test_a_template_that_is_not_utf8_has_its_line() -> None:
 def test_a_set_that_nothing_reads_is_told() -> None:
     notes = rendered({"x.j2": "{{ a }}"}, "[values]\nport = 1\n", sets={"a": 1, "prot": 2}).notes
     assert notes == ('the bundle worker neither declares nor reads a value prot; did you mean "port"?',)
+
+
+@pytest.mark.parametrize("path", [("a",), ("network", "interfaces", "eth0.100", "ipv4"), ("a b", "c"), ()])
+def test_dotted_names_are_read_back(path: tuple[str, ...]) -> None:
+    assert undotted(dotted(path)) == path
+
+
+_PIECES = (
+    "{{ }} {% %} {# #} if for in endif endfor set macro x tok facts values . [ ] ( ) | ~ + * % 'a' 1 = , - default"
+)
+_pieces = st.sampled_from(_PIECES.split())
+
+
+@given(st.lists(_pieces, max_size=14).map(" ".join) | st.text(max_size=30))
+def test_any_text_is_a_template_or_an_input_error(template: str) -> None:
+    data = template.encode(errors="surrogatepass")
+    entry = Entry(kind=Kind.FILE, mode=0o644, size=len(data), digest=digest.of(data))
+    for toml in (b"", b'[templates]\nshell = ["x.j2"]'):
+        manifest = parse_manifest(toml + b"\n[values]\nx = 1\ntok = { secret = true }", "b", "worker")
+        bundle = Bundle(manifest=manifest, entries={"x.j2": entry}, texts={entry.digest: data}, source="x")
+        try:
+            render(bundle, FACTS, merge_values(manifest, (), {"tok": "hunter2"}), OWNERS)
+        except InputError as error:
+            assert error.issues and "hunter2" not in str(error.issues)

@@ -14,6 +14,7 @@ from ashore.rules.values import Deferred, Values
 
 Path = tuple[str, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_DOTTED = re.compile(r'"([^"]*)"|([^.]+)')
 _SHOWN = 12
 MISSING = object()
 """What a lookup gives that finds nothing."""
@@ -180,6 +181,11 @@ def _failures(value: object) -> Iterator[Failed]:
 def dotted(path: Path) -> str:
     """A path as it is written: ``network.interfaces."eth0.100".ipv4``; ``.`` is all of it."""
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else f'"{printable(part)}"' for part in path) or "."
+
+
+def undotted(text: str) -> Path:
+    """What `dotted` wrote, as a path again: ``network.interfaces."eth0.100"``."""
+    return tuple(quoted or bare for quoted, bare in _DOTTED.findall(text))
 
 
 def plain_facts(value: object) -> object:

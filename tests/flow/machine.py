@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 
 from ashore.acts import install as stories
-from ashore.acts.desire import Ask
-from ashore.acts.install import Outcome
+from ashore.acts.asking import unchanged, upgrades
+from ashore.acts.outcome import Outcome
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.progress import Quiet
 from ashore.mechanisms.cache import Cache
 from ashore.nouns import reference
+from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts, Interface, Network
 from ashore.nouns.generation import Verb
 from ashore.nouns.ports import Systemd
@@ -65,12 +66,12 @@ class Machine:
     def install(self, *names: str, adopt_all: bool = False, **given: object) -> Outcome:
         asks = [self.ask(name, **given) for name in names]
         tools = self.tools()
-        return stories.unchanged(tools, asks) or stories.install(tools, asks, adopt_all=adopt_all)
+        return unchanged(tools, asks) or stories.install(tools, asks, adopt_all=adopt_all)
 
     def upgrade(self, *names: str, **given: object) -> Outcome:
         tools = self.tools()
         empty = msgspec.structs.replace(Ask(reference=reference.parse("none/none")), **given)
-        return stories.install(tools, stories.upgrades(tools.history.current(), names, empty), Verb.UPGRADE)
+        return stories.install(tools, upgrades(tools.history.current(), names, empty), Verb.UPGRADE)
 
     def remove(self, *names: str) -> Outcome:
         return stories.remove(self.tools(), names)

@@ -7,35 +7,23 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ashore.acts.obtain import Obtained, Place, obtain
+from ashore.acts.recorded import sets_of
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, rendered
+from ashore.nouns.ask import Ask
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind, Wanted
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
-from ashore.nouns.reference import ImageReference
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
 from ashore.rules.bundle import is_unit_file
 from ashore.rules.enablement import Shipped, closure, has_install, is_template, template_of, unit_of
 from ashore.rules.inputs import fingerprint
 from ashore.rules.render import Rendered, render
 from ashore.rules.values import merge_values
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One bundle to install or upgrade, and what to do with the values recorded for it."""
-
-    reference: ImageReference
-    written: str = ""
-    """The reference as it is recorded: without the digest of this once."""
-    sets: Mapping[str, object] = {}
-    unset: tuple[str, ...] = ()
-    reset: bool = False
-    root_in_image: str = ""
-    name: str = ""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +101,6 @@ def as_recorded(generation: Generation, name: str) -> Part:
         if file.bundle == name
     )
     return Part(record=record, wanted=wanted)
-
-
-def sets_of(tools: Tools, record: BundleRecord) -> dict[str, object]:
-    """The values recorded of --set, secret ones fetched from their store."""
-    store = Secrets(tools.state)
-    return {key: store.get(v.secret) if v.secret else v.value for key, v in record.sets.items()}
 
 
 def _sets(tools: Tools, ask: Ask, previous: BundleRecord | None) -> dict[str, object]:

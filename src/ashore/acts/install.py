@@ -5,32 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from ashore.acts.desire import Ask, Part, as_recorded, desire
-from ashore.acts.noop import nothing_to_do
+from ashore.acts.asking import installed
+from ashore.acts.desire import Part, as_recorded, desire
 from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
+from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
-from ashore.acts.recover import Recovered, recover
+from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Transaction, carry_out, contents_of, opened
 from ashore.errors import InputError, Issue, UnchangedError, UnitsFailedError, UsageError
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, Supply
 from ashore.nouns import reference
+from ashore.nouns.ask import Ask
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
 from ashore.rules import retention
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a story ended: what was done, and the generation that holds now."""
-
-    plan: Plan
-    generation: Generation
-    changed: bool
-    """A new generation was made."""
-    recovered: Recovered = Recovered.NOTHING
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,34 +108,6 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
     return make_plan(tools, current, target.parts, supply, adopt_all=adopt_all), supply
 
 
-def unchanged(tools: Tools, asks: Sequence[Ask]) -> Outcome | None:
-    """The quick answer where there is nothing to do; None where that takes a closer look."""
-    if not nothing_to_do(tools, asks):
-        return None
-    return Outcome(plan=Plan(), generation=tools.history.current(), changed=False)
-
-
-def upgrades(current: Generation, names: Sequence[str], given: Ask) -> list[Ask]:
-    """The recorded references of `names` (all, if none), to be resolved again with `given`'s values.
-
-    Raises:
-        UsageError: a bundle is not installed, or none is.
-    """
-    records = [_installed(current, name) for name in names] if names else list(current.bundles)
-    if not records:
-        raise UsageError("no bundle is installed", remedy="ashore install IMAGE")
-    return [
-        msgspec.structs.replace(
-            given,
-            reference=reference.parse(record.reference),
-            written=record.reference,
-            root_in_image=record.root_in_image,
-            name=record.name,
-        )
-        for record in records
-    ]
-
-
 def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """These bundles new, the others as they are."""
 
@@ -165,7 +129,7 @@ def wish_without(names: Sequence[str]) -> Wish:
 
     def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
         for name in names:
-            _installed(current, name)
+            installed(current, name)
         return Target(parts=tuple(as_recorded(current, b.name) for b in current.bundles if b.name not in names))
 
     return wish
@@ -196,7 +160,7 @@ def _older(current: Generation, recorded: Sequence[Generation], to: int | None, 
         return found
     older = retention.before(current, recorded)
     if bundle:
-        now = _installed(current, bundle)
+        now = installed(current, bundle)
         while older is not None and older.bundle(bundle) == now:
             older = retention.before(older, recorded)
     if older is None:
@@ -219,14 +183,6 @@ def _left_behind(current: Generation, older: Generation, bundle: str) -> tuple[B
     names = {bundle} if bundle else {b.name for b in current.bundles}
     kept = {b.digest for b in older.bundles}
     return tuple(b for b in current.bundles if b.name in names and b.digest not in kept)
-
-
-def _installed(current: Generation, name: str) -> BundleRecord:
-    record = current.bundle(name)
-    if record is None:
-        there = ", ".join(b.name for b in current.bundles) or "none"
-        raise UsageError(f"no bundle named {name} is installed", remedy=f"installed: {there}")
-    return record
 
 
 def _supply(tools: Tools, current: Generation, target: Target) -> Supply:

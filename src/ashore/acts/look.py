@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every question about a host has an answer: status, history, diff, owns. Nothing is changed by asking."""
 
-import os
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ashore.acts.desire import Ask, desire
-from ashore.acts.obtain import IntoCache
-from ashore.acts.planning import on_host
 from ashore.acts.tools import Tools
-from ashore.errors import InputError
 from ashore.mechanisms import journal
 from ashore.mechanisms.host.observe import observe
-from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Supply
 from ashore.nouns.files import Kind, shown
-from ashore.nouns.generation import EMPTY, FileRecord, Generation
+from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
 from ashore.nouns.units import UnitState
-from ashore.rules.diffs import unified
 from ashore.rules.drift import Drift, drift
 
 
@@ -64,7 +57,7 @@ def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tu
     if paths:
         wanted = [tools.host.physical(path.strip("/")) for path in paths]
         found = tuple(d for d in found if any(d.path == w or d.path.startswith(f"{w}/") for w in wanted))
-    supply = Supply(on_host(tools, EMPTY))
+    supply = Supply([tools.content.open])
     return tuple((item, _difference(tools, item, generation.files[item.path], supply)) for item in found)
 
 
@@ -81,6 +74,8 @@ def _difference(tools: Tools, item: Drift, record: FileRecord, supply: Supply) -
         after = None
     except OSError:
         return ""
+    from ashore.rules.diffs import unified
+
     label = shown(item.path)
     return unified(before, after, old_label=label, new_label=label, secret=record.secret)
 
@@ -111,24 +106,3 @@ def owns(tools: Tools, path: str) -> Owner | None:
         digest=record.entry.digest,
         adopted=record.original is not None,
     )
-
-
-def render_file(tools: Tools, ask: Ask, path: str) -> bytes:
-    """One file of a bundle as it would lie on this host.
-
-    Raises:
-        InputError: the bundle has no such file, or it holds a secret value.
-    """
-    part = desire(tools, ask, tools.history.current(), IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
-    wanted = path.strip("/")
-    physical = tools.host.physical(wanted)
-    found = next((w for w in part.wanted if w.path in (physical, wanted, wanted.removesuffix(".j2"))), None)
-    if found is None or found.entry.kind is not Kind.FILE:
-        near = sorted(shown(w.path) for w in part.wanted if os.path.basename(w.path) == os.path.basename(wanted))
-        raise InputError(
-            f"the bundle {part.record.name} has no file {shown(wanted)}",
-            remedy=f"there is {', '.join(near)}" if near else "ashore inspect IMAGE lists its files",
-        )
-    if found.secret:
-        raise InputError(f"{shown(wanted)} holds a secret value; it is shown nowhere")
-    return Supply(part.openers).read(found.entry.digest, found.entry.size) or b""

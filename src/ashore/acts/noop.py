@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ashore.acts.desire import Ask, sets_of
+from ashore.acts.recorded import record_for, sets_of
 from ashore.acts.tools import Tools
 from ashore.mechanisms import journal
 from ashore.mechanisms.attributes import stat_of
-from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.secrets import Secrets
+from ashore.nouns.ask import Ask
+from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.rules.inputs import fingerprint
+
+HostValues = Sequence[tuple[str, Mapping[str, object]]]
 
 
 def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
@@ -18,7 +21,7 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
     if journal.exists(tools.state):
         return False
     current = tools.history.current()
-    pairs = [(ask, _record_of(ask, current)) for ask in asks]
+    pairs = [(ask, record_for(ask, current)) for ask in asks]
     return (
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
         and all(record is not None and _same_inputs(tools, ask, record) for ask, record in pairs)
@@ -43,13 +46,18 @@ def untouched(tools: Tools, current: Generation) -> bool:
     return True
 
 
-def _record_of(ask: Ask, current: Generation) -> BundleRecord | None:
-    written = ask.written or str(ask.reference)
-    return next((b for b in current.bundles if b.reference == written and b.root_in_image == ask.root_in_image), None)
-
-
 def _same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     sets = sets_of(tools, record) | dict(ask.sets)
     facts = tools.facts() if record.facts_used else None
+    host_values = _host_values(tools)
     salt = Secrets(tools.state).salt(create=False)
-    return fingerprint(facts, record.facts_used, read_values(tools.host), sets, salt) == record.inputs
+    return fingerprint(facts, record.facts_used, host_values, sets, salt) == record.inputs
+
+
+def _host_values(tools: Tools) -> HostValues:
+    if tools.host.lstat(VALUES_FOLDER) is None:
+        return ()
+    # Imported late: it brings the TOML reader, which most hosts do not need for an answer of "nothing".
+    from ashore.mechanisms.host.values import read_values
+
+    return read_values(tools.host)

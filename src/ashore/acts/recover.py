@@ -5,9 +5,9 @@ Needs no network, no image, no template: only the journal. Every part may be cut
 """
 
 import os
-from enum import StrEnum
 
 from ashore.acts import units as unit_acts
+from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
 from ashore.acts.tools import Tools
 from ashore.errors import ChangedError, Issue
@@ -22,16 +22,7 @@ from ashore.nouns.journal import Journal, Staged, StagedStep
 from ashore.nouns.plan import Action
 from ashore.rules import retention
 
-
 _ALL = 1 << 31
-
-
-class Recovered(StrEnum):
-    """What recovery found."""
-
-    NOTHING = "nothing"
-    BACK = "went back to the old generation"
-    FORWARD = "finished the new generation"
 
 
 def recover(tools: Tools) -> Recovered:

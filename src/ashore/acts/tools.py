@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stories work with: one host's root, its state, PID 1 if it is live, and the seams to outside."""
 
-import datetime
 import os
-import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ashore.errors import UnchangedError
 from ashore.mechanisms.attributes import may_own
@@ -13,7 +12,6 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.cache import Cache
 from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.history import History
-from ashore.mechanisms.host.facts import machine_architecture
 from ashore.mechanisms.state import State
 from ashore.nouns.facts import Facts
 from ashore.nouns.image import Platform
@@ -23,7 +21,7 @@ from ashore.nouns.reference import ImageReference
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +42,12 @@ class Tools:
     """The boot id of a live root."""
     limits: Limits = DEFAULT
     now: Callable[[], str] = _now
-    new_id: Callable[[], str] = field(default=lambda: secrets.token_hex(6))
+    new_id: Callable[[], str] = lambda: os.urandom(6).hex()
 
     def platform(self) -> Platform:
         """What images must be for: the host's architecture, this machine's where the root does not tell."""
+        from ashore.mechanisms.host.facts import machine_architecture
+
         return Platform(self.facts().architecture or machine_architecture())
 
     @property

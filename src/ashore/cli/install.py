@@ -29,7 +29,7 @@ def command(
     root_in_image: str,
 ) -> int | None:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
-    from ashore.acts.install import install, unchanged
+    from ashore.acts.asking import unchanged
     from ashore.cli.render_outcome import show
 
     wanted = asks(
@@ -39,6 +39,9 @@ def command(
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = outcome or install(tools, wanted, adopt_all=adopt)
+        if outcome is None:
+            from ashore.acts.install import install
+
+            outcome = install(tools, wanted, adopt_all=adopt)
     show(outcome, as_json=as_json)
     return None

@@ -29,7 +29,8 @@ def command(
     root_in_image: str,
 ) -> None:
     """Print FILE as the bundle renders it for this host; nothing is changed."""
-    from ashore.acts.look import owns, render_file
+    from ashore.acts.look import owns
+    from ashore.acts.render import render_file
 
     with wired(root, facts_file=facts_file) as tools:
         if not image:

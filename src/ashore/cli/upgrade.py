@@ -28,7 +28,7 @@ def command(
     facts_file: str | None,
 ) -> int | None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
-    from ashore.acts.install import install, unchanged, upgrades
+    from ashore.acts.asking import unchanged, upgrades
     from ashore.cli.render_outcome import show
 
     given = ask_of_values(sets=sets, set_files=set_files, unset=unset, reset=reset_values)
@@ -37,6 +37,9 @@ def command(
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = outcome or install(tools, wanted, Verb.UPGRADE, adopt_all=adopt)
+        if outcome is None:
+            from ashore.acts.install import install
+
+            outcome = install(tools, wanted, Verb.UPGRADE, adopt_all=adopt)
     show(outcome, as_json=as_json)
     return None

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ashore.acts.desire import Ask
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.progress import shown
 from ashore.errors import UsageError
 from ashore.nouns import reference
+from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader, Progress, Systemd
@@ -108,6 +108,8 @@ def cache_folder() -> str:
 
 
 def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
+    if not sets and not set_files:
+        return {}
     from ashore.rules.values import parse_set
 
     values = dict(parse_set(text) for text in sets)

@@ -8,7 +8,6 @@ from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
 
-
 _LARGEST_BASE = 1 << 20
 """Bytes: beyond this nobody merges by hand either."""
 

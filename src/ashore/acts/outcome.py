@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a story ended."""
+
+from enum import StrEnum
+
+import msgspec
+
+from ashore.nouns.generation import Generation
+from ashore.nouns.plan import Plan
+
+
+class Recovered(StrEnum):
+    """What recovery found."""
+
+    NOTHING = "nothing"
+    BACK = "went back to the old generation"
+    FORWARD = "finished the new generation"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a story ended: what was done, and the generation that holds now."""
+
+    plan: Plan
+    generation: Generation
+    changed: bool
+    """A new generation was made."""
+    recovered: Recovered = Recovered.NOTHING

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generation recorded of a bundle, as far as it is asked for again."""
+
+from ashore.acts.tools import Tools
+from ashore.mechanisms.secrets import Secrets
+from ashore.nouns.ask import Ask
+from ashore.nouns.generation import BundleRecord, Generation
+
+
+def sets_of(tools: Tools, record: BundleRecord) -> dict[str, object]:
+    """The values recorded of --set, secret ones fetched from their store."""
+    store = Secrets(tools.state)
+    return {key: store.get(v.secret) if v.secret else v.value for key, v in record.sets.items()}
+
+
+def record_for(ask: Ask, current: Generation) -> BundleRecord | None:
+    """The installed bundle that came from the very reference that is asked for."""
+    written = ask.written or str(ask.reference)
+    return next((b for b in current.bundles if (b.reference, b.root_in_image) == (written, ask.root_in_image)), None)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody asks for: a bundle by its image's name, and what to do with the values recorded for it."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.nouns.reference import ImageReference
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One bundle to install or upgrade."""
+
+    reference: ImageReference
+    written: str = ""
+    """The reference as it is recorded: without the digest of this once."""
+    sets: Mapping[str, object] = {}
+    unset: tuple[str, ...] = ()
+    reset: bool = False
+    root_in_image: str = ""
+    name: str = ""

@@ -34,9 +34,14 @@ class TarFileWriter:
     def add(self, name: str, size: int, stream: Stream) -> None:
         """Write the file `name`; what comes out of `stream` must be `size` bytes."""
         with write_fault(self._path):
-            self._file.write(header(TarEntry(name=name, kind=Member.FILE, size=size)))
-            pipe(stream, self._file.write)
-            self._file.write(padding(size))
+            start = self._file.position()
+            try:
+                self._file.write(header(TarEntry(name=name, kind=Member.FILE, size=size)))
+                pipe(stream, self._file.write)
+                self._file.write(padding(size))
+            except BaseException:
+                self._file.back_to(start)
+                raise
         self.names.add(name)
 
     def finish(self) -> None:

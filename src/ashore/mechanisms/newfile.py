@@ -26,6 +26,15 @@ class NewFile:
         """Append `data`."""
         write_all(self.descriptor, data)
 
+    def position(self) -> int:
+        """How much was written."""
+        return os.lseek(self.descriptor, 0, os.SEEK_CUR)
+
+    def back_to(self, position: int) -> None:
+        """Forget what was written after `position`."""
+        os.ftruncate(self.descriptor, position)
+        os.lseek(self.descriptor, position, os.SEEK_SET)
+
     def commit(self) -> None:
         """Give it its name, durably."""
         os.fsync(self.descriptor)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""policy.json: which rule applies, and what it lets through."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from ashore.errors import InputError, VerificationError
+from ashore.nouns.digest import of
+from ashore.nouns.image import OCI_CONFIG, Descriptor, Image, ImageConfig, Manifest, RootFs
+from ashore.nouns.reference import parse
+from ashore.rules.verify import Policy, parse_policy, verify
+
+ACCEPT, REJECT = [{"type": "insecureAcceptAnything"}], [{"type": "reject"}]
+SIGNED = [{"type": "signedBy", "keyType": "GPGKeys"}]
+IMAGE = Image(
+    reference="r",
+    digest=of(b"m"),
+    manifest_digest=of(b"m"),
+    manifest=Manifest(schema_version=2, config=Descriptor(media_type=OCI_CONFIG, digest=of(b"c"), size=1), layers=()),
+    config=ImageConfig(architecture="amd64", os="linux", rootfs=RootFs(type="layers", diff_ids=())),
+)
+
+
+def policy(default: object = REJECT, **transports: Mapping[str, object]) -> Policy:
+    document = {"default": default, "transports": {name.replace("_", "-"): found for name, found in transports.items()}}
+    return parse_policy(json.dumps(document).encode(), "policy.json")
+
+
+def test_without_a_policy_everything_is_admitted() -> None:
+    assert verify(IMAGE, parse("docker.io/a"), None).policy == "no policy"
+
+
+NAMES = "reg.example.com:5000/team/app:1"
+
+
+@pytest.mark.parametrize(
+    ("reference", "scope"),
+    [
+        (NAMES, "reg.example.com:5000/team/app:1"),
+        (NAMES, "reg.example.com:5000/team/app"),
+        (NAMES, "reg.example.com:5000/team"),
+        (NAMES, "reg.example.com:5000"),
+        (NAMES, "*.example.com"),
+        (NAMES, "*.com"),
+        (NAMES, ""),
+        (f"reg.example.com/app@{of(b'm')}", f"reg.example.com/app@{of(b'm')}"),
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("oci:/srv/images/out:1", "/srv/images/out:1"),
+        ("oci:/srv/images/out:1", "/srv/images/out"),
+        ("oci:/srv/images/out:1", "/srv"),
+        ("oci-archive:/srv/a.tar", "/srv/a.tar"),
+        ("docker-archive:/srv/a.tar", ""),
+    ],
+)
+def test_the_scope_applies(reference: str, scope: str) -> None:
+    name = parse(reference)
+    transport = name.transport.value.replace("-", "_")
+    admitted = verify(IMAGE, name, policy(REJECT, **{transport: {scope: ACCEPT}}))
+    assert admitted.image is IMAGE
+    assert admitted.policy == f"{name.transport.value} {scope}".rstrip()
+    with pytest.raises(VerificationError, match="rejected"):
+        verify(IMAGE, name, policy(ACCEPT, **{transport: {scope: REJECT}}))
+
+
+@pytest.mark.parametrize(
+    ("reference", "scope"),
+    [
+        (NAMES, "reg.example.com:5000/team/app:2"),
+        (NAMES, "reg.example.com:5000/te"),
+        (NAMES, "reg.example.com"),
+        (NAMES, "example.com"),
+        (NAMES, "*.ple.com"),
+        ("oci:/srv/images", "/srv/im"),
+        ("docker-archive:/srv/a.tar", "/srv/a.tar"),
+    ],
+)
+def test_another_scope_does_not(reference: str, scope: str) -> None:
+    name = parse(reference)
+    rules = policy(REJECT, **{name.transport.value.replace("-", "_"): {scope: ACCEPT}})
+    with pytest.raises(VerificationError):
+        verify(IMAGE, name, rules)
+
+
+def test_the_most_specific_scope_wins() -> None:
+    scopes = {"": ACCEPT, "reg.example.com:5000": ACCEPT, "reg.example.com:5000/team": REJECT}
+    with pytest.raises(VerificationError):
+        verify(IMAGE, parse(NAMES), policy(ACCEPT, docker=scopes))
+    assert verify(IMAGE, parse("reg.example.com:5000/other"), policy(REJECT, docker=scopes)).image is IMAGE
+
+
+@pytest.mark.parametrize("kind", ["signedBy", "sigstoreSigned", "signedBaseLayer"])
+def test_what_cannot_be_checked_is_refused(kind: str) -> None:
+    with pytest.raises(VerificationError, match="cannot be verified") as caught:
+        verify(IMAGE, parse(NAMES), policy([{"type": kind, "keyPath": "/k"}]))
+    assert kind in caught.value.cause
+
+
+def test_all_requirements_must_hold() -> None:
+    with pytest.raises(VerificationError):
+        verify(IMAGE, parse(NAMES), policy([*ACCEPT, *SIGNED]))
+
+
+def test_a_relative_path_does_not_slip_past_rules_for_absolute_ones() -> None:
+    with pytest.raises(VerificationError, match="cannot be verified"):
+        verify(IMAGE, parse("oci:out"), policy(ACCEPT, oci={"/srv": REJECT}))
+    assert verify(IMAGE, parse("oci:out"), policy(ACCEPT)).policy == "default"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"default":[]}',
+        b'{"default":[{"type":"insecureAcceptAnythin"}]}',
+        b'{"default":[{}]}',
+        b'{"default":[{"type":"reject"}],"transport":{}}',
+        b'{"default":[{"type":"reject"}],"transports":{"docker":{"":[]}}}',
+        b'{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}',
+        b'{"default":[{"type":"reject"}],"transports":{"docker":[]}}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_a_policy_with_a_mistake_admits_nothing(text: bytes) -> None:
+    with pytest.raises(InputError, match=r"policy\.json is malformed"):
+        parse_policy(text, "policy.json")

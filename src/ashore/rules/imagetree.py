@@ -16,7 +16,7 @@ from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import BUNDLE_PATH, LABEL_ROOT, ImageConfig
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
-from ashore.rules.treenode import IMPLICIT_DIR, Inode, Node, folder
+from ashore.rules.treenode import IMPLICIT_DIR, Inode, Node, below, folder
 
 ROOT = "root"
 """The folder of a bundle that is laid on the host."""
@@ -211,8 +211,8 @@ class ImageTree:
     def _remove(self, parent: Node, name: str, path: str) -> None:
         node = parent.children.pop(name, None)
         if node is not None:
-            for below, gone in _below(path, node):
-                self._unname(below, gone.inode)
+            for lower, gone in below(path, node):
+                self._unname(lower, gone.inode)
 
     def _unname(self, path: str, inode: Inode) -> None:
         inode.names.discard(path)
@@ -268,19 +268,9 @@ class ImageTree:
             raise InputError("the image cannot be used", issues=self._issues)
 
     def _walk(self) -> Iterator[tuple[str, Node]]:
-        for path, node in _below("/".join(self._base), self._top):
+        for path, node in below("/".join(self._base), self._top):
             if path and (node is not self._top or node.children):
                 yield path, node
-
-
-def _below(path: str, node: Node) -> Iterator[tuple[str, Node]]:
-    """A node and all below it, sorted by name within each folder."""
-    waiting = [(path, node)]
-    while waiting:
-        path, node = waiting.pop()
-        yield path, node
-        names = sorted(node.children, reverse=True)
-        waiting += [(f"{path}/{name}" if path else name, node.children[name]) for name in names]
 
 
 def _is_text(name: str) -> bool:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes of an image's tree while its layers are laid over each other."""
 
+from collections.abc import Iterator
+
 from ashore.nouns.files import Entry, Kind
 
 IMPLICIT_DIR = Entry(kind=Kind.DIR, mode=0o755)
@@ -39,3 +41,13 @@ class Node:
 def folder(layer: int, entry: Entry = IMPLICIT_DIR) -> Node:
     """A folder as `layer` knows it."""
     return Node(Inode(entry), layer)
+
+
+def below(path: str, node: Node) -> Iterator[tuple[str, Node]]:
+    """A node and all below it, sorted by name within each folder."""
+    waiting = [(path, node)]
+    while waiting:
+        path, node = waiting.pop()
+        yield path, node
+        names = sorted(node.children, reverse=True)
+        waiting += [(f"{path}/{name}" if path else name, node.children[name]) for name in names]

@@ -42,6 +42,7 @@ class Machine:
         self.images = images or FakeImages()
         self.systemd = systemd
         self.facts = FACTS
+        self.seconds = 0.0
 
     def tools(self) -> Tools:
         """Opened afresh, as each command does."""
@@ -58,7 +59,13 @@ class Machine:
             systemd=self.systemd,
             boot="boot-1" if self.systemd is not None else "",
             now=lambda: "2026-01-01T00:00:00Z",
+            clock=lambda: self.seconds,
+            sleep=self._sleep,
         )
+
+    def _sleep(self, seconds: float) -> None:
+        """Waiting for health takes no time here."""
+        self.seconds += seconds
 
     def ask(self, name: str, **given: object) -> Ask:
         return msgspec.structs.replace(Ask(reference=reference.parse(name)), **given)

@@ -43,6 +43,8 @@ class Tools:
     limits: Limits = DEFAULT
     now: Callable[[], str] = _now
     new_id: Callable[[], str] = lambda: os.urandom(6).hex()
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def platform(self) -> Platform:
         """What images must be for: the host's architecture, this machine's where the root does not tell."""

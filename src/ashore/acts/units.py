@@ -52,7 +52,7 @@ def bring_up(tools: Tools, plan: Plan) -> None:
     if not failed:
         checks = [check for bundle in plan.bundles for check in bundle.health]
         started = [a.unit for a in plan.actions if a.verb is not UnitVerb.RELOAD]
-        failed = list(watch(systemd, started, checks))
+        failed = list(watch(systemd, started, checks, clock=tools.clock, sleep=tools.sleep))
     if failed:
         raise UnitsFailedError(
             "units did not come up; the old version runs again",

@@ -129,9 +129,7 @@ def _recorded_texts(tools: Tools, desired: FileSet, known: Mapping[str, str], su
 def _disabled(desired: Mapping[str, Wanted], files: FilePlan) -> frozenset[str]:
     """Units whose enablement somebody took away on this host."""
     taken = [kept.path for kept in files.kept if kept.verdict == "deleted"]
-    return frozenset(
-        desired[path].entry.target.rpartition("/")[2] for path in taken if desired[path].entry.kind is Kind.SYMLINK
-    )
+    return frozenset(path.rpartition("/")[2] for path in taken if desired[path].entry.kind is Kind.SYMLINK)
 
 
 def _unique(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:

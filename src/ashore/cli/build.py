@@ -6,7 +6,7 @@ import click
 from ashore.cli import output
 from ashore.cli.options import ROOT, debug_option, json_option
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, settings_factory
+from ashore.cli.wiring import image_opener, image_writer
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.limits import DEFAULT
@@ -39,22 +39,20 @@ def command(
     from ashore.acts.build import BuildTools, build
     from ashore.acts.copy import copy
     from ashore.acts.include import load_policy
-    from ashore.mechanisms.transports import open_writer
     from ashore.rules.packing import parse_platform
 
     targets = _targets(tag, push, place)
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
-    settings = settings_factory(ROOT)
     with shown() as progress:
         open_image = image_opener(ROOT, progress)
         tools = BuildTools(
             open_image=open_image, policy=lambda: load_policy(ROOT, DEFAULT), progress=progress, limits=DEFAULT
         )
         first, *others = targets
-        with open_writer(first, settings_factory=settings, progress=progress, limits=DEFAULT) as writer:
+        with image_writer(ROOT, first, progress) as writer:
             built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
         for other in others:
-            with open_writer(other, settings_factory=settings, progress=progress, limits=DEFAULT) as writer:
+            with image_writer(ROOT, other, progress) as writer:
                 reader = open_image(first)
                 copy(first, reader, other, writer, platform=None, progress=progress, limits=DEFAULT)
     if as_json:

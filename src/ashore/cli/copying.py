@@ -4,7 +4,7 @@
 from ashore.cli import output
 from ashore.cli.options import ROOT
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, settings_factory
+from ashore.cli.wiring import image_opener, image_writer
 from ashore.nouns import reference
 from ashore.nouns.limits import DEFAULT
 
@@ -12,14 +12,13 @@ from ashore.nouns.limits import DEFAULT
 def carry(source: str, target: str, platform: str | None, *, as_json: bool) -> None:
     """Copy `source` to `target`, and say what is there now."""
     from ashore.acts.copy import copy
-    from ashore.mechanisms.transports import open_writer
     from ashore.rules.packing import parse_platform
 
     origin, goal = reference.parse(source), reference.parse(target)
     wanted = parse_platform(platform) if platform else None
     with shown() as progress:
         reader = image_opener(ROOT, progress)(origin)
-        with open_writer(goal, settings_factory=settings_factory(ROOT), progress=progress, limits=DEFAULT) as writer:
+        with image_writer(ROOT, goal, progress) as writer:
             digest = copy(origin, reader, goal, writer, platform=wanted, progress=progress, limits=DEFAULT)
     if as_json:
         output.result_json({"reference": str(goal), "digest": digest})

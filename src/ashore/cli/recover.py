@@ -6,14 +6,17 @@ import click
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
+from ashore.errors import ExitCode
 
 
 @click.command()
+@click.option("--after-kill", is_flag=True, hidden=True, help="Say what became of the change that was killed.")
 @root_option
 @json_option
 @debug_option
-def command(root: str, as_json: bool) -> None:
+def command(after_kill: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
+    from ashore.acts.outcome import Recovered
     from ashore.acts.recover import recover
 
     with wired(root) as tools:
@@ -23,9 +26,13 @@ def command(root: str, as_json: bool) -> None:
             with tools.state.locked():
                 result = str(recover(tools))
         generation = tools.history.current().number
+    if after_kill:
+        output.say(f"the change was killed; {result}: generation {generation}")
+        return ExitCode.DONE if result == Recovered.FORWARD else ExitCode.UNCHANGED
     if as_json:
         output.result_json({"recovered": result, "generation": generation})
     else:
         output.result(
             f"nothing to recover; generation {generation}" if result == "nothing" else f"{result}: {generation}"
         )
+    return ExitCode.DONE

@@ -2,6 +2,7 @@
 """A change of a live root is carried out by a service of PID 1; this command line only follows it."""
 
 import os
+import signal
 import sys
 
 import msgspec
@@ -33,10 +34,17 @@ def carried_out_by_pid1(tools: Tools) -> int | None:
 
 
 def begin(path: str) -> Request:
-    """In the service: take the request, and outlive whoever reads the output."""
+    """In the service: take the request, outlive whoever reads the output, and go back in order when stopped.
+
+    Without a request this is the second start, after a kill: then there is something to recover.
+    """
     from ashore.mechanisms.handover import take_request
     from ashore.mechanisms.output import survive_lost_output
 
     survive_lost_output()
     os.environ[_INSIDE] = "1"
-    return msgspec.json.decode(take_request(path), type=Request)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request = take_request(path)
+    if request is None:
+        return Request(arguments=("recover", "--after-kill"))
+    return msgspec.json.decode(request, type=Request)

@@ -16,7 +16,7 @@ from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT
-from ashore.nouns.ports import ImageReader, Progress, Systemd
+from ashore.nouns.ports import ImageReader, ImageWriter, Progress, Systemd
 from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
@@ -56,6 +56,15 @@ def image_opener(root: str, progress: Progress) -> Callable[[ImageReference], Im
         return open_reader(name, settings_factory=settings_factory(root), progress=progress, limits=DEFAULT)
 
     return open_image
+
+
+@contextmanager
+def image_writer(root: str, name: ImageReference, progress: Progress) -> Iterator[ImageWriter]:
+    """A place for an image."""
+    from ashore.mechanisms.transports import open_writer
+
+    with open_writer(name, settings_factory=settings_factory(root), progress=progress, limits=DEFAULT) as writer:
+        yield writer
 
 
 def settings_factory(root: str) -> "SettingsFactory":
@@ -139,10 +148,11 @@ def _facts(root: str, live: bool, facts_file: str | None) -> Facts:
 
         return load(facts_file)
     from ashore.mechanisms.beneath import Beneath
-    from ashore.mechanisms.host.facts import collect
+    from ashore.mechanisms.host.facts import collect, runs_here
 
     with Beneath(root) as host:
-        return collect(host, live=live)
+        # Where PID 1 is another init, or we may not ask it, the kernel's answers are still about this root.
+        return collect(host, live=live or runs_here(root))
 
 
 def _systemd(root: str) -> Systemd:

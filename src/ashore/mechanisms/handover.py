@@ -88,10 +88,13 @@ def hand_over(
     return code
 
 
-def take_request(path: str) -> bytes:
-    """In the service: the request, which no longer lies there afterwards."""
-    with open(path, "rb") as file:
-        data = file.read()
+def take_request(path: str) -> bytes | None:
+    """In the service: the request, which no longer lies there afterwards; None if it was taken before."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
     _drop([path, path.removesuffix(".json") + ".env"])
     return data
 
@@ -122,6 +125,8 @@ def _systemd_run(root: str, unit: str, environment_file: str, enter: Sequence[st
         "--description=A change by ashore",
         "--service-type=exec",
         "--collect",  # a failed one must not linger
+        "--property=Restart=on-abnormal",  # killed: it runs again, finds no request, and recovers
+        "--property=RestartSec=100ms",
         "--pipe",
         "--wait",
         f"--property=EnvironmentFile={environment_file}",

@@ -33,8 +33,10 @@ def fingerprint(
 
 
 def _look_up(known: object, dotted: str) -> object:
+    from ashore.rules.reads import undotted
+
     at = known
-    for part in dotted.removeprefix("facts.").split("."):
+    for part in undotted(dotted):
         if not isinstance(at, Mapping) or part not in at:
             return ["unknown"]
         at = at[part]

@@ -22,7 +22,7 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("-o", "--output", "place", metavar="DST", help="Write to oci:DIR[:TAG] or oci-archive:FILE[:TAG].")
 @click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="For this platform; can be repeated.")
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True)
-@click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (9).")
+@click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (6).")
 @json_option
 @debug_option
 def command(

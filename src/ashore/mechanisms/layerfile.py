@@ -23,7 +23,7 @@ from ashore.nouns.layer import TarEntry
 from ashore.nouns.ports import Stream
 
 COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
-GZIP_LEVEL, ZSTD_LEVEL = 6, 9
+GZIP_LEVEL, ZSTD_LEVEL = 6, 6
 _GZIP_WRAPPER = 31
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from ashore.errors import InputError
 from ashore.mechanisms.streams import Told
 from ashore.nouns.digest import Digest, short
-from ashore.nouns.image import Descriptor, Index, Platform
+from ashore.nouns.image import INDEXES, Descriptor, Index, Platform
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Progress
 from ashore.nouns.reference import ImageReference, Transport
@@ -36,6 +36,8 @@ def copy(
     top = reader.resolve()
     if platform is not None:
         top = _one(reader, source, top, platform, limits)
+    elif top.media_type in INDEXES and target.transport is Transport.DOCKER_ARCHIVE:
+        raise InputError(f"{source} is an index", cause="a docker-archive holds one image", remedy="add --platform")
     mount = _mount(source, target, writer)
     return _Copy(str(source), reader, writer, mount, progress, limits).tree(top, depth=0, named=True)
 

@@ -12,7 +12,7 @@ from ashore.nouns.limits import KIB, MIB, Limits
 
 _GZIP_WRAPPER = 31  # zlib's window bits for: 32 KiB, gzip header and trailer
 _FREE = 16 * MIB  # below this much output no ratio is suspicious
-_FIRST_FEED = 4 * KIB
+_FIRST_FEED = 16 * KIB
 _OTHER_PREFIXES = (
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",

@@ -131,7 +131,7 @@ class DockerArchiveWriter:
         self._layers[descriptor.digest] = name
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
-        if media_type in INDEXES:
+        if media_type in INDEXES or not named:
             raise InputError("a docker-archive holds one image, not an index", remedy="choose one with --platform")
         manifest = msgspec.json.decode(data, type=Manifest)
         tags = [self._name] if self._name else []

@@ -231,11 +231,12 @@ def test_retry_after_is_capped(pull: Pull) -> None:
 
 
 def test_what_a_registry_says_is_escaped_and_cut(pull: Pull) -> None:
-    evil = b'{"errors":[{"code":"DENIED","message":"\\u001b[2Jgone\\u202e ' + b"x" * 100_000 + b'"}]}'
+    evil = b'{"errors":[{"code":"DENIED","message":"\\u001b[2Jgone\\u202e ' + b"x" * 10_000 + b'"}]}'
     pull.fake.misbehave("manifests", replies.answer(400, {"Content-Type": "application/json"}, evil), times=9)
     with pytest.raises(RegistryError) as caught:
         pull.open().manifest(digests.parse(pull.manifest))
     text = str(caught.value)
+    assert "DENIED: \\x1b[2Jgone\\u202e xxx" in text
     assert text.isprintable()
     assert len(text) < 1000
 

@@ -304,6 +304,14 @@ def test_a_server_that_drips_is_given_up(tmp_path: Path, head: bytes) -> None:
         open_at(f"{host}/a@{digests.of(b'x')}", settings_in(str(tmp_path), limits=limits)).resolve()
 
 
+def test_a_blob_that_drips_is_given_up(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(LIMITS, idle_seconds=0.2, retries=1)
+    data = b"x" * 5000
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
+    with _dripping(head) as host, pytest.raises(RegistryError, match="in time"):
+        drain(open_at(f"{host}/a:1", settings_in(str(tmp_path), limits=limits)).blob(blob_of(data)))
+
+
 @pytest.mark.parametrize(
     "answer",
     [

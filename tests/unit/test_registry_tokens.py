@@ -191,11 +191,12 @@ def test_a_redirect_within_the_registry_keeps_the_credential(tmp_path: Path) -> 
         assert drain(open_at(f"{fake.host}/team/app:1.0", known(fake, tmp_path)).blob(blob_of(LAYER))) == LAYER
 
 
-def test_a_challenge_of_another_host_is_not_answered(tmp_path: Path, foreign: FakeRegistry) -> None:
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_a_challenge_of_another_host_is_not_answered(tmp_path: Path, foreign: FakeRegistry, kind: str) -> None:
     with fake_with_image(auth="basic") as fake:
         repository = open_at(f"{fake.host}/team/app:1.0", known(fake, tmp_path))
         repository.resolve()
-        foreign.auth = "basic"
+        foreign.auth = kind
         fake.misbehave("blobs", replies.redirected(f"{foreign.url}/v2/team/app/blobs/{digests.of(LAYER)}"))
         with pytest.raises(RegistryError, match="401"):
             repository.blob(blob_of(LAYER))

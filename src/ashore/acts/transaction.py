@@ -137,6 +137,7 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     transaction.taken_back = True
     try:
         left += go_back(tools, Journal(begun=transaction.begun, staged=staged))
+        tools.history.audit(_audit_line(tools, transaction, error))
     except (AshoreError, OSError) as second:
         left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
     if left:
@@ -149,6 +150,16 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     if isinstance(error, OSError):
         return UnchangedError(f"{transaction.begun.verb} failed; the host is as it was", cause=_reason(error))
     return error
+
+
+def _audit_line(tools: Tools, transaction: Transaction, error: BaseException) -> dict[str, object]:
+    return {
+        "time": tools.now(),
+        "transaction": transaction.id,
+        "generation": tools.history.current_number() or 0,
+        "verb": transaction.begun.verb,
+        "failed": str(error) or type(error).__name__,
+    }
 
 
 def _reason(error: OSError) -> str:

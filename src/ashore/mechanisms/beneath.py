@@ -15,7 +15,8 @@ from typing import Self
 from ashore.mechanisms import syscalls
 from ashore.nouns.files import parent
 
-_CACHED_FOLDERS = 128
+_CACHED_FOLDERS = 400
+"""Well below the usual limit of 1,024 descriptors."""
 _PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _LOGICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _MOST_SYMLINKS = 40
@@ -145,6 +146,9 @@ class Beneath:
             if not stat.S_ISLNK(status.st_mode):
                 done.append(part)
                 continue
+            if status.st_uid not in (0, os.geteuid()):
+                # Whoever owns it could lead the root user anywhere, and change his mind in between.
+                raise OSError(errno.EPERM, "a symlink on the way belongs to neither root nor us", here)
             links += 1
             if links > _MOST_SYMLINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)

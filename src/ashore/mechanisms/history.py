@@ -25,6 +25,7 @@ class History:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._read: dict[int, Generation] = {}
 
     def numbers(self) -> list[int]:
         """The recorded generations, oldest first."""
@@ -59,6 +60,8 @@ class History:
         Raises:
             ChangedError: it is missing or damaged.
         """
+        if number in self._read:
+            return self._read[number]  # A generation is never changed.
         name = f"generations/{number:06}.json"
         if self.state.fd is None:
             raise durable.damaged(name, "it is missing")
@@ -66,7 +69,8 @@ class History:
             data = durable.read_all(self.state.fd, name, _LIMIT)
         except OSError as error:
             raise durable.damaged(name, error.strerror or str(error)) from error
-        return durable.unseal(data, Generation, name)
+        generation = self._read[number] = durable.unseal(data, Generation, name)
+        return generation
 
     def all(self) -> Iterator[Generation]:
         """Every recorded generation, oldest first."""
@@ -78,6 +82,7 @@ class History:
         folder = self.state.folder("generations")
         try:
             durable.replace(folder, f"{generation.number:06}.json", durable.seal(generation))
+            self._read[generation.number] = generation
         finally:
             os.close(folder)
 
@@ -86,6 +91,7 @@ class History:
         folder = self.state.folder("generations")
         try:
             durable.remove(folder, f"{number:06}.json")
+            self._read.pop(number, None)
         finally:
             os.close(folder)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ashore.errors import UnchangedError
 from ashore.mechanisms.attributes import see, stat_of
 from ashore.mechanisms.beneath import Beneath
-from ashore.nouns.files import Seen, shown
+from ashore.nouns.files import Seen, parent, shown
 from ashore.nouns.generation import FileRecord
 
 
@@ -23,9 +23,12 @@ def observe(
         UnchangedError: something cannot be read.
     """
     found: dict[str, Seen] = {}
+    absent: set[str] = set()
     for path in sorted(paths):
-        status = host.lstat(path)
+        # Below a folder that is not there nothing is: on a first install that is nearly everything.
+        status = None if parent(path) in absent else host.lstat(path)
         if status is None:
+            absent.add(path)
             continue
         record = records.get(path)
         if record is not None and not read_all and record.lay is not None and record.stat == stat_of(status):

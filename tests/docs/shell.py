@@ -18,7 +18,8 @@ REGISTRY = "registry.example"
 HOME = "/home/you"
 """What the pages call the reader's folder."""
 _SECONDS = 120
-_END = "--- ended with"
+_PROGRESS = re.compile(r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B")
+"""What is a bar at a terminal; pages show neither."""
 
 
 class MismatchError(AssertionError):
@@ -52,16 +53,18 @@ class Reader:
         """Do what the page says, and return how many commands that were. Without `real`, its real blocks are left out.
 
         Raises:
-            MismatchError: the first command that does not do what the page says.
+            MismatchError: every command that does not do what the page says.
         """
-        count = 0
+        count, wrong = 0, []
         for block in page.blocks:
             if block.file:
                 self._write(block.file, block.text)
             elif block.is_console and (real or not block.is_real):
                 for command in block.commands():
-                    self._type(page, command)
+                    wrong.append(self._type(page, command))
                     count += 1
+        if any(wrong):
+            raise MismatchError("\n".join(filter(None, wrong)))
         return count
 
     def _write(self, path: str, text: str) -> None:
@@ -70,20 +73,22 @@ class Reader:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self._here(text))
 
-    def _type(self, page: Page, command: Command) -> None:
+    def _type(self, page: Page, command: Command) -> str:
+        """Run a command; how it differs from what the page says, empty if it does not."""
         text = self._here(command.text)
         if command.on_host:
             assert self._host is not None, f"{page.name}:{command.line}: a host's command belongs into a real block"
             code, printed = self._host(text)
         else:
             code, printed = self._run(text)
-        lines = [self._there(line) for line in printed.splitlines()]
+        lines = [self._there(line) for line in printed.splitlines() if not _PROGRESS.fullmatch(line)]
         wrong = "" if code == 0 else f"it ended with {code}\n"
         if command.shown and not matches(command.shown, lines):
             wrong += "the page shows:\n" + "".join(f"  | {line}\n" for line in command.shown)
-        if wrong:
-            output = "".join(f"  | {line}\n" for line in lines)
-            raise MismatchError(f"{page.name}:{command.line}: {command.text}\n{wrong}it printed:\n{output}")
+        if not wrong:
+            return ""
+        output = "".join(f"  | {line}\n" for line in lines)
+        return f"{page.name}:{command.line}: {command.text}\n{wrong}it printed:\n{output}"
 
     def _run(self, text: str) -> tuple[int, str]:
         """One command by bash; the folder and exported variables are those that the one before left."""

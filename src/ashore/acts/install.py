@@ -10,6 +10,7 @@ from ashore.acts.desire import Part, as_recorded, desire
 from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
 from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
+from ashore.acts.prune import collect
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Transaction, carry_out, contents_of, opened
@@ -48,9 +49,19 @@ def install(tools: Tools, asks: Sequence[Ask], verb: Verb = Verb.INSTALL, *, ado
     return change(tools, verb, wish_for(tools, asks), adopt_all=adopt_all)
 
 
-def remove(tools: Tools, names: Sequence[str]) -> Outcome:
-    """Remove bundles, and give back what was there before."""
-    return change(tools, Verb.REMOVE, wish_without(names))
+def remove(tools: Tools, names: Sequence[str], *, purge: bool = False) -> Outcome:
+    """Remove bundles, and give back what was there before.
+
+    `purge` forgets the past as well: older generations, edits that were moved aside, and, when no bundle
+    is left, everything of ashore.
+    """
+    outcome = change(tools, Verb.REMOVE, wish_without(names))
+    if purge:
+        with tools.state.locked():
+            collect(tools, keep=1, discard_edits=True)
+            if not outcome.generation.bundles:
+                tools.state.purge()
+    return outcome
 
 
 def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "") -> Outcome:
@@ -60,6 +71,16 @@ def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "") -> Outco
 
 def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> Outcome:
     """The one way to change a host: recover, wish, plan, refuse or carry out."""
+    try:
+        return _change(tools, verb, wish, adopt_all)
+    except OSError as error:
+        # `carry_out` answers for what it does; whatever else fails does so before the first change.
+        at = f" ({error.filename})" if error.filename else ""
+        cause = f"{error.strerror or error}{at}"
+        raise UnchangedError(f"{verb} failed; the host is as it was", cause=cause) from error
+
+
+def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
     with tools.state.locked():
         recovered = recover(tools)
         current = tools.history.current()
@@ -76,15 +97,13 @@ def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> 
                 for value in part.secrets.values():
                     Secrets(tools.state).put(value, salt)
             supply = _complete(tools, transaction, plan, target, supply)
+            held = _held_after(tools, plan, target.let_go)
             try:
-                done = carry_out(transaction, plan, supply, previous=current, restores=target.restores)
+                done = carry_out(transaction, plan, supply, previous=current, restores=target.restores, held=held)
             except UnitsFailedError as error:
-                _hold(
-                    tools, _changed_bundles(plan, current), f"units failed: {error.issues[0] if error.issues else ''}"
-                )
+                reason = f"units failed: {error.issues[0] if error.issues else ''}"
+                tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
                 raise
-        _release(tools, plan)
-        _hold(tools, target.let_go, "rolled back")
         for key in place.used:
             tools.cache.drop(key)
         return Outcome(plan=plan, generation=done, changed=True, recovered=recovered)
@@ -164,7 +183,10 @@ def _older(current: Generation, recorded: Sequence[Generation], to: int | None, 
         while older is not None and older.bundle(bundle) == now:
             older = retention.before(older, recorded)
     if older is None:
-        raise UsageError("there is no generation before this one", remedy="ashore history lists what is kept")
+        raise UsageError(
+            "there is no generation before this one",
+            remedy="ashore history lists what is kept; ashore remove takes a bundle away",
+        )
     return older
 
 
@@ -218,18 +240,15 @@ def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...
     return tuple(b for b in plan.bundles if b.digest not in before)
 
 
-def _hold(tools: Tools, records: Sequence[BundleRecord], reason: str) -> None:
-    if not records:
-        return
-    held: dict[str, Held] = dict(tools.history.held())
-    for r in records:
-        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now())
-    tools.history.hold(held)
+def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord]) -> Mapping[str, Held]:
+    """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
+    free = {bundle.digest for bundle in plan.bundles}
+    held = {digest: h for digest, h in tools.history.held().items() if digest not in free}
+    return _held(tools, held, let_go, "rolled back")
 
 
-def _release(tools: Tools, plan: Plan) -> None:
-    """Who installs a held digest by name has asked for it."""
-    held: Mapping[str, Held] = tools.history.held()
-    free = {b.digest for b in plan.bundles} & held.keys()
-    if free:
-        tools.history.hold({digest: h for digest, h in held.items() if digest not in free})
+def _held(
+    tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str
+) -> Mapping[str, Held]:  # fmt: skip
+    more = {r.digest: Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now()) for r in records}
+    return {**held, **more}

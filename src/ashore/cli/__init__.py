@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from ashore.cli import output
-from ashore.errors import AshoreError, ExitCode
+from ashore.errors import AshoreError, ExitCode, UnchangedError
 
 # Verb -> what it is for, in the order of a user's day. A verb is a module of this package with a `command`.
 VERBS = {
@@ -96,6 +96,10 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         output.say("interrupted")
         return 130
+    except PermissionError as error:
+        where = f" for {error.filename}" if error.filename else ""
+        output.error(UnchangedError(f"no permission{where}; nothing was changed", remedy="run as root"))
+        return ExitCode.UNCHANGED
     except BrokenPipeError:
         # The reader went away; what was asked has been done. Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore remove``."""
 
+import sys
+
 import click
 
 from ashore.cli.options import debug_option, json_option, root_option
@@ -10,17 +12,21 @@ from ashore.cli.wiring import wired
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--purge", is_flag=True, help="Forget older generations and edits too; with the last bundle, all state.")
+@click.option("--yes", is_flag=True, help="Do not ask before --purge.")
 @root_option
 @json_option
 @debug_option
-def command(names: tuple[str, ...], root: str, as_json: bool) -> int | None:
+def command(names: tuple[str, ...], purge: bool, yes: bool, root: str, as_json: bool) -> int | None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
     from ashore.acts.install import remove
     from ashore.cli.render_outcome import show
 
+    if purge and not yes and sys.stdin.isatty():
+        click.confirm("There will be no way back to what is removed. Go on?", abort=True, err=True)
     with wired(root) as tools:
         if (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = remove(tools, names)
+        outcome = remove(tools, names, purge=purge)
     show(outcome, as_json=as_json)
     return None

@@ -5,12 +5,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 
 from ashore.errors import BusyError, UnchangedError
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.config import STATE_FOLDER
-from ashore.nouns.files import ancestors
+from ashore.nouns.files import ancestors, shown
 
 _FOLDERS = ("generations", "content", "secrets", "stage")
 
@@ -21,13 +22,23 @@ class State:
     def __init__(self, host: Beneath) -> None:
         self.host = host
         self._fd: int | None = None
+        self._prepared = False
 
     @property
     def fd(self) -> int | None:
-        """The folder, if there is one."""
+        """The folder, if there is one.
+
+        Raises:
+            UnchangedError: it is not ours to look at.
+        """
         if self._fd is None:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
                 self._fd = self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                cause = error.strerror or str(error)
+                raise UnchangedError(f"cannot read {shown(STATE_FOLDER)}", cause=cause, remedy="run as root") from error
         return self._fd
 
     def prepare(self) -> int:
@@ -36,6 +47,8 @@ class State:
         Raises:
             UnchangedError: it cannot be made or written.
         """
+        if self._prepared and self._fd is not None:
+            return self._fd
         try:
             path = self.host.physical(STATE_FOLDER)
             for folder in (*ancestors(path), path):
@@ -48,10 +61,11 @@ class State:
             for name in _FOLDERS:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=opened)
+            self._prepared = True
             return opened
         except OSError as error:
             raise UnchangedError(
-                f"cannot write ashore's state folder {STATE_FOLDER}",
+                f"cannot write ashore's state folder {shown(STATE_FOLDER)}",
                 cause=error.strerror or str(error),
                 remedy="run as root, on a root whose /var/lib can be written",
             ) from error
@@ -80,6 +94,14 @@ class State:
         finally:
             os.close(descriptor)
 
+    def purge(self) -> None:
+        """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
+        directory, name = self.host.at(self.host.physical(STATE_FOLDER))
+        # Away in one step: half a state would look like a damaged one.
+        os.rename(name, f".{name}.gone", src_dir_fd=directory, dst_dir_fd=directory)
+        shutil.rmtree(f".{name}.gone", dir_fd=directory)
+        self._fd = None
+
     def tidy(self) -> None:
         """Remove files that a killed run had begun to write. The lock is held."""
         for name in (".", "generations", "secrets"):
@@ -87,7 +109,8 @@ class State:
             try:
                 for left in os.listdir(folder):
                     if left.startswith(".") and left.endswith(".new"):
-                        os.unlink(left, dir_fd=folder)
+                        with contextlib.suppress(OSError):  # it does no harm, and whoever writes next will tell
+                            os.unlink(left, dir_fd=folder)
             finally:
                 os.close(folder)
 

@@ -3,7 +3,7 @@
 
 import click
 
-from ashore.cli.options import debug_option, image_options, json_option, root_option, values_options
+from ashore.cli.options import Given, debug_option, image_options, json_option, root_option, values_options
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import asks, wired
 
@@ -21,21 +21,15 @@ def command(
     root: str,
     as_json: bool,
     adopt: bool,
-    sets: tuple[str, ...],
-    set_files: tuple[str, ...],
-    unset: tuple[str, ...],
-    reset_values: bool,
-    facts_file: str | None,
+    given: Given,
     root_in_image: str,
 ) -> int | None:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
     from ashore.acts.asking import unchanged
     from ashore.cli.render_outcome import show
 
-    wanted = asks(
-        references, sets=sets, set_files=set_files, unset=unset, reset=reset_values, root_in_image=root_in_image
-    )
-    with wired(root, facts_file=facts_file) as tools:
+    wanted = asks(references, given, root_in_image=root_in_image)
+    with wired(root, facts_file=given.facts_file) as tools:
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several verbs share. The only place that names the root of this machine."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+import msgspec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,8 +35,28 @@ def debug_option(function: F) -> F:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(function)
 
 
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options about values and facts say, as typed."""
+
+    sets: tuple[str, ...] = ()
+    set_files: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
+    reset: bool = False
+    facts_file: str | None = None
+
+
+NOTHING_GIVEN = Given()
+
+
 def values_options(function: F) -> F:
-    """``--set K=V``, ``--set-file K=PATH``, ``--unset K``, ``--reset-values``, ``--facts FILE``."""
+    """``--set K=V``, ``--set-file K=PATH``, ``--unset K``, ``--reset-values``, ``--facts FILE``: one `given`."""
+
+    @functools.wraps(function)
+    def collected(**options: Any) -> Any:
+        given = Given(**{name: options.pop(name) for name in Given.__struct_fields__})
+        return function(given=given, **options)
+
+    command: Any = collected
     for option in reversed(
         (
             click.option("--set", "sets", multiple=True, metavar="K=V", help="Set a value (TOML, else text)."),
@@ -42,12 +64,12 @@ def values_options(function: F) -> F:
                 "--set-file", "set_files", multiple=True, metavar="K=FILE", help="Set a value to a file's text."
             ),
             click.option("--unset", multiple=True, metavar="K", help="Forget a value that --set recorded."),
-            click.option("--reset-values", is_flag=True, help="Forget all values that --set recorded."),
+            click.option("--reset-values", "reset", is_flag=True, help="Forget all values that --set recorded."),
             click.option("--facts", "facts_file", metavar="FILE", help="Take the host's facts from FILE."),
         )
     ):
-        function = option(function)
-    return function
+        command = option(command)
+    return cast("F", command)
 
 
 def image_options(function: F) -> F:

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, image_options, json_option, root_option, values_options
+from ashore.cli.options import Given, debug_option, image_options, json_option, root_option, values_options
 from ashore.cli.wiring import asks, wired
 from ashore.errors import ExitCode
 
@@ -24,11 +24,7 @@ def command(
     as_json: bool,
     exit_code: bool,
     adopt: bool,
-    sets: tuple[str, ...],
-    set_files: tuple[str, ...],
-    unset: tuple[str, ...],
-    reset_values: bool,
-    facts_file: str | None,
+    given: Given,
     root_in_image: str,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
@@ -36,10 +32,8 @@ def command(
     from ashore.acts.install import plan_install
     from ashore.cli.render_plan import plan_json, plan_text
 
-    wanted = asks(
-        references, sets=sets, set_files=set_files, unset=unset, reset=reset_values, root_in_image=root_in_image
-    )
-    with wired(root, facts_file=facts_file) as tools:
+    wanted = asks(references, given, root_in_image=root_in_image)
+    with wired(root, facts_file=given.facts_file) as tools:
         plan, supply = plan_install(tools, wanted, adopt_all=adopt)
         diffs = differences(tools, plan, supply)
     if as_json:

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, image_options, root_option, values_options
+from ashore.cli.options import Given, debug_option, image_options, root_option, values_options
 from ashore.cli.wiring import asks, wired
 from ashore.errors import UsageError
 from ashore.nouns import reference as references
@@ -21,18 +21,14 @@ def command(
     path: str,
     image: str,
     root: str,
-    sets: tuple[str, ...],
-    set_files: tuple[str, ...],
-    unset: tuple[str, ...],
-    reset_values: bool,
-    facts_file: str | None,
+    given: Given,
     root_in_image: str,
 ) -> None:
     """Print FILE as the bundle renders it for this host; nothing is changed."""
     from ashore.acts.look import owns
     from ashore.acts.render import render_file
 
-    with wired(root, facts_file=facts_file) as tools:
+    with wired(root, facts_file=given.facts_file) as tools:
         if not image:
             owner = owns(tools, path)
             record = tools.history.current().bundle(owner.bundle) if owner else None
@@ -40,8 +36,6 @@ def command(
                 raise UsageError(f"no bundle owns {path}", remedy="name the image: --image IMAGE")
             image, root_in_image = record.reference, record.root_in_image
             image = str(references.parse(image).pinned(record.digest))
-        ask = asks(
-            [image], sets=sets, set_files=set_files, unset=unset, reset=reset_values, root_in_image=root_in_image
-        )[0]
+        ask = asks([image], given, root_in_image=root_in_image)[0]
         data = render_file(tools, ask, path)
     output.result_bytes(data)

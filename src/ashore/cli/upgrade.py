@@ -3,7 +3,7 @@
 
 import click
 
-from ashore.cli.options import debug_option, json_option, root_option, values_options
+from ashore.cli.options import Given, debug_option, json_option, root_option, values_options
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import ask_of_values, wired
 from ashore.nouns.generation import Verb
@@ -21,19 +21,15 @@ def command(
     root: str,
     as_json: bool,
     adopt: bool,
-    sets: tuple[str, ...],
-    set_files: tuple[str, ...],
-    unset: tuple[str, ...],
-    reset_values: bool,
-    facts_file: str | None,
+    given: Given,
 ) -> int | None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
     from ashore.acts.asking import unchanged, upgrades
     from ashore.cli.render_outcome import show
 
-    given = ask_of_values(sets=sets, set_files=set_files, unset=unset, reset=reset_values)
-    with wired(root, facts_file=facts_file) as tools:
-        wanted = upgrades(tools.history.current(), names, given)
+    asked = ask_of_values(given)
+    with wired(root, facts_file=given.facts_file) as tools:
+        wanted = upgrades(tools.history.current(), names, asked)
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ashore.acts.tools import Tools, open_root
+from ashore.cli.options import NOTHING_GIVEN, Given
 from ashore.cli.progress import shown
 from ashore.errors import UsageError
 from ashore.nouns import reference
@@ -78,33 +79,23 @@ def settings_factory(root: str) -> "SettingsFactory":
     return settings
 
 
-def asks(
-    references: Sequence[str],
-    *,
-    sets: Sequence[str] = (),
-    set_files: Sequence[str] = (),
-    unset: Sequence[str] = (),
-    reset: bool = False,
-    root_in_image: str = "",
-) -> list[Ask]:
+def asks(references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_image: str = "") -> list[Ask]:
     """What the command line asks for.
 
     Raises:
         InputError, UsageError: a reference or a value is malformed, or a file cannot be read.
     """
-    given = ask_of_values(sets=sets, set_files=set_files, unset=unset, reset=reset)
+    asked = ask_of_values(given)
     return [
-        msgspec.structs.replace(given, reference=reference.parse(_absolute(text)), root_in_image=root_in_image)
+        msgspec.structs.replace(asked, reference=reference.parse(_absolute(text)), root_in_image=root_in_image)
         for text in references
     ]
 
 
-def ask_of_values(
-    *, sets: Sequence[str] = (), set_files: Sequence[str] = (), unset: Sequence[str] = (), reset: bool = False
-) -> Ask:
+def ask_of_values(given: Given) -> Ask:
     """What the options about values say, for a reference that is filled in later."""
     nowhere = ImageReference(transport=Transport.LAYOUT, place="")
-    return Ask(reference=nowhere, sets=_values(sets, set_files), unset=tuple(unset), reset=reset)
+    return Ask(reference=nowhere, sets=_values(given.sets, given.set_files), unset=given.unset, reset=given.reset)
 
 
 def cache_folder() -> str:

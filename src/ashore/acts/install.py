@@ -243,12 +243,12 @@ def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...
 def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord]) -> Mapping[str, Held]:
     """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
     free = {bundle.digest for bundle in plan.bundles}
-    held = {digest: h for digest, h in tools.history.held().items() if digest not in free}
+    held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
     return _held(tools, held, let_go, "rolled back")
 
 
-def _held(
-    tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str
-) -> Mapping[str, Held]:  # fmt: skip
-    more = {r.digest: Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now()) for r in records}
-    return {**held, **more}
+def _held(tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str) -> Mapping[str, Held]:
+    held = dict(held)
+    for r in records:
+        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now())
+    return held

@@ -31,7 +31,8 @@ def recover(tools: Tools) -> Recovered:
     Raises:
         ChangedError: something stands in the way; what, is in `issues`. The journal stays for the next try.
     """
-    tools.state.tidy()
+    if tools.state.fd is not None:
+        tools.state.tidy()
     if not journal.exists(tools.state):
         return Recovered.NOTHING
     left = journal.read(tools.state)
@@ -79,6 +80,8 @@ def finish(tools: Tools, left: Journal) -> None:
     generation = tools.history.read(left.verdict.generation)
     if left.staged is not None:
         _keep_displaced(tools, left, left.staged, generation)
+    if left.verdict.held != tools.history.held():
+        tools.history.hold(left.verdict.held)
     tools.history.point(generation.number)
     tools.history.audit(_audit_line(generation))
     for area in left.begun.areas:

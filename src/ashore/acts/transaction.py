@@ -6,7 +6,7 @@ are durable before the swap, and one durable verdict decides whether recovery go
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -24,7 +24,7 @@ from ashore.mechanisms.sync import sync_swapped
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import shown
 from ashore.nouns.generation import FileRecord, Generation, Verb
-from ashore.nouns.journal import Area, Begun, Journal, Staged, Verdict
+from ashore.nouns.journal import Area, Begun, Held, Journal, Staged, Verdict
 from ashore.nouns.plan import Plan
 
 
@@ -34,7 +34,8 @@ class Transaction:
     def __init__(self, tools: Tools, verb: Verb) -> None:
         self.tools = tools
         self.id = tools.new_id()
-        self.taken_back = False
+        self.ended = False
+        """Committed, taken back, or left to recovery."""
         self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot)
         journal.begin(tools.state, self.begun)
         self.staging = Staging(tools.host, tools.state, self.id, self._announce)
@@ -47,15 +48,15 @@ class Transaction:
 @contextlib.contextmanager
 def opened(tools: Tools, verb: Verb) -> Iterator[Transaction]:
     """A transaction that is closed down, with nothing changed, if nobody carried it out. The lock is held."""
-    transaction = Transaction(tools, verb)
+    transaction = None
     try:
+        transaction = Transaction(tools, verb)
         yield transaction
     finally:
-        if journal.exists(tools.state) and not transaction.taken_back:
-            left = journal.read(tools.state)
-            # After a verdict only `finish` may end it; a failure there left the journal for recovery.
-            if left is None or left.verdict is None:
-                go_back(tools, left)
+        if transaction is None or not transaction.ended:
+            # What cannot be swept now is swept by the next command; the host's own paths were not touched.
+            with contextlib.suppress(OSError, AshoreError):
+                go_back(tools, journal.read(tools.state))
 
 
 def carry_out(
@@ -65,8 +66,9 @@ def carry_out(
     *,
     previous: Generation,
     restores: int = 0,
+    held: Mapping[str, Held] | None = None,
 ) -> Generation:
-    """Make the host what `plan` says, and record it.
+    """Make the host what `plan` says, and record it; `held` are the digests that are held afterwards.
 
     Raises:
         UnchangedError: it failed, and the host is as it was, its units too.
@@ -84,12 +86,14 @@ def carry_out(
         unit_acts.bring_up(tools, plan)
         generation = _generation(tools, transaction, plan, previous, restores)
         tools.history.write(generation)
-        journal.verdict(tools.state, Verdict(generation=generation.number))
+        verdict = Verdict(generation=generation.number, held=tools.history.held() if held is None else held)
+        journal.verdict(tools.state, verdict)
     except BaseException as error:
         raise _failed(tools, transaction, staged, error) from error
+    transaction.ended = True
     try:
-        finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=Verdict(generation=generation.number)))
-    except OSError as error:
+        finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
+    except (OSError, UnchangedError) as error:
         raise ChangedError(
             "the new generation is in place, but its record is not complete",
             cause=_reason(error),
@@ -134,10 +138,12 @@ def _with_stat(tools: Tools, path: str, record: FileRecord, touched: set[str]) -
 def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error: BaseException) -> BaseException:
     """Bring everything back, then say what happened with the right class of error."""
     left: list[Issue] = []
-    transaction.taken_back = True
+    transaction.ended = True
     try:
+        journal.withdraw(tools.state)
         left += go_back(tools, Journal(begun=transaction.begun, staged=staged))
-        tools.history.audit(_audit_line(tools, transaction, error))
+        with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
+            tools.history.audit(_audit_line(tools, transaction, error))
     except (AshoreError, OSError) as second:
         left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
     if left:
@@ -162,7 +168,9 @@ def _audit_line(tools: Tools, transaction: Transaction, error: BaseException) ->
     }
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
     at = f" ({error.filename})" if error.filename else ""
     return (error.strerror or str(error)) + at
 

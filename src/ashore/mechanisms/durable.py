@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that must survive a power cut whole: written beside, synced, renamed; sealed with their own digest."""
 
+import contextlib
 import os
 from typing import TypeVar
 
@@ -33,11 +34,16 @@ def replace(directory: int, name: str, data: bytes, *, mode: int = 0o600) -> Non
         beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory
     )
     try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside, dir_fd=directory)
+        raise
     os.fsync(directory)
 
 

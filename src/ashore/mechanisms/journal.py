@@ -34,6 +34,19 @@ def verdict(state: State, what: Verdict) -> None:
     _write(state, _VERDICT, what)
 
 
+def withdraw(state: State) -> None:
+    """Take back a verdict whose writing failed: whoever recovers must not take it for one.
+
+    Raises:
+        OSError: it may be there, or not; both ways recovery makes something whole of it.
+    """
+    folder = state.folder(_FOLDER)
+    try:
+        durable.remove(folder, _VERDICT)
+    finally:
+        os.close(folder)
+
+
 def read(state: State) -> Journal | None:
     """An unfinished transaction's journal, None if there is none.
 

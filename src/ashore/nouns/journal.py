@@ -51,10 +51,21 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """As they were before the first stop."""
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A digest that no automatic path installs again."""
+
+    bundle: str
+    reference: str
+    reason: str
+    time: str
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The point of no return: before it recovery goes back, after it forward, to this generation."""
 
     generation: int
+    held: Mapping[str, Held] = {}
+    """All digests that are held from then on."""
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,15 +74,6 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     begun: Begun
     staged: Staged | None = None
     verdict: Verdict | None = None
-
-
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A digest that no automatic path installs again."""
-
-    bundle: str
-    reference: str
-    reason: str
-    time: str
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):

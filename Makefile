@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up what it needs; the second time that takes no time.
+
+PYTHON = .venv/bin/python
+READY = .venv/.ready
+
+.PHONY: demo test check bench clean real-parts
+
+# The main job, step by step, on a real host; OFFLINE=1: without root, in a folder.
+demo: $(READY) $(if $(OFFLINE),,real-parts)
+	@$(PYTHON) -m scripts.demo $(if $(OFFLINE),--offline)
+
+# Everything, as CI runs it. As root on Debian with the real parts; elsewhere those are skipped and counted.
+test: $(READY) real-parts
+	@$(PYTHON) -m pytest
+
+# The quick half.
+check: $(READY)
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/flow -m "not real and not slow"
+
+# Figures, never a verdict.
+bench: $(READY) real-parts
+	@if [ -e tests/bench/bench.py ]; then $(PYTHON) -m tests.bench.bench; else echo "there is no bench here yet"; fi
+
+# What can be made again. A host of a running test is not walked into.
+clean:
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find scripts src tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf --one-file-system .lab
+
+real-parts:
+	@scripts/real-parts
+
+$(READY): pyproject.toml scripts/setup
+	@scripts/setup
+	@touch $@

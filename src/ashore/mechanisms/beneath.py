@@ -65,7 +65,12 @@ class Beneath:
         """A descriptor of the folder at a physical path. It stays ours: do not close it."""
         descriptor = self._folders.get(path)
         if descriptor is None:
-            descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise NotADirectoryError(errno.ENOTDIR, "a symlink is no folder", path) from error
+                raise
             self._folders[path] = descriptor
             if len(self._folders) > _CACHED_FOLDERS:
                 os.close(self._folders.popitem(last=False)[1])

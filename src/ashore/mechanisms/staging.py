@@ -211,7 +211,9 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
 
 
 def _give_back(folder: int, name: str, digest: Digest, store: ContentStore) -> bool:
-    # After a swap the name holds what was displaced: only the content tells.
+    # After a swap the name holds what was displaced, of any kind: only the content tells.
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return False
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         return hash_file(descriptor)[0] == digest and store.take(digest, folder, name)

@@ -82,8 +82,11 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     )
 
 
-def as_recorded(generation: Generation, name: str) -> Part:
-    """What an installed bundle wants, from its record: no image is needed."""
+def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> Part:
+    """What an installed bundle wants, from its record: no image is needed.
+
+    `settled`: the bundle stays as it is, edits included; otherwise its version is what somebody goes back to.
+    """
     record = generation.bundle(name)
     assert record is not None
     wanted = tuple(
@@ -93,6 +96,7 @@ def as_recorded(generation: Generation, name: str) -> Part:
             bundle=name,
             on_edit=file.on_edit,
             adopt=file.original is not None,
+            settled=settled,
             secret=file.secret,
             reload=file.reload,
             restart=file.restart,

@@ -118,6 +118,8 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
     from ashore.mechanisms import journal
 
     if journal.exists(tools.state):
+        with tools.state.locked():  # Who holds the lock is at work, and nothing was interrupted.
+            pass
         raise UnchangedError(
             "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
         )
@@ -161,10 +163,12 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
         recorded = list(tools.history.all())
         older = _older(current, recorded, to, bundle)
         if bundle:
-            part = (as_recorded(older, bundle),) if older.bundle(bundle) else ()
+            part = (as_recorded(older, bundle, settled=False),) if older.bundle(bundle) else ()
             parts = (*part, *(as_recorded(current, b.name) for b in current.bundles if b.name != bundle))
             return Target(parts=parts, let_go=_left_behind(current, older, bundle))
-        parts = tuple(_with_edits(as_recorded(older, b.name), recorded, older.number) for b in older.bundles)
+        parts = tuple(
+            _with_edits(as_recorded(older, b.name, settled=False), recorded, older.number) for b in older.bundles
+        )
         return Target(parts=parts, restores=older.number, let_go=_left_behind(current, older, ""))
 
     return wish

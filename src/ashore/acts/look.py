@@ -40,7 +40,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         pending=tuple(sorted(path for path, record in generation.files.items() if record.pending)),
         units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
         held=tools.history.held(),
-        interrupted=journal.exists(tools.state),
+        interrupted=journal.exists(tools.state) and not tools.state.busy(),
         disk=sum(size for _, size in tools.content.digests()),
     )
 

@@ -8,13 +8,13 @@ import msgspec
 
 from ashore.acts.fetch import fetch_tree, resolve_image
 from ashore.acts.tools import Tools
-from ashore.errors import InputError
+from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.cache import Cache, Fetched
 from ashore.mechanisms.staging import Staging, StagingSink
-from ashore.mechanisms.supply import Opener
-from ashore.nouns.bundle import Bundle
+from ashore.mechanisms.supply import Opener, Supply
+from ashore.nouns.bundle import MANIFEST_NAME, Bundle
 from ashore.nouns.digest import Digest, hex_of, of
-from ashore.nouns.files import Entry, Kind
+from ashore.nouns.files import Entry, Kind, shown
 from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, ImageReader
@@ -82,7 +82,10 @@ class IntoStaging:
 
     def _target(self, path: str) -> str | None:
         below = path.partition("/")[2] if path.startswith("root/") else ""
-        return self._tools.host.physical(below) if below else None
+        try:
+            return self._tools.host.physical(below) if below else None
+        except OSError:
+            return None  # Planning says what is wrong with the path; until then its content lies beside the state.
 
 
 def cache_key(image: Image, prefix: str) -> str:
@@ -118,22 +121,27 @@ def obtain(
 
 def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:
     """The bytes that rules must read: the manifest first, since it says which files are templates."""
-    from ashore.mechanisms.supply import Supply
-
     supply = Supply([contents])
     texts: dict[Digest, bytes] = {}
     manifest = None
-    top = tree.get("bundle.toml")
+    top = tree.get(MANIFEST_NAME)
     if top is not None and top.kind is Kind.FILE and top.size <= limits.bundle_toml:
-        texts[top.digest] = supply.read(top.digest, top.size) or b""
-        manifest = parse_manifest(texts[top.digest], "bundle.toml", "bundle")
+        texts[top.digest] = _text(supply, MANIFEST_NAME, top)
+        manifest = parse_manifest(texts[top.digest], MANIFEST_NAME, "bundle")
     for path, entry in tree.items():
         if entry.digest not in texts and needs_text(path, entry, manifest, limits=limits):
-            data = supply.read(entry.digest, entry.size)
-            if data is None:
-                raise InputError(f"the content of {path} is missing in the image")
-            texts[entry.digest] = data
+            texts[entry.digest] = _text(supply, path, entry)
     return texts
+
+
+def _text(supply: Supply, path: str, entry: Entry) -> bytes:
+    """A content that rules read, hashed here: what came by way of the cache has lain about since it was checked."""
+    data = supply.read(entry.digest, entry.size)
+    if data is None:
+        raise InputError(f"the content of {path} is missing in the image")
+    if of(data) != entry.digest:
+        raise VerificationError(f"what was kept of {shown(path)} is damaged", remedy="delete ashore's cache")
+    return data
 
 
 def _policy(tools: Tools) -> Policy | None:

@@ -42,6 +42,8 @@ def bring_up(tools: Tools, plan: Plan) -> None:
         return
     if plan.daemon_reload:
         systemd.daemon_reload()
+        # A unit that had failed and has no file any more would be listed for ever.
+        systemd.reset_failed([action.unit for action in plan.stops])
     if not plan.actions:
         return
     units = [action.unit for action in plan.actions]

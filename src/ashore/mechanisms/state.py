@@ -114,6 +114,16 @@ class State:
             finally:
                 os.close(folder)
 
+    def busy(self) -> bool:
+        """Whether another ashore is at work: then what looks unfinished is not interrupted."""
+        if self.fd is None:
+            return False
+        try:
+            with self.locked():
+                return False
+        except BusyError:
+            return True
+
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.prepare())

@@ -93,6 +93,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
     on_edit: OnEdit = OnEdit.KEEP
     adopt: bool = False
+    settled: bool = False
+    """Of a bundle that this transaction is not about: whatever lies there stays, by any policy."""
     secret: bool = False
     """It holds a secret value: its content is shown nowhere."""
     validate: tuple[str, ...] = ()

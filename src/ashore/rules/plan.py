@@ -141,10 +141,10 @@ def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: _
 def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: _Draft) -> None:
     """The administrator removed it."""
     changed = not wanted.entry.same(record.placed)
-    if wanted.on_edit is OnEdit.REPLACE:
+    if wanted.on_edit is OnEdit.REPLACE and not wanted.settled:
         draft.steps.append(_step(Action.CREATE, path, wanted, new=wanted.entry, note="it had been deleted"))
         draft.records[path] = _record(wanted, original=record.original)
-    elif wanted.on_edit is OnEdit.ABORT and changed:
+    elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
         draft.conflicts.append(_edited(path, wanted, "deleted"))
     else:
         draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="deleted", pending=changed))
@@ -172,13 +172,13 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft:
 
 def _plan_edited(path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft: _Draft) -> None:
     changed = not wanted.entry.same(record.placed)
-    if wanted.on_edit is OnEdit.REPLACE:
+    if wanted.on_edit is OnEdit.REPLACE and not wanted.settled:
         note = "an edit is replaced; it stays in the store"
         draft.steps.append(
             _step(Action.REPLACE, path, wanted, old=seen.entry, new=wanted.entry, edited=True, note=note)
         )
         draft.records[path] = _record(wanted, original=record.original)
-    elif wanted.on_edit is OnEdit.ABORT and changed:
+    elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
         draft.conflicts.append(_edited(path, wanted, "edited"))
     else:
         draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=changed))

@@ -26,6 +26,7 @@ def tell(at: Terminal) -> None:
         StepError: something did not do what it should.
     """
     at.say("Getting ready: a registry (docker-registry), and a host: Debian with systemd, booted in a container.")
+    at.say("The first time, its tree is made by mmdebstrap; that takes about a minute.")
     with registry_server() as registry, lab.host("worker1") as host:
         at.connect(host.argv)
         image = f"{registry.host}/k8s/worker"

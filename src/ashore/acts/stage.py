@@ -10,7 +10,7 @@ from ashore.mechanisms.attributes import give
 from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.staging import Staging
 from ashore.mechanisms.supply import Supply, place
-from ashore.mechanisms.swap import is_folder, place_link
+from ashore.mechanisms.swap import place_link
 from ashore.mechanisms.sync import FEW, sync_staged
 from ashore.nouns.files import Entry, Kind, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
@@ -116,19 +116,15 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
     issues: list[Issue] = []
     seen: set[str] = set()
     for step in plan.steps:
-        for path in (step.path, _existing(tools, parent(step.path))):
+        folder = staging.standing(parent(step.path))
+        # Where its folder is still to be made, nothing lies yet.
+        for path in (step.path, folder) if folder == parent(step.path) else (folder,):
             if path not in seen:
                 seen.add(path)
                 issues += _check(tools, path, is_target=path == step.path)
     issues += _check_space(tools, staging, plan)
     if issues:
         raise UnchangedError("the host cannot take the change; nothing was changed", issues=issues)
-
-
-def _existing(tools: Tools, folder: str) -> str:
-    while folder and not is_folder(tools.host, folder):
-        folder = parent(folder)
-    return folder
 
 
 def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
@@ -154,7 +150,7 @@ def _check_space(tools: Tools, staging: Staging, plan: Plan) -> list[Issue]:
     folders: dict[int, str] = {}
     for step in plan.steps:
         if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest):
-            folder = _existing(tools, parent(step.path))
+            folder = staging.standing(parent(step.path))
             device = os.fstat(tools.host.folder(folder)).st_dev
             needs[device] = needs.get(device, 0) + step.new.size
             folders[device] = folder

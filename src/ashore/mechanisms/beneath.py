@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from ashore.mechanisms import syscalls
-from ashore.nouns.files import parent
+from ashore.nouns.files import ancestors, parent
 
 _CACHED_FOLDERS = 400
 """Well below the usual limit of 1,024 descriptors."""
@@ -134,33 +134,9 @@ class Beneath:
         Folders that do not exist yet are taken as they are named.
 
         Raises:
-            OSError: more than 40 symlinks, or a symlink that leads above the root's own folders' depth.
+            OSError: more than 40 symlinks, or one on the way that somebody else could change.
         """
-        done: list[str] = []
-        todo = [part for part in reversed(path.split("/")) if part]
-        links = 0
-        while len(todo) > 1:
-            part = todo.pop()
-            if part == "..":
-                done = done[:-1]
-                continue
-            here = "/".join((*done, part))
-            status = self.lstat(here)
-            if status is None:
-                return "/".join((*done, part, *reversed(todo)))
-            if not stat.S_ISLNK(status.st_mode):
-                done.append(part)
-                continue
-            if status.st_uid not in (0, os.geteuid()):
-                # Whoever owns it could lead the root user anywhere, and change his mind in between.
-                raise OSError(errno.EPERM, "a symlink on the way belongs to neither root nor us", here)
-            links += 1
-            if links > _MOST_SYMLINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = self.readlink(here)
-            done = [] if target.startswith("/") else done
-            todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
-        return "/".join((*done, *todo))
+        return Following(self).physical(path)
 
     def _refused_outright(self) -> bool:
         """Whether openat2 is refused even for the root itself: by a profile, then, not by permissions."""
@@ -197,3 +173,49 @@ class Beneath:
             return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
         except FileNotFoundError:
             return False
+
+
+class Following:
+    """`Beneath.physical` for many paths at one moment: each folder on their ways is looked at once."""
+
+    def __init__(self, host: Beneath) -> None:
+        self._host = host
+        self._known = {"": ""}
+        self._absent: set[str] = set()
+
+    def physical(self, path: str) -> str:
+        """As `Beneath.physical`."""
+        folder, _, name = path.strip("/").rpartition("/")
+        above = self._folder(folder, _MOST_SYMLINKS)
+        return f"{above}/{name}" if above else name
+
+    def _folder(self, logical: str, links: int) -> str:
+        """The physical path of a folder that is reached by at most `links` symlinks."""
+        found = self._known.get(logical)
+        if found is None:
+            found = ""
+            for at in (*ancestors(logical), logical):
+                if at not in self._known:
+                    self._known[at] = self._child(found, at.rpartition("/")[2], links)
+                found = self._known[at]
+        return found
+
+    def _child(self, above: str, name: str, links: int) -> str:
+        if name in ("", "."):
+            return above
+        if name == "..":
+            return parent(above)
+        here = f"{above}/{name}" if above else name
+        status = None if above in self._absent else self._host.lstat(here)
+        if status is None:
+            self._absent.add(here)
+            return here
+        if not stat.S_ISLNK(status.st_mode):
+            return here
+        if status.st_uid not in (0, os.geteuid()):
+            # Whoever owns it could lead the root user anywhere, and change his mind in between.
+            raise OSError(errno.EPERM, "a symlink on the way belongs to neither root nor us", here)
+        if not links:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here)
+        target = self._host.readlink(here)
+        return self._folder(target.strip("/") if target.startswith("/") else f"{above}/{target}".strip("/"), links - 1)

@@ -18,6 +18,7 @@ from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, hash_file
 from ashore.mechanisms.state import State
+from ashore.mechanisms.swap import is_folder
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent
@@ -49,6 +50,7 @@ class Staging:
         self._descriptors: list[int] = []
         self._by_key: dict[tuple[int, int], int] = {}
         self._by_folder: dict[str, int] = {}
+        self._standing = {"": ""}
         self._loose: dict[Digest, list[Loose]] = {}
         self._lent: dict[Digest, Loose] = {}
         self._count = 0
@@ -59,15 +61,22 @@ class Staging:
         known = self._by_folder.get(folder)
         if known is not None:
             return known
-        existing = folder
-        while (status := self.host.lstat(existing)) is None or not stat.S_ISDIR(status.st_mode):
-            existing = parent(existing)
-        key = self._key(self.host.folder(existing))
+        standing = self.standing(folder)
+        key = self._key(self.host.folder(standing))
         index = self._by_key.get(key)
         if index is None:
-            index = self._by_key[key] = self._make(self._base(existing, key))
+            index = self._by_key[key] = self._make(self._base(standing, key))
         self._by_folder[folder] = index
         return index
+
+    def standing(self, folder: str) -> str:
+        """A physical folder, or the nearest above it that is there: until the swap nobody makes one."""
+        found = self._standing.get(folder)
+        if found is None:
+            above = self.standing(parent(folder))
+            found = folder if above == parent(folder) and is_folder(self.host, folder) else above
+            self._standing[folder] = found
+        return found
 
     def own_area(self) -> int:
         """The staging folder beside the state."""

@@ -14,10 +14,12 @@ from ashore.acts.asking import unchanged, upgrades
 from ashore.acts.outcome import Outcome
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.progress import Quiet
+from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.cache import Cache
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts, Interface, Network
+from ashore.nouns.files import Stat
 from ashore.nouns.generation import Verb
 from ashore.nouns.ports import Systemd
 from tests.fakes.bundles import FakeImages
@@ -94,6 +96,10 @@ class Machine:
 
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
+
+    def marks(self, path: str) -> Stat:
+        """Equal marks: nobody wrote it."""
+        return stat_of(os.lstat(self.root / path))
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.root / path)

@@ -38,7 +38,7 @@ class Faults:
 
         def opened(path: str, flags: int, *args: object, **kwargs: object) -> object:
             chosen = counted_open if flags & os.O_CREAT else real_open
-            return chosen(path, flags, *args, **kwargs)
+            return chosen(path, flags, *args, **kwargs)  # type: ignore[arg-type]
 
         for name in (*_CHANGING, "fsync", "fdatasync"):
             setattr(os, name, self._counted(name, getattr(os, name)))

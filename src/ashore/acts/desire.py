@@ -2,7 +2,7 @@
 """What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, rendered
 from ashore.nouns.ask import Ask
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, Wanted
+from ashore.nouns.files import Entry, Kind, Wanted, ancestors
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
 from ashore.rules.bundle import is_unit_file
@@ -53,7 +53,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     values = merge_values(manifest, host_values, sets)
     facts = tools.facts()
     done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
-    files = _physical(tools, done)
+    files = _physical(tools, done, current)
     texts = _unit_texts(got, done, files)
     enabled, links, notes = _enablement(tools, got, files, texts)
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
@@ -118,14 +118,15 @@ def _recorded(tools: Tools, key: str, value: object, secret: Iterable[str], salt
     return SetValue(value=value)
 
 
-def _physical(tools: Tools, done: Rendered) -> tuple[Wanted, ...]:
+def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted, ...]:
     """Paths as they are on this host: ``lib/x`` lies at ``usr/lib/x`` where /lib is a symlink."""
     owner = tools.owner
     moved: dict[str, str] = {}
+    ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
     for path, wanted in done.wanted.items():
         try:
             inside = f"{path}/x" if wanted.entry.kind is Kind.DIR else path
-            moved[path] = tools.host.physical(inside).removesuffix("/x" if inside != path else "")
+            moved[path] = _followed(tools, inside, ours).removesuffix("/x" if inside != path else "")
         except OSError as error:
             raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
     result = []
@@ -138,6 +139,17 @@ def _physical(tools: Tools, done: Rendered) -> tuple[Wanted, ...]:
         if moved[path]:
             result.append(msgspec.structs.replace(wanted, path=moved[path], entry=entry))
     return tuple(result)
+
+
+def _followed(tools: Tools, path: str, ours: Collection[str]) -> str:
+    """The physical path, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
+
+    What is to lie below one needs a folder in its place; whether that can be, planning says.
+    """
+    for above in ancestors(path) if ours else ():
+        if (link := tools.host.physical(above)) in ours:
+            return link + path.removeprefix(above)
+    return tools.host.physical(path)
 
 
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ashore.nouns.files import Entry, FileSet, Kind, OnEdit, Seen, Wanted, ances
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.folders import plan_folders
+from ashore.rules.hardlinks import regrouped
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +80,9 @@ def plan_files(desired: FileSet, current: Generation, view: View) -> FilePlan:
         unwanted = path not in desired or desired[path].entry.kind is Kind.DIR
         if unwanted and record.entry.kind is not Kind.DIR:
             _plan_unwanted(path, record, view.seen.get(path), draft)
+    for path in regrouped(desired, current.files, view.seen, {step.path for step in draft.steps}):
+        wanted, old = desired[path], view.seen[path].entry
+        draft.steps.append(_step(Action.REPLACE, path, wanted, old=old, new=wanted.entry, note="its hard links change"))
     folders = plan_folders(desired, current.files, view.seen, view.listings, draft.steps, view.owner)
     removed = {step.path for step in folders.steps if step.action is Action.RMDIR}
     for path in sorted(desired.keys() & current.files.keys() - removed):

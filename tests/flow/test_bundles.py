@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several bundles on one host: whose a path is, and who has to decide where two would own it."""
+
+import pytest
+
+from ashore.acts.install import plan_install
+from ashore.acts.look import owns
+from ashore.errors import ConflictError
+from ashore.nouns.plan import Conflict
+from tests.fakes.bundles import Folder, Link, Tree
+from tests.flow.machine import Machine
+
+A, A2, B, B2 = "reg.example/a:1", "reg.example/a:2", "reg.example/b:1", "reg.example/b:2"
+
+
+def conflicts(host: Machine, *names: str) -> dict[str, Conflict]:
+    """By path; and the install is refused, lists them all, and changes nothing."""
+    plan, _ = plan_install(host.tools(), [host.ask(name) for name in names])
+    before = host.tree()
+    with pytest.raises(ConflictError) as raised:
+        host.install(*names)
+    assert raised.value.code == 6
+    assert sorted(i.where for i in raised.value.issues) == sorted(f"/{c.path}" for c in plan.conflicts)
+    assert all(i.remedy for i in raised.value.issues)
+    assert host.tree() == before
+    assert host.leftovers() == []
+    return {conflict.path: conflict for conflict in plan.conflicts}
+
+
+def test_two_bundles_live_side_by_side_and_share_folders(host: Machine) -> None:
+    host.images.add(A, {"opt/shared/a": "a"})
+    host.images.add(B, {"opt/shared/b": "b"})
+    before = host.tree()
+    host.install(A, B)
+    host.remove("a")
+    assert host.read("opt/shared/b") == "b"
+    host.remove("b")
+    assert host.tree() == before
+
+
+def test_a_declared_folder_is_shared_and_goes_with_its_last_bundle(host: Machine) -> None:
+    host.images.add(A, {"opt/shared": Folder(0o750), "opt/shared/a": "a"})
+    host.images.add(B, {"opt/shared/b": "b"})
+    before = host.tree()
+    host.install(A)
+    host.install(B)
+    host.remove("a")
+    assert host.exists("opt/shared/b")
+    host.remove("b")
+    assert host.tree() == before
+
+
+def test_a_path_that_two_bundles_want_names_the_other_one(host: Machine) -> None:
+    host.images.add(A, {"etc/one": "a", "etc/two": "a", "etc/free": "a"})
+    host.images.add(B, {"etc/one": "b", "etc/two": "a", "etc/b": "b"})
+    host.install(A)
+    found = conflicts(host, B)
+    assert {path: c.owner for path, c in found.items()} == {"etc/one": "bundle a", "etc/two": "bundle a"}
+    assert all(c.bundle == "b" for c in found.values())
+
+
+def test_two_new_bundles_that_want_one_path_are_refused_together(host: Machine) -> None:
+    host.images.add(A, {"etc/one": "a"})
+    host.images.add(B, {"etc/one": "b"})
+    assert "bundle" in conflicts(host, A, B)["etc/one"].owner
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "at"),
+    [
+        ({"etc/x": "a file"}, {"etc/x/y": "below it"}, "etc/x"),
+        ({"etc/x/y": "below it"}, {"etc/x": "a file"}, "etc/x"),
+        ({"etc/x": Link("y")}, {"etc/x/y": "below it"}, "etc/x"),
+        ({"etc/x": Folder()}, {"etc/x": "a file"}, "etc/x"),
+    ],
+    ids=["folder over file", "file over folder", "folder over symlink", "file over declared folder"],
+)
+def test_a_file_of_one_bundle_where_another_needs_a_folder_is_a_conflict(
+    host: Machine, first: Tree, second: Tree, at: str
+) -> None:
+    host.images.add(A, first)
+    host.images.add(B, second)
+    host.install(A)
+    assert conflicts(host, B)[at].owner == "bundle a"
+
+
+def test_what_belongs_to_a_package_or_to_nobody_is_said_all_at_once(host: Machine) -> None:
+    host.write("var/lib/dpkg/info/openssh-server.list", "/.\n/etc\n/etc/ssh/sshd_config\n")
+    host.write("var/lib/dpkg/info/libx:amd64.list", "/usr/lib/libx.so\n")
+    host.write("var/lib/dpkg/status", "")
+    host.write("etc/ssh/sshd_config", "Port 22\n")
+    host.write("usr/lib/libx.so", "elf")
+    host.write("etc/mine", "by hand\n")
+    (host.root / "etc/folder").mkdir()
+    host.images.add(A, {"etc/other": "a"})
+    host.install(A)
+    host.images.add(
+        B,
+        {
+            "etc/ssh/sshd_config": "Port 2222\n",
+            "usr/lib/libx.so": "other",
+            "etc/mine": "x",
+            "etc/folder": "a file",
+            "etc/other": "b",
+            "etc/fine": "b",
+        },
+    )
+    found = conflicts(host, B)
+    assert {path: c.owner for path, c in found.items()} == {
+        "etc/ssh/sshd_config": "package openssh-server",
+        "usr/lib/libx.so": "package libx",
+        "etc/mine": "nobody",
+        "etc/folder": "nobody",
+        "etc/other": "bundle a",
+    }
+    assert "adopt" in found["etc/mine"].remedy
+    assert "adopt" in found["etc/ssh/sshd_config"].remedy
+
+
+def test_a_folder_of_the_host_is_never_replaced_not_even_with_adopt(host: Machine) -> None:
+    host.write("etc/app/precious", "data\n")
+    before = host.tree()
+    host.images.add(A, {"etc/app": "a file\n"})
+    with pytest.raises(ConflictError, match="folder"):
+        host.install(A, adopt_all=True)
+    assert host.tree() == before
+
+
+def test_a_file_of_the_host_where_a_bundle_needs_a_folder_is_a_conflict(host: Machine) -> None:
+    host.write("etc/app", "a file\n")
+    host.images.add(A, {"etc/app/conf": "x", "etc/app/more": "y"})
+    assert conflicts(host, A)["etc/app"].owner == "nobody"
+
+
+def test_a_path_moves_from_one_bundle_to_another_in_one_transaction(host: Machine) -> None:
+    host.images.add(A, {"etc/moving": "x\n", "etc/a": "a"})
+    host.images.add(B, {"etc/b": "b"})
+    host.images.add(A2, {"etc/a": "a"})
+    host.images.add(B2, {"etc/moving": "x\n", "etc/b": "b"})
+    host.install(A, B)
+    status = host.marks("etc/moving")
+    outcome = host.install(A2, B2)
+    assert outcome.plan.steps == ()
+    assert host.marks("etc/moving") == status, "it was not written"
+    owner = owns(host.tools(), "/etc/moving")
+    assert owner is not None and owner.bundle == "b"
+    host.remove("a")
+    assert host.exists("etc/moving")
+    host.remove("b")
+    assert not host.exists("etc/moving")
+
+
+def test_a_path_moves_with_another_content_and_back_again(host: Machine) -> None:
+    host.images.add(A, {"etc/moving": "of a\n"})
+    host.images.add(B, {"etc/b": "b"})
+    host.images.add(A2, {"etc/a": "a"})
+    host.images.add(B2, {"etc/moving": "of b\n", "etc/b": "b"})
+    host.install(A, B)
+    first = host.tree()
+    host.install(A2, B2)
+    assert host.read("etc/moving") == "of b\n"
+    host.roll_back()
+    assert host.tree() == first
+    assert owner_of(host, "etc/moving") == "a"
+
+
+def test_an_adopted_path_that_moves_is_still_given_back(host: Machine) -> None:
+    adopt = '[[files]]\npath = "etc/moving"\nadopt = true\n'
+    host.write("etc/moving", "the host's\n", mode=0o600)
+    before = host.tree()
+    host.images.add(A, {"etc/moving": "of a\n"}, adopt)
+    host.images.add(B, {"etc/b": "b"})
+    host.images.add(A2, {"etc/a": "a"})
+    host.images.add(B2, {"etc/moving": "of b\n", "etc/b": "b"})
+    host.install(A, B)
+    host.install(A2, B2)
+    host.remove("a", "b")
+    assert host.tree() == before
+
+
+def test_removing_one_bundle_touches_nothing_of_another(host: Machine) -> None:
+    host.images.add(A, {"etc/a": "a", "opt/x/a": "a"})
+    host.images.add(B, {"etc/b": "b", "opt/x/b": "b"})
+    host.install(A, B)
+    status = host.marks("opt/x/b")
+    outcome = host.remove("a")
+    assert {step.path for step in outcome.plan.steps} == {"etc/a", "opt/x/a"}
+    assert host.marks("opt/x/b") == status
+
+
+def test_a_conflict_in_one_bundle_keeps_the_others_from_changing_too(host: Machine) -> None:
+    host.write("etc/taken", "by hand\n")
+    host.images.add(A, {"etc/a": "a"})
+    host.images.add(B, {"etc/taken": "b"})
+    assert set(conflicts(host, A, B)) == {"etc/taken"}
+    assert not host.exists("etc/a")
+
+
+def test_upgrading_all_is_one_transaction(host: Machine) -> None:
+    host.images.add(A, {"etc/a": "1"})
+    host.images.add(B, {"etc/b": "1"})
+    host.install(A, B)
+    host.images.add(A, {"etc/a": "2"})
+    host.images.add(B, {"etc/b": "2"})
+    outcome = host.upgrade()
+    assert (host.read("etc/a"), host.read("etc/b"), outcome.generation.number) == ("2", "2", 2)
+    host.roll_back()
+    assert (host.read("etc/a"), host.read("etc/b")) == ("1", "1")
+
+
+def owner_of(host: Machine, path: str) -> str:
+    owner = owns(host.tools(), path)
+    return owner.bundle if owner else ""

@@ -10,7 +10,7 @@ import msgspec
 
 from ashore.mechanisms import durable
 from ashore.nouns.digest import Digest, hex_of
-from ashore.nouns.files import Entry
+from ashore.nouns.files import Entry, Kind
 
 _IMAGES = 4
 _TREE = "tree.json"
@@ -30,7 +30,8 @@ class Cache:
         except OSError:
             return None
         try:
-            return durable.unseal(durable.read_all(folder, _TREE, _LIMIT), dict[str, Entry], _TREE)
+            tree = durable.unseal(durable.read_all(folder, _TREE, _LIMIT), dict[str, Entry], _TREE)
+            return tree if _is_whole(folder, tree) else None
         except Exception:
             return None  # A cache that cannot be read is no cache.
         finally:
@@ -65,6 +66,12 @@ class Cache:
             folders = sorted(os.scandir(self.path), key=lambda e: e.stat().st_mtime, reverse=True)
             for folder in folders[keep:]:
                 shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _is_whole(folder: int, tree: Mapping[str, Entry]) -> bool:
+    """Whether every content has its size: contents are not synced, so that a power cut may leave less of them."""
+    sizes = {hex_of(entry.digest): entry.size for entry in tree.values() if entry.kind is Kind.FILE}
+    return all(os.stat(name, dir_fd=folder, follow_symlinks=False).st_size == size for name, size in sizes.items())
 
 
 class CacheSink:

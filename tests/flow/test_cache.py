@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `plan` kept is taken for the install that follows only if it is still what was fetched."""
+
+from pathlib import Path
+
+import pytest
+
+from ashore.acts import install as stories
+from ashore.errors import AshoreError, VerificationError
+from tests.flow.machine import Machine
+
+IMAGE = "reg.example/team/app:1"
+TREE = {"etc/app.conf.j2": "name={{ facts.hostname }}\n", "opt/app": "x" * 5000}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path)
+    made.images.add(IMAGE, TREE)
+    stories.plan_install(made.tools(), [made.ask(IMAGE)])
+    return made
+
+
+def kept(machine: Machine, text: str) -> Path:
+    """The cached content that begins with `text`."""
+    (found,) = [
+        file
+        for file in machine.folder.glob("cache/*/*")
+        if file.name != "tree.json" and file.read_text().startswith(text)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("text", ["name=", "xxx"])
+@pytest.mark.parametrize("left", [0, 3])
+def test_what_a_power_cut_shortened_is_fetched_again(machine: Machine, text: str, left: int) -> None:
+    file = kept(machine, text)
+    file.write_bytes(file.read_bytes()[:left])
+    machine.install(IMAGE)
+    assert machine.read("etc/app.conf") == "name=node-1\n"
+    assert machine.read("opt/app") == "x" * 5000
+
+
+@pytest.mark.parametrize(("text", "error"), [("name=", VerificationError), ("xxx", AshoreError)])
+def test_what_was_changed_is_not_used(machine: Machine, text: str, error: type[AshoreError]) -> None:
+    file, before = kept(machine, text), machine.tree()
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    with pytest.raises(error):
+        machine.install(IMAGE)
+    assert machine.tree() == before
+    assert machine.leftovers() == []

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.obtain import Obtained, Place, obtain
+from ashore.acts.obtain import More, Obtained, Place, obtain
 from ashore.acts.recorded import sets_of
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
@@ -32,6 +32,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     record: BundleRecord
     wanted: tuple[Wanted, ...]
     openers: tuple[Opener, ...] = ()
+    more: More | None = None
+    """Fetches contents that the host turned out not to have."""
     texts: Mapping[str, str] = {}
     """Unit files and drop-ins by path."""
     notes: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         record=record,
         wanted=(*files, *links),
         openers=(rendered(done.contents), got.contents),
+        more=got.more,
         texts=texts,
         notes=(*done.notes, *notes),
         secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},

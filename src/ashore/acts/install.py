@@ -11,6 +11,7 @@ from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
 from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
 from ashore.acts.prune import collect
+from ashore.acts.recorded import here
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Transaction, carry_out, contents_of, opened
@@ -219,7 +220,11 @@ def _complete(tools: Tools, transaction: Transaction, plan: Plan, target: Target
     """Have every content at hand before anything is touched; what is gone from the host is fetched again."""
     loose = transaction.staging.open_loose
     supply = Supply([supply.open, loose])
-    missing = set(supply.missing(contents_of(plan)))
+    needed = contents_of(plan)
+    for part in target.parts:
+        if part.more is not None:
+            part.more({d for d in needed - here(tools) if not transaction.staging.lies_ready(d)})
+    missing = set(supply.missing(needed))
     if not missing:
         return supply
     lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reference becomes a bundle: resolved, verified, fetched, read. Contents go where the caller says."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import msgspec
 
 from ashore.acts.fetch import fetch_tree, resolve_image
+from ashore.acts.partial import PartialImage
+from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.cache import Cache, Fetched
@@ -17,7 +20,7 @@ from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import Entry, Kind, shown
 from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ContentSink, ImageReader
+from ashore.nouns.ports import ContentSink, ImageReader, RangedReader
 from ashore.nouns.reference import ImageReference
 from ashore.rules.bundle import needs_text, read_bundle
 from ashore.rules.imagetree import tree_prefix
@@ -25,6 +28,8 @@ from ashore.rules.manifest import parse_manifest
 from ashore.rules.verify import Policy, parse_policy, verify
 
 POLICY_PATH = "etc/containers/policy.json"
+_WORTH_PARTS = 0.6
+"""Beyond this share of an image's bytes, one stream is quicker than many parts."""
 
 
 class Obtained(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,15 +38,34 @@ class Obtained(msgspec.Struct, frozen=True, kw_only=True):
     bundle: Bundle
     image: Image
     contents: Opener
+    more: "More | None" = None
+    """Fetches contents that were left out because the host may have them; None: there are none."""
+
+
+More = Callable[[Collection[Digest]], bool]
+"""Asks for contents to be fetched; False where the registry turned out not to give parts."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """An image's ways to its tree: all of it as a stream, or by its tables where it has them."""
+
+    stream: Callable[[ContentSink], Mapping[str, Entry]]
+    tables: Callable[[], PartialImage | None]
+
+
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a place got: the tree, and where its contents open."""
+
+    tree: Mapping[str, Entry]
+    contents: Opener
+    more: More | None = None
 
 
 class Place(Protocol):
     """Where fetched contents go."""
 
-    def fetch(
-        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
-    ) -> tuple[Mapping[str, Entry], Opener]:
-        """Call `stream` with a sink, or answer from what was fetched before."""
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
+        """Take the image in by `source`, or answer from what was fetched before."""
         ...
 
 
@@ -51,15 +75,13 @@ class IntoCache:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
-    def fetch(
-        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
-    ) -> tuple[Mapping[str, Entry], Opener]:
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
         key = cache_key(image.image, prefix)
         tree = self._cache.tree(key)
         if tree is None:
-            tree = stream(self._cache.sink(key))
+            tree = source.stream(self._cache.sink(key))
             self._cache.finish(key, tree)
-        return tree, Fetched(cache=self._cache, key=key).opener
+        return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
 
 
 class IntoStaging:
@@ -68,17 +90,38 @@ class IntoStaging:
     def __init__(self, tools: Tools, staging: Staging, cache: Cache) -> None:
         self._tools, self._staging, self._cache = tools, staging, cache
         self.used: list[str] = []
+        self._here = functools.cache(lambda: here(tools))
 
-    def fetch(
-        self, image: VerifiedImage, prefix: str, stream: Callable[[ContentSink], Mapping[str, Entry]]
-    ) -> tuple[Mapping[str, Entry], Opener]:
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
         key = cache_key(image.image, prefix)
         tree = self._cache.tree(key)
         if tree is not None:
             self.used.append(key)
-            return tree, Fetched(cache=self._cache, key=key).opener
-        tree = stream(StagingSink(self._staging, self._target))
-        return tree, self._staging.open_loose
+            return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
+        sink = StagingSink(self._staging, self._target)
+        partial = source.tables() if self._tools.history.current_number() else None
+        if partial is None or not self._worth(partial):
+            return Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+        return self._in_parts(partial, sink) or Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+
+    def _worth(self, partial: PartialImage) -> bool:
+        """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""
+        wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
+        return partial.cost(wanted - self._here()) <= _WORTH_PARTS * partial.whole
+
+    def _in_parts(self, partial: PartialImage, sink: ContentSink) -> Fetch | None:
+        """What rules must read now; the rest when the plan is known."""
+        texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
+        if not partial.fetch(texts, sink):
+            return None
+
+        def open_it(digest: Digest) -> int | None:
+            found = self._staging.open_loose(digest)
+            if found is None and digest not in self._here() and partial.fetch([digest], sink):
+                found = self._staging.open_loose(digest)
+            return found
+
+        return Fetch(tree=partial.tree, contents=open_it, more=lambda digests: partial.fetch(digests, sink))
 
     def _target(self, path: str) -> str | None:
         below = path.partition("/")[2] if path.startswith("root/") else ""
@@ -113,10 +156,16 @@ def obtain(
     def stream(sink: ContentSink) -> Mapping[str, Entry]:
         return fetch_tree(verified, reader, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)
 
-    tree, contents = place.fetch(verified, prefix, stream)
-    texts = _texts(tree, contents, tools.limits)
-    bundle = read_bundle(verified, tree, texts, name=name, limits=tools.limits)
-    return Obtained(bundle=bundle, image=image, contents=contents)
+    def tables() -> PartialImage | None:
+        if not isinstance(reader, RangedReader):
+            return None
+        partial = PartialImage(verified, reader, tools.progress, tools.limits)
+        return partial if partial.open(prefix) else None
+
+    got = place.fetch(verified, prefix, Source(stream=stream, tables=tables))
+    texts = _texts(got.tree, got.contents, tools.limits)
+    bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
+    return Obtained(bundle=bundle, image=image, contents=got.contents, more=got.more)
 
 
 def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:

@@ -4,6 +4,7 @@
 from ashore.acts.tools import Tools
 from ashore.mechanisms.secrets import Secrets
 from ashore.nouns.ask import Ask
+from ashore.nouns.digest import Digest
 from ashore.nouns.generation import BundleRecord, Generation
 
 
@@ -17,3 +18,9 @@ def record_for(ask: Ask, current: Generation) -> BundleRecord | None:
     """The installed bundle that came from the very reference that is asked for."""
     written = ask.written or str(ask.reference)
     return next((b for b in current.bundles if (b.reference, b.root_in_image) == (written, ask.root_in_image)), None)
+
+
+def here(tools: Tools) -> frozenset[Digest]:
+    """Contents that lie on the host by the current generation's record, or are in the store."""
+    lying = (record.lay for record in tools.history.current().files.values())
+    return frozenset(e.digest for e in lying if e is not None) | frozenset(d for d, _ in tools.content.digests())

@@ -24,6 +24,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Uncompressed bytes for each compressed one, beyond the first 16 MiB (gzip itself ends at 1,032)."""
     zstd_window_log: int = 27
     """The window a zstd frame may ask for: 128 MiB."""
+    table: int = 64 * MIB
+    """The table of contents of a layer, compressed and not; beyond it the layer is read whole."""
+    range_gap: int = 64 * KIB
+    """Two ranges of a blob this near are asked for as one."""
     entries: int = 1_000_000
     """Entries of all layers of an image."""
     header: int = 1 * MIB

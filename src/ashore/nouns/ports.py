@@ -2,7 +2,7 @@
 """The seams: small Protocols that acts are given. Each has a real thing and a fake, under one contract suite."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import Descriptor
@@ -32,6 +32,15 @@ class ImageReader(Protocol):
 
     def blob(self, descriptor: Descriptor) -> Stream:
         """A blob, checked against `descriptor` while it is read; broken downloads are resumed."""
+        ...
+
+
+@runtime_checkable
+class RangedReader(ImageReader, Protocol):
+    """A reader that may give parts of a blob."""
+
+    def blob_range(self, descriptor: Descriptor, start: int, length: int) -> Stream | None:
+        """`length` bytes from `start` on, their number checked, nothing else; None if it gives only the whole."""
         ...
 
 

@@ -129,7 +129,7 @@ def _systemd_run(root: str, unit: str, environment_file: str, enter: Sequence[st
         "--property=RestartSec=100ms",
         "--pipe",
         "--wait",
-        f"--property=EnvironmentFile={environment_file}",
+        f"--property=EnvironmentFile=-{environment_file}",  # gone when it runs again to recover
         *([f"--property=OnFailure={RECOVERY_UNIT}"] if _has_recovery(root) else []),
         *([] if enter else _working_directory()),
         "--",

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from ashore.errors import InputError, RegistryError, UsageError
 from ashore.mechanisms.registry.urls import parse as parse_url
+from ashore.mechanisms.registry.wire import fault_of
 from ashore.nouns import digest as digests
 from tests.fakes import registry_replies as replies
 from tests.fakes.registry import FakeRegistry
@@ -136,6 +138,12 @@ def _own_address() -> str:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
     return ""
+
+
+@pytest.mark.parametrize("ended", [ssl.SSLEOFError(8, "x"), ssl.SSLZeroReturnError(6, "x")], ids=repr)
+def test_a_handshake_that_ends_early_is_no_tls(ended: ssl.SSLError) -> None:
+    """Debian's Python says the second where others say the first."""
+    assert fault_of(ended)[0] == "not-tls"
 
 
 def test_elsewhere_plain_http_needs_insecure(tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ def fault_of(error: Exception) -> tuple[str, str]:
     """What a connection's error is: a kind (`retry.FAULTS` and others) and a sentence for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "certificate", error.verify_message or error.reason
-    if isinstance(error, ssl.SSLEOFError) or (isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS):
+    # Which of the two ends a handshake that was answered in plain text differs between releases of OpenSSL.
+    ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if ended or (isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS):
         return "not-tls", "the server does not speak TLS"
     if isinstance(error, ssl.SSLError):
         return "tls", (error.reason or str(error)).replace("_", " ").lower()

@@ -3,11 +3,13 @@
 
 import os
 
+from ashore.acts.label import check_labels, label_of
 from ashore.acts.tools import Tools
 from ashore.errors import Issue, UnchangedError
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.attributes import give
 from ashore.mechanisms.content import ContentStore
+from ashore.mechanisms.selinux import set_label
 from ashore.mechanisms.staging import Staging
 from ashore.mechanisms.supply import Supply, place
 from ashore.mechanisms.swap import place_link
@@ -15,20 +17,23 @@ from ashore.mechanisms.sync import FEW, sync_staged
 from ashore.nouns.files import Entry, Kind, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
+from ashore.rules.filecontexts import FileContexts
 from ashore.rules.retention import is_base
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
 
 
-def stage(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> Staged:
+def stage(
+    staging: Staging, store: ContentStore, supply: Supply, plan: Plan, labels: FileContexts | None = None
+) -> Staged:
     """Stage every step, and sync it. Nothing on the host has changed when this returns.
 
     Raises:
         OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
     """
     groups: dict[tuple[int, str], str] = {}
-    steps = tuple(_stage_step(staging, store, supply, step, groups) for step in plan.steps)
+    steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
     _store_pending(staging, store, supply, plan)
     _store_bases(staging, store, steps)
     files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
@@ -37,10 +42,16 @@ def stage(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> 
 
 
 def _stage_step(
-    staging: Staging, store: ContentStore, supply: Supply, step: Step, groups: dict[tuple[int, str], str]
+    staging: Staging,
+    store: ContentStore,
+    supply: Supply,
+    step: Step,
+    groups: dict[tuple[int, str], str],
+    labels: FileContexts | None,
 ) -> StagedStep:
+    label = label_of(labels, step)
     if step.action in (Action.MKDIR, Action.RMDIR, Action.CHANGE_DIR):
-        return StagedStep(step=step, area=0, name="")
+        return StagedStep(step=step, area=0, name="", label=label)
     area = staging.area_for(step.path)
     if step.new is None:
         return StagedStep(step=step, area=area, name=staging.name("s"))
@@ -49,6 +60,8 @@ def _stage_step(
         place_link(staging.fd(area), name, step.new)
     else:
         name = _stage_file(staging, store, supply, step.new, area, groups)
+    if label:
+        set_label(staging.host, staging.fd(area), name, label)
     inode = os.stat(name, dir_fd=staging.fd(area), follow_symlinks=False).st_ino
     return StagedStep(step=step, area=area, name=name, inode=inode)
 
@@ -107,8 +120,8 @@ def _store_bases(staging: Staging, store: ContentStore, steps: tuple[StagedStep,
         store.sync()
 
 
-def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
-    """Refuse what cannot work before anything is touched: read-only, immutable, a mount point, too little space.
+def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:
+    """Refuse what cannot work before anything is touched: read-only, immutable, a mount point, no label, no space.
 
     Raises:
         UnchangedError: all of it.
@@ -122,6 +135,7 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan) -> None:
             if path not in seen:
                 seen.add(path)
                 issues += _check(tools, path, is_target=path == step.path)
+    issues += check_labels(tools, labels, plan)
     issues += _check_space(tools, staging, plan)
     if issues:
         raise UnchangedError("the host cannot take the change; nothing was changed", issues=issues)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ashore.acts import units as unit_acts
+from ashore.acts.label import read_labels
 from ashore.acts.recover import finish, go_back
 from ashore.acts.stage import check_targets, stage
 from ashore.acts.tools import Tools
@@ -77,8 +78,9 @@ def carry_out(
     tools = transaction.tools
     staged: Staged | None = None
     try:
-        check_targets(tools, transaction.staging, plan)
-        staged = stage(transaction.staging, tools.content, supply, plan)
+        labels = read_labels(tools)
+        check_targets(tools, transaction.staging, plan, labels)
+        staged = stage(transaction.staging, tools.content, supply, plan, labels)
         staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
         validate(tools, transaction.staging, staged, plan)
         journal.staged(tools.state, staged)

@@ -11,7 +11,7 @@ import os
 import stat
 
 from ashore.errors import Issue
-from ashore.mechanisms import syscalls
+from ashore.mechanisms import selinux, syscalls
 from ashore.mechanisms.attributes import give, may_own
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import Entry, shown
@@ -36,7 +36,7 @@ def do(host: Beneath, areas: list[int], staged: StagedStep) -> None:
             syscalls.rename_new(directory, name, areas[staged.area], staged.name)
         case Action.MKDIR:
             assert step.new is not None
-            _make_folder(directory, name, step.new)
+            _make_folder(host, directory, name, step.new, staged.label)
         case Action.RMDIR:
             os.rmdir(name, dir_fd=directory)
             host.forget()
@@ -69,7 +69,7 @@ def undo(host: Beneath, areas: list[int | None], staged: StagedStep) -> Issue | 
             return _undo_mkdir(host, directory, name, step.path)
         case Action.RMDIR:
             if _inode(directory, name) is None and step.old is not None:
-                _make_folder(directory, name, step.old)
+                _make_folder(host, directory, name, step.old, staged.label)
         case Action.CHANGE_DIR:
             if step.old is not None and _inode(directory, name) is not None:
                 _change_folder(directory, name, step.old)
@@ -112,8 +112,10 @@ def _left(staged: StagedStep, message: str) -> Issue:
     return Issue(where=shown(staged.step.path), message=message)
 
 
-def _make_folder(directory: int, name: str, entry: Entry) -> None:
+def _make_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
     os.mkdir(name, 0o700, dir_fd=directory)
+    if label:
+        selinux.set_label(host, directory, name, label)
     _change_folder(directory, name, entry)
 
 

@@ -38,6 +38,8 @@ class StagedStep(msgspec.Struct, frozen=True, kw_only=True):
     area: int
     name: str
     inode: int = 0
+    label: str = ""
+    """The SELinux label of what the step makes, or for a removed folder its inverse; empty where there is no policy."""
 
 
 class Staged(msgspec.Struct, frozen=True, kw_only=True):

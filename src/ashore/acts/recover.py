@@ -94,7 +94,7 @@ def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:
     areas = [_open_area(tools, area.path) for area in left.begun.areas]
     try:
         found = [swap.undo(tools.host, areas, step) for step in reversed(staged.steps)]
-        sync_swapped(tools.host, [a for a in areas if a is not None], [s.step.path for s in staged.steps])
+        sync_swapped(tools.host, [a for a in areas if a is not None], [s.step for s in staged.steps])
         return [issue for issue in found if issue is not None]
     finally:
         for area in areas:

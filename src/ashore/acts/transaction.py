@@ -113,7 +113,7 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
         except OSError as error:
             where = shown(step.step.path)
             raise UnchangedError(f"cannot {step.step.action} {where}", cause=error.strerror or str(error)) from error
-    sync_swapped(tools.host, areas, [step.step.path for step in staged.steps])
+    sync_swapped(tools.host, areas, [step.step for step in staged.steps])
 
 
 def _generation(tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, restores: int) -> Generation:

@@ -237,3 +237,4 @@ def _remove_if_empty(host: Beneath, path: str) -> None:
     with contextlib.suppress(OSError):
         directory, name = host.at(path)
         os.rmdir(name, dir_fd=directory)
+        os.fsync(directory)  # before the journal goes: afterwards nobody knows of this folder

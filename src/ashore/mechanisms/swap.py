@@ -68,8 +68,8 @@ def undo(host: Beneath, areas: list[int | None], staged: StagedStep) -> Issue | 
         case Action.MKDIR:
             return _undo_mkdir(host, directory, name, step.path)
         case Action.RMDIR:
-            if _inode(directory, name) is None and step.old is not None:
-                _make_folder(host, directory, name, step.old, staged.label)
+            if step.old is not None:
+                _bring_folder_back(host, directory, name, step.old, staged.label)
         case Action.CHANGE_DIR:
             if step.old is not None and _inode(directory, name) is not None:
                 _change_folder(directory, name, step.old)
@@ -114,6 +114,20 @@ def _left(staged: StagedStep, message: str) -> Issue:
 
 def _make_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
     os.mkdir(name, 0o700, dir_fd=directory)
+    _dress_folder(host, directory, name, entry, label)
+
+
+def _bring_folder_back(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
+    """A folder that is there may be one that an interrupted undo had made, and not yet given its mode."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=directory)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            return
+    _dress_folder(host, directory, name, entry, label)
+
+
+def _dress_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
     if label:
         selinux.set_label(host, directory, name, label)
     _change_folder(directory, name, entry)

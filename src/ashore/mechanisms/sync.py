@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import parent
+from ashore.nouns.plan import Action, Step
 
 FEW = 64
 
@@ -32,17 +33,26 @@ def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:
         os.fsync(area)
 
 
-def sync_swapped(host: Beneath, areas: Iterable[int], paths: Iterable[str]) -> None:
-    """The names that were swapped, on both sides."""
-    folders = {parent(path) for path in paths}
-    if len(folders) > FEW:
-        for area in areas:
-            syscalls.syncfs(area)
-        return
+def sync_swapped(host: Beneath, areas: Iterable[int], steps: Iterable[Step]) -> None:
+    """What was swapped: names on both sides, and the folders that were made, changed or removed."""
+    folders = {folder for step in steps for folder in _touched(step)}
+    one_by_one = len(folders) <= FEW
+    done: set[int] = set()
     for folder in sorted(folders):
         status = host.lstat(folder)
-        # A folder that was removed, or became a file, is its parent's affair; that is in the list as well.
-        if status is not None and stat.S_ISDIR(status.st_mode):
+        # A folder that was removed, or became a file, is its parent's affair; that is in the set as well.
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            continue
+        if one_by_one:
             os.fsync(host.folder(folder))
+        elif status.st_dev not in done:  # a mount where only folders changed has no staging folder
+            done.add(status.st_dev)
+            syscalls.syncfs(host.folder(folder))
     for area in areas:
         os.fsync(area)
+
+
+def _touched(step: Step) -> tuple[str, ...]:
+    # Syncing the folder above makes a name durable, and not the mode or owner of what it names.
+    is_folder = step.action in (Action.MKDIR, Action.CHANGE_DIR, Action.RMDIR)
+    return (parent(step.path), step.path) if is_folder else (parent(step.path),)

@@ -14,7 +14,7 @@ from ashore.acts.prune import collect
 from ashore.acts.recorded import here
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import Transaction, carry_out, contents_of, opened
+from ashore.acts.transaction import Afterwards, Transaction, carry_out, contents_of, opened
 from ashore.errors import InputError, Issue, UnchangedError, UnitsFailedError, UsageError
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, Supply
@@ -32,6 +32,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     parts: tuple[Part, ...]
     restores: int = 0
+    bundle_restores: Mapping[str, int] = {}
     openers: tuple[Opener, ...] = ()
     let_go: tuple[BundleRecord, ...] = ()
     """Versions that a rollback leaves behind: their digests are held."""
@@ -98,9 +99,13 @@ def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
                 for value in part.secrets.values():
                     Secrets(tools.state).put(value, salt)
             supply = _complete(tools, transaction, plan, target, supply)
-            held = _held_after(tools, plan, target.let_go)
+            afterwards = Afterwards(
+                held=_held_after(tools, plan, target.let_go),
+                restores=target.restores,
+                bundle_restores=target.bundle_restores,
+            )
             try:
-                done = carry_out(transaction, plan, supply, previous=current, restores=target.restores, held=held)
+                done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
             except UnitsFailedError as error:
                 reason = f"units failed: {error.issues[0] if error.issues else ''}"
                 tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
@@ -166,7 +171,11 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
         if bundle:
             part = (as_recorded(older, bundle, settled=False),) if older.bundle(bundle) else ()
             parts = (*part, *(as_recorded(current, b.name) for b in current.bundles if b.name != bundle))
-            return Target(parts=parts, let_go=_left_behind(current, older, bundle))
+            return Target(
+                parts=parts,
+                bundle_restores={bundle: older.number},
+                let_go=_left_behind(current, older, bundle),
+            )
         parts = tuple(
             _with_edits(as_recorded(older, b.name, settled=False), recorded, older.number) for b in older.bundles
         )
@@ -182,11 +191,11 @@ def _older(current: Generation, recorded: Sequence[Generation], to: int | None, 
             kept = ", ".join(str(g.number) for g in recorded) or "none"
             raise UsageError(f"there is no generation {to}", remedy=f"kept are: {kept}")
         return found
-    older = retention.before(current, recorded)
+    older = retention.before(current, recorded, bundle)
     if bundle:
         now = installed(current, bundle)
         while older is not None and older.bundle(bundle) == now:
-            older = retention.before(older, recorded)
+            older = retention.before(older, recorded, bundle)
     if older is None:
         raise UsageError(
             "there is no generation before this one",

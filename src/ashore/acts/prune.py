@@ -25,15 +25,15 @@ def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = Fals
     """
     history = tools.history
     current = history.current()
-    numbers = history.numbers()
-    stay = retention.kept(numbers, current.number, read_config(tools.host).keep if keep is None else keep)
-    gone = [number for number in numbers if number not in stay]
+    recorded = list(history.all())
+    stay = retention.kept(recorded, current.number, read_config(tools.host).keep if keep is None else keep)
+    gone = [g.number for g in recorded if g.number not in stay]
     edits: tuple[Edit, ...] = () if discard_edits else _edits(tools, gone)
     if edits != history.edits():
         history.keep_edits(edits)
     for number in gone:
         history.drop(number)
-    staying = [history.read(number) for number in stay]
+    staying = [g for g in recorded if g.number in stay]
     needed = retention.needed(staying, current, edits)
     Secrets(tools.state).retain(retention.secrets_of(staying))
     return Pruned(generations=tuple(gone), freed=tools.content.retain(needed))

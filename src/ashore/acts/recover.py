@@ -4,7 +4,10 @@
 Needs no network, no image, no template: only the journal. Every part may be cut short and repeated.
 """
 
+import errno
 import os
+
+import msgspec
 
 from ashore.acts import units as unit_acts
 from ashore.acts.outcome import Recovered
@@ -18,7 +21,7 @@ from ashore.mechanisms.sync import sync_swapped
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind
 from ashore.nouns.generation import Generation
-from ashore.nouns.journal import Journal, Staged, StagedStep
+from ashore.nouns.journal import Edit, Journal, Staged, StagedStep
 from ashore.nouns.plan import Action
 from ashore.rules import retention
 
@@ -118,7 +121,7 @@ def _drop_unborn(tools: Tools) -> None:
 
 
 def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Generation) -> None:
-    """Move into the store what a kept generation needs of the displaced files.
+    """Move into the store what a kept generation needs of the displaced files, and what nobody has a record of.
 
     They are hashed now: until the swap, somebody may have held them open and written.
     """
@@ -129,23 +132,29 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
         for step in staged.steps:
             area = areas[step.area] if step.name else None
             if area is not None and step.step.action in (Action.REPLACE, Action.REMOVE):
-                _keep_one(tools, area, step, needed)
+                _keep_one(tools, area, step, needed, generation.number)
     finally:
         for area in areas:
             if area is not None:
                 os.close(area)
 
 
-def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest]) -> None:
+def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int) -> None:
     old = step.step.old
     if old is None or old.kind is not Kind.FILE:
         return
     try:
         descriptor = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=area)
-    except OSError:
-        return  # It was kept before a crash, or is no file.
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return  # It was kept before a crash, or is no file.
+        raise
     try:
-        digest, _ = hash_file(descriptor)
+        digest, size = hash_file(descriptor)
+        if digest != old.digest:
+            entry = msgspec.structs.replace(old, digest=digest, size=size)
+            edit = Edit(path=step.step.path, digest=digest, generation=generation, entry=entry)
+            tools.history.keep_edits((*tools.history.edits(), edit))
         if (digest in needed or digest != old.digest) and not tools.content.take(digest, area, step.name):
             tools.content.put(digest, descriptor)
     finally:

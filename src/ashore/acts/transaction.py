@@ -29,6 +29,15 @@ from ashore.nouns.journal import Area, Begun, Held, Journal, Staged, Verdict
 from ashore.nouns.plan import Plan
 
 
+class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
+    """What is recorded beside the plan once it was carried out."""
+
+    held: Mapping[str, Held] = {}
+    """The digests that are held from then on."""
+    restores: int = 0
+    bundle_restores: Mapping[str, int] = {}
+
+
 class Transaction:
     """An open transaction: its journal is begun, its staging folders are named in it."""
 
@@ -66,10 +75,9 @@ def carry_out(
     supply: Supply,
     *,
     previous: Generation,
-    restores: int = 0,
-    held: Mapping[str, Held] | None = None,
+    afterwards: Afterwards,
 ) -> Generation:
-    """Make the host what `plan` says, and record it; `held` are the digests that are held afterwards.
+    """Make the host what `plan` says, and record it.
 
     Raises:
         UnchangedError: it failed, and the host is as it was, its units too.
@@ -86,9 +94,9 @@ def carry_out(
         journal.staged(tools.state, staged)
         _swap(tools, transaction, staged)
         unit_acts.bring_up(tools, plan)
-        generation = _generation(tools, transaction, plan, previous, restores)
+        generation = _generation(tools, transaction, plan, previous, afterwards)
         tools.history.write(generation)
-        verdict = Verdict(generation=generation.number, held=tools.history.held() if held is None else held)
+        verdict = Verdict(generation=generation.number, held=afterwards.held)
         journal.verdict(tools.state, verdict)
     except BaseException as error:
         raise _failed(tools, transaction, staged, error) from error
@@ -116,7 +124,9 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
     sync_swapped(tools.host, areas, [step.step for step in staged.steps])
 
 
-def _generation(tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, restores: int) -> Generation:
+def _generation(
+    tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, afterwards: Afterwards
+) -> Generation:
     touched = {step.path for step in plan.steps}
     return Generation(
         number=max([previous.number, *tools.history.numbers()]) + 1,
@@ -126,7 +136,8 @@ def _generation(tools: Tools, transaction: Transaction, plan: Plan, previous: Ge
         bundles=plan.bundles,
         files={path: _with_stat(tools, path, record, touched) for path, record in plan.files.items()},
         displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
-        restores=restores,
+        restores=afterwards.restores,
+        bundle_restores=afterwards.bundle_restores,
     )
 
 

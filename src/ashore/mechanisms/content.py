@@ -110,6 +110,11 @@ class ContentStore:
         assert self.state.fd is not None
         os.rename(_path(digest), name, src_dir_fd=self.state.fd, dst_dir_fd=directory)
 
+    def discard(self, digest: Digest) -> None:
+        """Forget a content that turned out not to be what its name says."""
+        if self.state.fd is not None:
+            durable.remove(self.state.fd, _path(digest))
+
     def digests(self) -> Iterator[tuple[Digest, int]]:
         """Everything stored, with its size in bytes."""
         for folder in self._folders():

@@ -108,7 +108,12 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
         os.close(source)
         os.close(target)
     if found != digest:
-        raise UnchangedError(f"the stored content {digest} is damaged", cause=f"it is {found}")
+        store.discard(digest)
+        raise UnchangedError(
+            f"the stored content {digest} is damaged",
+            cause=f"it is {found}",
+            remedy="it was dropped; run it again, and the registry is asked for it",
+        )
     return name
 
 

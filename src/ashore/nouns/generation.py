@@ -98,6 +98,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Administrators' edits that this transaction moved aside: in the store until discarded."""
     restores: int = 0
     """The generation that this rollback brought back."""
+    bundle_restores: Mapping[str, int] = {}
+    """For a rollback of one bundle: its name, and the generation that its version came from."""
 
     def bundle(self, name: str) -> BundleRecord | None:
         return next((b for b in self.bundles if b.name == name), None)

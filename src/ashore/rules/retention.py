@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which generations stay, and which contents they need that do not lie on the host. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
@@ -12,10 +12,20 @@ _LARGEST_BASE = 1 << 20
 """Bytes: beyond this nobody merges by hand either."""
 
 
-def kept(numbers: Sequence[int], current: int, keep: int) -> list[int]:
-    """The newest `keep` generations, and always the current one."""
-    newest = sorted(numbers)[-max(1, keep) :]
-    return sorted({*newest, current} & set(numbers))
+def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int]:
+    """The newest `keep` generations, and always the current one.
+
+    A rollback brings an earlier one back, so that it takes nobody's place: else going back twice would end
+    where the first step back made the generation before go. Of rollbacks the newest `keep` stay as well.
+    """
+    recorded = sorted(generations, key=lambda g: g.number)
+    by_number = {g.number: g for g in recorded}
+    made = [g.number for g in recorded if not _went_back(g)][-max(1, keep) :]
+    back = [g.number for g in recorded if _went_back(g) and g.number > min(made, default=0)][-max(1, keep) :]
+    stay = {*made, *back, current}
+    if current in by_number:
+        stay.add(_origin(by_number[current], by_number).number)
+    return sorted(stay & by_number.keys())
 
 
 def is_base(path: str, entry: Entry) -> bool:
@@ -67,18 +77,22 @@ def _entries(generation: Generation) -> Iterable[Entry]:
             yield record.original
 
 
-def before(generation: Generation, recorded: Sequence[Generation]) -> Generation | None:
-    """Where one rollback from `generation` leads: what held before it, however often one went back already.
+def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:
+    """Where one rollback (of `bundle`, or of all) from `generation` leads: what held before it.
 
     A rollback's own "before" is that of the generation it restored, so a second rollback goes further back.
     """
     by_number = {g.number: g for g in recorded}
-    origin = _origin(generation, by_number)
+    origin = _origin(generation, by_number, bundle)
     earlier = [g for g in recorded if g.number < origin.number]
-    return _origin(earlier[-1], by_number) if earlier else None
+    return _origin(earlier[-1], by_number, bundle) if earlier else None
 
 
-def _origin(generation: Generation, by_number: dict[int, Generation]) -> Generation:
-    while generation.restores and generation.restores in by_number:
-        generation = by_number[generation.restores]
+def _origin(generation: Generation, by_number: Mapping[int, Generation], bundle: str = "") -> Generation:
+    while (number := generation.restores or generation.bundle_restores.get(bundle, 0)) in by_number:
+        generation = by_number[number]
     return generation
+
+
+def _went_back(generation: Generation) -> bool:
+    return bool(generation.restores or generation.bundle_restores)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file edited on the host is never lost and never silently overwritten."""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ashore.acts.install import install
+from ashore.acts.look import diff, host_drift, status
+from ashore.errors import ConflictError
+from ashore.nouns.digest import of
+from tests.fakes.bundles import File, Link
+from tests.flow.machine import Machine
+
+ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
+CONF = "etc/app.conf"
+
+
+def policy(on_edit: str) -> str:
+    return f'[[files]]\npath = "{CONF}"\non_edit = "{on_edit}"\n'
+
+
+@pytest.fixture(params=["keep", "merge", ""])
+def kept(request: pytest.FixtureRequest, host: Machine) -> Machine:
+    """A host whose edits are kept: by default, by name, and until merging exists."""
+    toml = policy(request.param) if request.param else ""
+    host.images.add(ONE, {CONF: "one\n", "etc/other": "1"}, toml)
+    host.images.add(TWO, {CONF: "two\n", "etc/other": "2"}, toml)
+    host.images.add(THREE, {CONF: "three\n", "etc/other": "3"}, toml)
+    host.install(ONE)
+    return host
+
+
+def test_an_edit_is_kept_and_the_new_version_is_pending_and_said(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    outcome = kept.install(TWO)
+    assert kept.read(CONF) == "mine\n"
+    assert kept.read("etc/other") == "2"
+    assert [(k.path, k.verdict, k.pending) for k in outcome.plan.kept] == [(CONF, "edited", True)]
+    found = status(kept.tools())
+    assert found.pending == (CONF,)
+    assert found.drift[0].path == CONF and found.drift[0].known
+    assert stored(kept, "two\n"), "the new version is in the store"
+
+
+def test_an_edit_is_kept_again_and_only_the_newest_version_waits(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    kept.install(TWO)
+    kept.install(THREE)
+    assert kept.read(CONF) == "mine\n"
+    assert status(kept.tools()).pending == (CONF,)
+    assert stored(kept, "three\n")
+
+
+def test_an_edit_stays_over_a_rollback_and_back(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    kept.install(TWO)
+    kept.roll_back()
+    assert kept.read(CONF) == "mine\n"
+    assert kept.read("etc/other") == "1"
+    assert status(kept.tools()).pending == ()
+    kept.install(TWO)
+    assert kept.read(CONF) == "mine\n"
+    assert status(kept.tools()).pending == (CONF,)
+
+
+def test_an_edit_that_is_put_back_is_no_edit(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    kept.install(TWO)
+    kept.write(CONF, "one\n")
+    kept.install(THREE)
+    assert kept.read(CONF) == "three\n"
+    assert status(kept.tools()).pending == ()
+
+
+def test_an_edit_that_is_the_new_version_already_is_no_edit(kept: Machine) -> None:
+    kept.write(CONF, "two\n")
+    marks = kept.marks(CONF)
+    outcome = kept.install(TWO)
+    assert kept.marks(CONF) == marks
+    assert outcome.plan.kept == ()
+    assert host_drift(kept.tools(), outcome.generation) == ()
+    kept.install(THREE)
+    assert kept.read(CONF) == "three\n", "and the next version comes"
+
+
+def test_an_edit_without_a_new_version_is_drift_and_nothing_is_pending(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    found = status(kept.tools())
+    assert [(d.path, d.verdict, d.known) for d in found.drift] == [(CONF, "edited", False)]
+    assert found.pending == ()
+    assert "-one\n+mine\n" in diff(kept.tools())[0][1]
+
+
+def test_a_deleted_file_stays_deleted(kept: Machine) -> None:
+    (kept.root / CONF).unlink()
+    outcome = kept.install(TWO)
+    assert not kept.exists(CONF)
+    assert [(k.path, k.verdict, k.pending) for k in outcome.plan.kept] == [(CONF, "deleted", True)]
+    kept.install(THREE)
+    assert not kept.exists(CONF)
+    kept.roll_back()
+    assert not kept.exists(CONF)
+    kept.remove("app")
+    assert not kept.exists(CONF)
+
+
+def test_a_deleted_file_that_somebody_writes_again_is_an_edit(kept: Machine) -> None:
+    (kept.root / CONF).unlink()
+    kept.install(TWO)
+    kept.write(CONF, "mine\n")
+    kept.install(THREE)
+    assert kept.read(CONF) == "mine\n"
+
+
+def test_a_changed_mode_does_not_freeze_the_content(kept: Machine) -> None:
+    (kept.root / CONF).chmod(0o600)
+    kept.install(TWO)
+    assert kept.read(CONF) == "two\n"
+    assert mode(kept) == 0o600, "its own mode stays"
+    kept.install(THREE)
+    assert (kept.read(CONF), mode(kept)) == ("three\n", 0o600)
+    kept.roll_back()
+    assert (kept.read(CONF), mode(kept)) == ("two\n", 0o600)
+
+
+def test_a_mode_that_the_bundle_changes_reaches_an_untouched_file(host: Machine) -> None:
+    host.images.add(ONE, {CONF: File("x", mode=0o644)})
+    host.images.add(TWO, {CONF: File("x", mode=0o600)})
+    host.install(ONE)
+    host.install(TWO)
+    assert mode(host) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another owner")
+def test_a_changed_owner_stays_while_the_content_follows(kept: Machine) -> None:
+    os.chown(kept.root / CONF, 33, 44)
+    kept.install(TWO)
+    found = (kept.root / CONF).stat()
+    assert (kept.read(CONF), found.st_uid, found.st_gid) == ("two\n", 33, 44)
+
+
+def test_a_symlink_in_the_place_of_a_file_is_an_edit(kept: Machine) -> None:
+    (kept.root / CONF).unlink()
+    (kept.root / CONF).symlink_to("/etc/other")
+    kept.install(TWO)
+    assert (kept.root / CONF).is_symlink()
+    assert kept.read("etc/other") == "2", "and nobody wrote through it"
+
+
+def test_a_symlink_that_somebody_points_elsewhere_stays(host: Machine) -> None:
+    host.images.add(ONE, {"etc/link": Link("a")})
+    host.images.add(TWO, {"etc/link": Link("b")})
+    host.install(ONE)
+    (host.root / "etc/link").unlink()
+    (host.root / "etc/link").symlink_to("mine")
+    host.install(TWO)
+    assert os.readlink(host.root / "etc/link") == "mine"
+    assert status(host.tools()).pending == ("etc/link",)
+
+
+def test_replace_puts_the_new_version_there_and_keeps_the_edit_in_the_store(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
+    host.images.add(TWO, {CONF: "two\n"}, policy("replace"))
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    outcome = host.install(TWO)
+    assert host.read(CONF) == "two\n"
+    assert any("edit" in step.note for step in outcome.plan.steps), "it is said"
+    assert outcome.generation.displaced[CONF].digest == of(b"mine\n")
+    assert stored(host, "mine\n")
+    host.roll_back()
+    assert host.read(CONF) == "mine\n", "the edit comes back with the generation that it was made in"
+
+
+def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Machine) -> None:
+    from ashore.acts.prune import collect
+
+    for number in range(1, 9):
+        host.images.add(f"reg.example/app:{number}", {CONF: f"{number}\n"}, policy("replace"))
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    for number in range(2, 9):
+        host.install(f"reg.example/app:{number}")
+    assert [edit.path for edit in host.tools().history.edits()] == [CONF]
+    assert stored(host, "mine\n")
+    tools = host.tools()
+    with tools.state.locked():
+        collect(tools, discard_edits=True)
+    assert not stored(host, "mine\n")
+    assert host.tools().history.edits() == ()
+
+
+def test_replace_brings_a_deleted_file_back(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
+    host.images.add(TWO, {CONF: "two\n"}, policy("replace"))
+    host.install(ONE)
+    (host.root / CONF).unlink()
+    host.install(TWO)
+    assert host.read(CONF) == "two\n"
+
+
+@pytest.mark.parametrize("change", [lambda p: p.write_text("mine\n"), lambda p: p.unlink()], ids=["edited", "deleted"])
+def test_abort_refuses_the_new_version_and_changes_nothing(host: Machine, change: Callable[[object], object]) -> None:
+    host.images.add(ONE, {CONF: "one\n", "etc/other": "1"}, policy("abort"))
+    host.images.add(TWO, {CONF: "two\n", "etc/other": "2"}, policy("abort"))
+    host.images.add(THREE, {CONF: "one\n", "etc/other": "3"}, policy("abort"))
+    host.install(ONE)
+    change(host.root / CONF)
+    before = host.tree()
+    with pytest.raises(ConflictError) as raised:
+        host.install(TWO)
+    assert raised.value.issues[0].where == "/" + CONF
+    assert raised.value.issues[0].remedy
+    assert host.tree() == before
+    host.install(THREE)
+    assert host.read("etc/other") == "3", "a version that does not change the file is welcome"
+
+
+@pytest.mark.parametrize("on_edit", ["keep", "replace", "abort", "merge"])
+def test_a_removed_bundles_edit_is_moved_aside_and_kept(host: Machine, on_edit: str) -> None:
+    fresh = host.tree()
+    host.images.add(ONE, {CONF: "one\n"}, policy(on_edit))
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    outcome = host.remove("app")
+    assert host.tree() == fresh
+    assert outcome.generation.displaced[CONF].digest == of(b"mine\n")
+    assert stored(host, "mine\n")
+    host.roll_back()
+    assert host.read(CONF) == "mine\n"
+
+
+def test_a_dropped_files_edit_is_moved_aside_and_kept(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n", "etc/x": "x"})
+    host.images.add(TWO, {"etc/x": "x"})
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    host.install(TWO)
+    assert not host.exists(CONF)
+    assert stored(host, "mine\n")
+    host.roll_back()
+    assert host.read(CONF) == "mine\n"
+
+
+def test_an_edit_between_plan_and_commit_is_not_lost(host: Machine) -> None:
+    """Somebody may hold a file open and write to it until it is replaced, and after: it is hashed at the commit."""
+    host.images.add(ONE, {CONF: "one\n"})
+    host.images.add(TWO, {CONF: "two\n"})
+    host.install(ONE)
+    with open(host.root / CONF, "a") as held_open:
+
+        def now() -> str:
+            """Asked for between the plan and the swap, and between the swap and the verdict."""
+            held_open.write("late\n")
+            held_open.flush()
+            return "2026-01-01T00:00:00Z"
+
+        install(replace(host.tools(), now=now), [host.ask(TWO)])
+    assert host.read(CONF) == "two\n"
+    (edit,) = host.tools().history.edits()
+    assert edit.path == CONF
+    assert host.tools().content.has(edit.digest)
+
+
+def test_edits_of_one_bundle_do_not_stop_another(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("abort"))
+    host.images.add("reg.example/other:1", {"etc/other": "x"})
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    host.install("reg.example/other:1")
+    assert host.read(CONF) == "mine\n"
+    assert host.read("etc/other") == "x"
+
+
+def test_an_edit_of_a_replace_file_stays_when_another_bundle_is_installed(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
+    host.images.add("reg.example/other:1", {"etc/other": "x"})
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    host.install("reg.example/other:1")
+    assert host.read(CONF) == "mine\n"
+
+
+def stored(host: Machine, text: str) -> bool:
+    return host.tools().content.has(of(text.encode()))
+
+
+def mode(host: Machine) -> int:
+    return stat.S_IMODE((host.root / CONF).stat().st_mode)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Back to an earlier generation, without a network."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from ashore.acts.recover import recover
+from ashore.errors import UnchangedError, UsageError
+from ashore.nouns.generation import Verb
+from tests.fakes.bundles import File
+from tests.flow.machine import Machine
+from tests.flow.test_kill import in_child
+
+VERSIONS = [f"reg.example/app:{number}" for number in range(1, 7)]
+OTHER = ["reg.example/other:1", "reg.example/other:2"]
+
+
+@pytest.fixture
+def versions(host: Machine) -> Machine:
+    for number, name in enumerate(VERSIONS, 1):
+        binary = File(f"binary {number}\n" * 1000, mode=0o755)
+        host.images.add(name, {"etc/app.conf": f"{number}\n", f"etc/only-{number}": "x", "opt/bin/app": binary})
+    for number, name in enumerate(OTHER, 1):
+        host.images.add(name, {"etc/other.conf": f"{number}\n"})
+    return host
+
+
+def test_a_rollback_brings_back_exactly_the_generation_before(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    before = versions.tree()
+    versions.install(VERSIONS[1])
+    versions.images.down = True
+    outcome = versions.roll_back()
+    assert versions.tree() == before
+    assert (outcome.generation.number, outcome.generation.verb, outcome.generation.restores) == (3, Verb.ROLLBACK, 1)
+    assert versions.images.calls == 2, "a rollback asks no registry"
+
+
+def test_a_second_rollback_goes_further_back_and_a_third_still_further(versions: Machine) -> None:
+    trees = []
+    for name in VERSIONS[:3]:
+        versions.install(name)
+        trees.append(versions.tree())
+    versions.images.down = True
+    versions.roll_back()
+    assert versions.tree() == trees[1]
+    versions.roll_back()
+    assert versions.tree() == trees[0]
+    with pytest.raises(UsageError, match="no generation before"):
+        versions.roll_back()
+    assert versions.tree() == trees[0]
+
+
+def test_forward_again_after_a_rollback_and_back_leads_to_what_was_before(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    first = versions.tree()
+    versions.install(VERSIONS[1])
+    versions.roll_back()
+    versions.install(VERSIONS[2])
+    versions.roll_back()
+    assert versions.tree() == first
+
+
+def test_a_rollback_to_a_number(versions: Machine) -> None:
+    trees = trees_of(versions, 3)
+    versions.images.down = True
+    versions.roll_back(to=1)
+    assert versions.tree() == trees[1]
+    versions.roll_back(to=3)
+    assert versions.tree() == trees[3], "also forward, to a generation that was left"
+
+
+def test_a_number_that_is_not_kept_is_refused_with_those_that_are(versions: Machine) -> None:
+    for name in VERSIONS[:5]:
+        versions.install(name)
+    before = versions.tree()
+    for number in (1, 99):
+        with pytest.raises(UsageError) as raised:
+            versions.roll_back(to=number)
+        assert "5" in raised.value.remedy
+    assert versions.tree() == before
+
+
+def test_three_generations_are_kept_and_their_contents_with_them(versions: Machine) -> None:
+    trees = trees_of(versions, 6)
+    assert versions.tools().history.numbers() == [4, 5, 6]
+    versions.images.down = True
+    versions.roll_back(to=4)
+    assert versions.tree() == trees[4]
+
+
+def test_the_owner_of_the_host_says_how_many_generations_are_kept(versions: Machine) -> None:
+    versions.write("etc/ashore/config.toml", "keep = 1\n")
+    for name in VERSIONS[:3]:
+        versions.install(name)
+    assert versions.tools().history.numbers() == [3]
+    with pytest.raises(UsageError):
+        versions.roll_back()
+
+
+def test_one_bundle_goes_back_and_the_others_stay(versions: Machine) -> None:
+    versions.install(VERSIONS[0], OTHER[0])
+    versions.install(VERSIONS[1])
+    versions.install(OTHER[1])
+    versions.images.down = True
+    versions.roll_back(bundle="app")
+    assert versions.read("etc/app.conf") == "1\n"
+    assert versions.read("etc/other.conf") == "2\n"
+
+
+def test_one_bundle_goes_back_twice(versions: Machine) -> None:
+    for name in VERSIONS[:3]:
+        versions.install(name)
+    versions.roll_back(bundle="app")
+    assert versions.read("etc/app.conf") == "2\n"
+    versions.roll_back(bundle="app")
+    assert versions.read("etc/app.conf") == "1\n"
+
+
+def test_one_bundle_that_was_not_there_before_goes(versions: Machine) -> None:
+    versions.install(OTHER[0])
+    before = versions.tree()
+    versions.install(VERSIONS[0])
+    versions.roll_back(bundle="app")
+    assert versions.tree() == before
+
+
+def test_a_bundle_that_is_not_installed_cannot_go_back(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    with pytest.raises(UsageError, match="nothing"):
+        versions.roll_back(bundle="nothing")
+
+
+def test_an_empty_host_has_nothing_to_go_back_to(host: Machine) -> None:
+    before = host.tree()
+    with pytest.raises(UsageError):
+        host.roll_back()
+    assert host.tree() == before
+
+
+def test_a_removal_is_taken_back(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    before = versions.tree()
+    versions.remove("app")
+    versions.images.down = True
+    versions.roll_back()
+    assert versions.tree() == before
+
+
+def test_what_a_rollback_leaves_behind_is_held_until_somebody_asks_for_it(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    bad = versions.install(VERSIONS[1]).generation.bundles[0].digest
+    versions.roll_back()
+    held = versions.tools().history.held()
+    assert (list(held), held[bad].reason, held[bad].bundle) == ([bad], "rolled back", "app")
+    versions.install(VERSIONS[1])
+    assert versions.tools().history.held() == {}
+
+
+def test_a_kill_at_the_end_of_a_rollback_does_not_lose_what_is_held(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    bad = versions.install(VERSIONS[1]).generation.bundles[0].digest
+
+    def story(host: Machine) -> object:
+        return host.roll_back()
+
+    def fresh(name: str) -> Machine:
+        shutil.copytree(versions.root, versions.folder / name / "host", symlinks=True)
+        return Machine(versions.folder / name, versions.images)
+
+    total = in_child(story, fresh("whole"), stop_at=-1)
+    went_back = 0
+    for at in range(total - 40, total):
+        victim = fresh(str(at))
+        in_child(story, victim, stop_at=at)
+        tools = victim.tools()
+        with tools.state.locked():
+            recover(tools)
+        assert (list(tools.history.held()) == [bad]) == (tools.history.current_number() == 3), f"call {at} of {total}"
+        went_back += tools.history.current_number() == 3
+    assert 0 < went_back < 40
+
+
+def trees_of(host: Machine, count: int) -> dict[int, object]:
+    """Install the first versions in turn; what lay there after each."""
+    trees: dict[int, object] = {}
+    for name in VERSIONS[:count]:
+        number = host.install(name).generation.number
+        trees[number] = host.tree()
+    return trees
+
+
+def test_a_content_that_was_damaged_in_the_store_is_fetched_again(versions: Machine) -> None:
+    versions.install(VERSIONS[0])
+    first = versions.tree()
+    versions.install(VERSIONS[1])
+    second = versions.tree()
+    for file in (versions.root / "var/lib/ashore/content").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"bit rot")
+    versions.images.down = True
+    with pytest.raises(UnchangedError, match="damaged"):
+        versions.roll_back()
+    assert versions.tree() == second
+    assert versions.leftovers() == []
+    versions.images.down = False
+    for _ in range(5):
+        with contextlib.suppress(UnchangedError):
+            versions.roll_back()
+            break
+    assert versions.tree() == first

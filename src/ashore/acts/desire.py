@@ -179,7 +179,8 @@ def _enablement(
     for unit in asked:
         if unit not in known and (template_of(unit) or unit) not in known and unit not in masked:
             known |= _on_host(tools, manifest.name, unit)
-    links = closure(tuple(u for u in asked if u not in masked), known)
+    # A masked unit keeps its links, as systemctl leaves them: it does not start, and unmasked it is enabled again.
+    links = closure(tuple(u for u in asked if u in known or template_of(u) in known), known)
     wanted = {
         link.path: Wanted(
             path=link.path,
@@ -191,7 +192,8 @@ def _enablement(
         for link in of_unit
     }
     shipped_paths = {w.path for w in files}
-    notes = tuple(f"{unit} is masked on this host and stays so" for unit in masked)
+    # On a live root systemd tells, of those that a change concerns.
+    notes = () if tools.live else tuple(f"{unit} is masked on this host and stays so" for unit in masked)
     enabled = tuple(dict.fromkeys((*asked, *links)))
     return enabled, tuple(w for path, w in sorted(wanted.items()) if path not in shipped_paths), notes
 

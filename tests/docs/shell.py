@@ -18,8 +18,8 @@ REGISTRY = "registry.example"
 HOME = "/home/you"
 """What the pages call the reader's folder."""
 _SECONDS = 120
-_PROGRESS = re.compile(r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B")
-"""What is a bar at a terminal; pages show neither."""
+_PROGRESS = re.compile(r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B|.*: fetched \d+ of \d+ bytes")
+"""What is a bar at a terminal, and how much was fetched; pages show neither."""
 
 
 class MismatchError(AssertionError):
@@ -91,10 +91,10 @@ class Reader:
         return f"{page.name}:{command.line}: {command.text}\n{wrong}it printed:\n{output}"
 
     def _run(self, text: str) -> tuple[int, str]:
-        """One command by bash; the folder and exported variables are those that the one before left."""
+        """One command by bash; the folder and variables are those that the one before left."""
         state = self._folder / ".shell"
         script = (
-            f"[ -f {state} ] && . {state}\n"
+            f"[ -f {state} ] && . {state}\nset -a\n"
             f"eval {shlex.quote(text)}\n"
             f"ended=$?; {{ export -p; echo cd \"'$PWD'\"; }} > {state}\nexit $ended\n"
         )

@@ -80,7 +80,8 @@ class Machine:
     def upgrade(self, *names: str, **given: object) -> Outcome:
         tools = self.tools()
         empty = msgspec.structs.replace(Ask(reference=reference.parse("none/none")), **given)
-        return stories.install(tools, upgrades(tools.history.current(), names, empty), Verb.UPGRADE)
+        asks = upgrades(tools.history.current(), names, empty)
+        return unchanged(tools, asks) or stories.install(tools, asks, Verb.UPGRADE)
 
     def remove(self, *names: str) -> Outcome:
         return stories.remove(self.tools(), names)

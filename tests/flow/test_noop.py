@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installing what is installed changes nothing: no write below the root outside ashore's own state."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ashore.nouns.files import Stat
+from tests.fakes.bundles import File, Folder, Hard, Link, Tree
+from tests.fakes.systemd import FakeSystemd
+from tests.flow.machine import Machine
+
+ONE = "reg.example/app:1"
+UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
+TREE: Tree = {
+    "etc/app.conf.j2": "host={{ facts.hostname }} port={{ port }}\n",
+    "etc/adopted": "as it was\n",
+    "etc/link": Link("app.conf"),
+    "etc/systemd/system/app.service": UNIT,
+    "opt/bin/app": File("binary", mode=0o755),
+    "opt/bin/again": Hard("opt/bin/app"),
+    "opt/empty": Folder(0o700),
+    "opt/noted": File("x", mode=0o640, uid=1, gid=2, xattrs={"user.note": b"hello"}),
+}
+TOML = '[values]\nport = 80\n[[files]]\npath = "etc/adopted"\nadopt = true\n'
+
+
+def everything(host: Machine) -> dict[str, Stat]:
+    """Identity, size and times of every path below the root, folders and ashore's own state included."""
+    found = {}
+    for folder, folders, files in os.walk(host.root):
+        for name in (".", *folders, *files):
+            path = os.path.normpath(os.path.relpath(os.path.join(folder, name), host.root))
+            found[path] = host.marks(path)
+    return found
+
+
+def outside_state(host: Machine) -> dict[str, Stat]:
+    return {path: marks for path, marks in everything(host).items() if not path.startswith("var/lib/ashore")}
+
+
+@pytest.fixture
+def live(host: Machine) -> Iterator[Machine]:
+    systemd = FakeSystemd()
+    systemd.add("app.service")
+    host.systemd = systemd
+    host.write("etc/adopted", "as it was\n")
+    host.images.add(ONE, TREE, TOML)
+    host.install(ONE, sets={"port": 81})
+    yield host
+
+
+def log(host: Machine) -> list[str]:
+    assert isinstance(host.systemd, FakeSystemd)
+    return host.systemd.log
+
+
+def test_the_same_again_writes_nothing_at_all(live: Machine) -> None:
+    before, said = everything(live), list(log(live))
+    assert said == ["daemon-reload", "start app.service"]
+    for again in (live.install(ONE), live.install(ONE, sets={"port": 81}), live.upgrade("app"), live.upgrade()):
+        assert not again.changed
+        assert again.generation.number == 1
+    assert everything(live) == before
+    assert log(live) == said, "no daemon-reload, no restart"
+
+
+def test_where_a_stat_changed_and_nothing_else_the_host_is_not_written(live: Machine) -> None:
+    os.utime(live.root / "etc/app.conf", (1, 1))
+    (live.root / "opt/noted").chmod(0o640)
+    before, said = outside_state(live), list(log(live))
+    assert not live.install(ONE).changed
+    assert outside_state(live) == before
+    assert log(live) == said
+
+
+def test_the_same_image_under_another_tag_writes_no_file_and_restarts_nothing(live: Machine) -> None:
+    live.images.add("reg.example/app:same", TREE, TOML)
+    before, said = outside_state(live), list(log(live))
+    outcome = live.install("reg.example/app:same")
+    assert outcome.plan.empty
+    assert outside_state(live) == before
+    assert log(live) == said
+
+
+def test_an_edit_that_is_kept_does_not_make_every_install_a_change(live: Machine) -> None:
+    live.write("etc/app.conf", "mine\n")
+    live.install(ONE)
+    before, said = everything(live), list(log(live))
+    assert not live.install(ONE).changed
+    assert everything(live) == before
+    assert log(live) == said
+
+
+def test_a_deleted_file_does_not_make_every_install_a_change(live: Machine) -> None:
+    (live.root / "etc/app.conf").unlink()
+    live.install(ONE)
+    before = everything(live)
+    assert not live.install(ONE).changed
+    assert everything(live) == before
+
+
+def test_a_value_or_fact_that_no_template_reads_changes_no_file(live: Machine) -> None:
+    live.write("etc/ashore/values.d/site.toml", "unrelated = 1\n")
+    before, said = outside_state(live), list(log(live))
+    live.install(ONE)
+    assert outside_state(live) == before
+    assert log(live) == said
+
+
+def test_a_failed_install_writes_nothing_outside_the_state(live: Machine) -> None:
+    live.images.add("reg.example/bad:1", {"etc/bad.j2": "{{ unknown }}"})
+    before = outside_state(live)
+    with pytest.raises(Exception, match="unknown"):
+        live.install("reg.example/bad:1")
+    assert outside_state(live) == before

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values and facts of a host: recorded, forgotten, missing, and secret ones seen by nobody."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ashore.acts.differences import differences
+from ashore.acts.install import plan_install
+from ashore.acts.look import diff
+from ashore.acts.render import render_file
+from ashore.cli.render_outcome import show
+from ashore.cli.render_plan import plan_json, plan_text
+from ashore.errors import InputError
+from ashore.nouns.facts import Interface, Network
+from tests.flow.machine import FACTS, Machine
+
+ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+CONF = {"etc/app.conf.j2": "port={{ port }} name={{ name }}\n"}
+TOML = '[values]\nport = 8080\nname = "plain"\n'
+SECRET = "s3cr3t-hunter2-Ω"
+TOKEN = {"etc/app/token.j2": "token={{ token }}\n", "etc/app/plain.j2": "host={{ facts.hostname }}\n"}
+NEEDS_TOKEN = "[values]\ntoken = { required = true, secret = true }\n"
+
+
+@pytest.fixture
+def app(host: Machine) -> Machine:
+    host.images.add(ONE, CONF, TOML)
+    host.images.add(TWO, {**CONF, "etc/new": "x"}, TOML)
+    return host
+
+
+def test_a_bundles_default_gives_way_to_the_hosts_file_and_that_to_the_command_line(app: Machine) -> None:
+    app.install(ONE)
+    assert app.read("etc/app.conf") == "port=8080 name=plain\n"
+    app.write("etc/ashore/values.d/10-site.toml", "port = 81\nname = 'site'\n")
+    app.write("etc/ashore/values.d/20-node.toml", "name = 'node'\n")
+    app.install(ONE)
+    assert app.read("etc/app.conf") == "port=81 name=node\n"
+    app.install(ONE, sets={"port": 443})
+    assert app.read("etc/app.conf") == "port=443 name=node\n"
+
+
+def test_what_set_said_is_used_again_by_upgrade_until_it_is_unset(app: Machine) -> None:
+    app.install(ONE, sets={"port": 443, "name": "given"})
+    app.images.add(ONE, {**CONF, "etc/more": "y"}, TOML)
+    app.upgrade("app")
+    assert app.read("etc/app.conf") == "port=443 name=given\n"
+    app.install(TWO)
+    assert app.read("etc/app.conf") == "port=443 name=given\n", "and by an install of another tag"
+    app.upgrade("app", unset=("port",))
+    assert app.read("etc/app.conf") == "port=8080 name=given\n"
+    app.upgrade("app", sets={"name": "other"})
+    app.upgrade("app")
+    assert app.read("etc/app.conf") == "port=8080 name=other\n"
+    app.upgrade("app", reset=True)
+    assert app.read("etc/app.conf") == "port=8080 name=plain\n"
+
+
+def test_values_come_back_with_their_generation(app: Machine) -> None:
+    app.install(ONE, sets={"port": 1})
+    app.install(ONE, sets={"port": 2})
+    app.images.down = True
+    app.roll_back()
+    assert app.read("etc/app.conf") == "port=1 name=plain\n"
+    app.images.down = False
+    app.images.add(ONE, {**CONF, "etc/more": "y"}, TOML)
+    app.upgrade("app")
+    assert app.read("etc/app.conf") == "port=1 name=plain\n"
+
+
+def test_a_value_of_the_host_is_never_a_template(app: Machine) -> None:
+    app.install(ONE, sets={"name": "{{ facts.hostname }}"})
+    assert app.read("etc/app.conf") == "port=8080 name={{ facts.hostname }}\n"
+    app.write("etc/ashore/values.d/site.toml", "name = '{{ 7 * 7 }}'\n")
+    app.install(ONE, reset=True)
+    assert app.read("etc/app.conf") == "port=8080 name={{ 7 * 7 }}\n"
+
+
+def test_a_changed_fact_is_a_change_and_another_one_is_not(host: Machine) -> None:
+    host.images.add(ONE, {"etc/ip.j2": "{{ facts.network.default.ipv4 }}\n"})
+    host.install(ONE)
+    assert host.read("etc/ip") == "10.0.0.5\n"
+    host.facts = msgspec.structs.replace(FACTS, hostname="renamed")
+    assert not host.install(ONE).changed
+    host.facts = msgspec.structs.replace(FACTS, network=Network(default=Interface(name="eth0", ipv4="10.0.0.6")))
+    assert host.install(ONE).changed
+    assert host.read("etc/ip") == "10.0.0.6\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port={{ port }}\n{{ prot }}\n", ("etc/app.conf.j2:2", "prot is not a value")),
+        ("{{ facts.network.interfaces.eth7.ipv4 }}\n", ("etc/app.conf.j2:1", "eth7")),
+        ("{{ facts.cloud.region }}\n", ("etc/app.conf.j2:1", "facts.cloud")),
+        ("\n\n{% if x %}\n", ("etc/app.conf.j2:3",)),
+        ("a\n{{ 'x' | nosuchfilter }}\n", ("etc/app.conf.j2:2", "nosuchfilter")),
+        ("{% include '/etc/passwd' %}", ("etc/app.conf.j2:1",)),
+        ("{{ ''.__class__.__mro__ }}", ("etc/app.conf.j2:1",)),
+        ("{% for i in range(10**9) %}x{% endfor %}", ("etc/app.conf.j2",)),
+    ],
+    ids=["value", "interface", "fact", "syntax", "filter", "include", "sandbox", "endless"],
+)
+def test_what_a_template_misses_stops_before_anything_changes(host: Machine, text: str, said: tuple[str, ...]) -> None:
+    host.images.add(ONE, {"etc/app.conf.j2": text, "etc/fine": "x"}, TOML)
+    before = host.tree()
+    with pytest.raises(InputError) as raised:
+        host.install(ONE)
+    assert raised.value.code == 3
+    message = str(raised.value)
+    assert all(word in message for word in said), message
+    assert host.tree() == before
+    assert host.leftovers() == []
+
+
+def test_all_that_is_missing_is_said_at_once_with_its_description(host: Machine) -> None:
+    host.images.add(
+        ONE,
+        {"etc/a.j2": "{{ a }}"},
+        '[values]\na = { required = true, description = "the first" }\n'
+        "b = { required = true }\nc = { required = true }\n",
+    )
+    with pytest.raises(InputError) as raised:
+        host.install(ONE, sets={"c": 1})
+    assert ["a is not set: the first" in str(i) or "b is not set" in str(i) for i in raised.value.issues] == [
+        True,
+        True,
+    ]
+    assert "--set a=" in raised.value.issues[0].remedy
+
+
+def test_a_missing_value_of_one_bundle_keeps_the_others_from_changing(host: Machine) -> None:
+    host.images.add(ONE, {"etc/a": "x"})
+    host.images.add("reg.example/other:1", {"etc/b.j2": "{{ missing }}"})
+    before = host.tree()
+    with pytest.raises(InputError, match="missing"):
+        host.install(ONE, "reg.example/other:1")
+    assert host.tree() == before
+
+
+def test_a_broken_values_file_names_its_line(app: Machine) -> None:
+    app.write("etc/ashore/values.d/site.toml", "port = 1\nname = \n")
+    before = app.tree()
+    with pytest.raises(InputError) as raised:
+        app.install(ONE)
+    assert "site.toml" in str(raised.value) and "2" in str(raised.value)
+    assert app.tree() == before
+
+
+def everything_written(host: Machine) -> dict[str, bytes]:
+    """All that lies on the host but the rendered files and the secret store itself."""
+    found = {}
+    for base in (host.root / "var/lib/ashore", host.folder / "cache"):
+        for file in Path(base).rglob("*"):
+            if file.is_file() and file.parent.name != "secrets":
+                found[str(file.relative_to(host.folder))] = file.read_bytes()
+    return found
+
+
+def leaks(data: bytes | str) -> bool:
+    """The secret as text, or as JSON would write it."""
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    return any(form in text for form in (SECRET, json.dumps(SECRET)[1:-1], "hunter2"))
+
+
+def test_a_secret_value_appears_nowhere(host: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    host.images.add(TWO, {**TOKEN, "etc/app/token.j2": "new token={{ token }}\n"}, NEEDS_TOKEN)
+    shown: list[str] = []
+    for name in (ONE, TWO):
+        tools = host.tools()
+        plan, supply = plan_install(tools, [host.ask(name, sets={"token": SECRET})])
+        diffs = differences(tools, plan, supply)
+        shown += [plan_text(plan, diffs), json.dumps(plan_json(plan, diffs), default=str, ensure_ascii=False)]
+        outcome = host.install(name, sets={"token": SECRET})
+        show(outcome, as_json=True)
+        show(outcome, as_json=False)
+    assert SECRET in host.read("etc/app/token")
+    assert (host.root / "etc/app/token").stat().st_mode & 0o077 == 0, "others may not read it"
+    host.write("etc/app/token", f"{SECRET} edited\n")
+    shown += [text for _, text in diff(host.tools())]
+    with pytest.raises(InputError, match="secret"):
+        render_file(host.tools(), host.ask(ONE, sets={"token": SECRET}), "/etc/app/token")
+    host.roll_back()
+    captured = capsys.readouterr()
+    assert not [text for text in (*shown, captured.out, captured.err) if leaks(text)]
+    files = everything_written(host)
+    assert any("audit" in name for name in files) and any("generations" in name for name in files)
+    stored = {name for name, data in files.items() if leaks(data)}
+    assert all("/content/sha256/" in name for name in stored), "rendered contents may, 0600 in a 0700 folder"
+    assert (host.root / "var/lib/ashore").stat().st_mode & 0o077 == 0
+
+
+def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_needs_it(host: Machine) -> None:
+    host.write("etc/ashore/config.toml", "keep = 1\n")
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    host.install(ONE, sets={"token": SECRET})
+    host.images.add(ONE, {**TOKEN, "etc/more": "x"}, NEEDS_TOKEN)
+    host.upgrade("app")
+    assert SECRET in host.read("etc/app/token")
+    host.remove("app")
+    left = [f for f in (host.root / "var/lib/ashore").rglob("*") if f.is_file() and leaks(f.read_bytes())]
+    assert left == []
+
+
+def test_a_recorded_secret_cannot_be_guessed_from_its_hash(host: Machine, tmp_path: Path) -> None:
+    records = []
+    for name in ("first", "second"):
+        machine = Machine(tmp_path / name, host.images)
+        host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+        machine.install(ONE, sets={"token": "1234"})
+        bundle = machine.tools().history.current().bundles[0]
+        records.append((bundle.sets["token"].secret, bundle.inputs))
+    assert records[0][0] != records[1][0], "the same value on two hosts has two names"
+    assert records[0][1] != records[1][1]
+
+
+def test_a_template_error_does_not_quote_a_secret(host: Machine) -> None:
+    host.images.add(ONE, {"etc/a.j2": "{{ token }}{{ token.missing }}{{ token + 1 }}"}, NEEDS_TOKEN)
+    with pytest.raises(InputError) as raised:
+        host.install(ONE, sets={"token": SECRET})
+    assert not leaks(str(raised.value))
+
+
+def test_shell_templates_expand_names_and_run_nothing(host: Machine) -> None:
+    host.images.add(
+        ONE,
+        {"etc/old.conf": "port=$port ${name} $(touch /tmp/owned) `id`\n"},
+        TOML + '[templates]\nshell = ["etc/old.conf"]\n',
+    )
+    host.install(ONE)
+    assert host.read("etc/old.conf") == "port=8080 plain $(touch /tmp/owned) `id`\n"

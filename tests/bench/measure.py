@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run programs in turn, several rounds, and keep what each took: wall clock, processor time, peak memory."""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LAUNCHER = str(Path(__file__).with_name("launch.py"))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One run: seconds, seconds of processor, bytes."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work. `prepare` is not measured."""
+
+    name: str
+    command: Sequence[str]
+    prepare: Callable[[], object] = lambda: None
+    env: Mapping[str, str] = field(default_factory=dict)
+    codes: tuple[int, ...] = (0,)
+
+
+@dataclass
+class Series:
+    """What one contender took in all rounds."""
+
+    name: str
+    runs: list[Usage] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        return statistics.median(run.wall for run in self.runs)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(run.cpu for run in self.runs)
+
+    @property
+    def peak(self) -> int:
+        return max(run.peak for run in self.runs)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The fastest and the slowest run."""
+        return min(run.wall for run in self.runs), max(run.wall for run in self.runs)
+
+
+class FailedError(RuntimeError):
+    """A contender did not do the work."""
+
+
+def run(contender: Contender) -> Usage:
+    """Prepare, then run once.
+
+    Raises:
+        FailedError: with what the program said.
+    """
+    contender.prepare()
+    reader, writer = os.pipe()
+    launcher = [sys.executable, "-I", "-S", _LAUNCHER, str(writer)]
+    done = subprocess.run(
+        [*launcher, *contender.command],
+        env=os.environ | contender.env,
+        pass_fds=[writer],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    os.close(writer)
+    with open(reader) as file:
+        said = dict(part.split("=") for part in file.read().split())
+    if int(said.get("code", 1)) not in contender.codes:
+        raise FailedError(f"{contender.name} failed: {done.stdout.decode(errors='replace')[-2000:]}")
+    return Usage(wall=float(said["wall"]), cpu=float(said["cpu"]), peak=int(said["peak"]))
+
+
+def in_turn(contenders: Sequence[Contender], rounds: int) -> list[Series]:
+    """Each contender once a round, each round beginning with another one; one round beforehand to warm up."""
+    taken = [Series(contender.name) for contender in contenders]
+    for number in range(rounds + 1):
+        for at in range(len(contenders)):
+            which = (at + number) % len(contenders)
+            usage = run(contenders[which])
+            if number:
+                taken[which].runs.append(usage)
+    return taken

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements as tables: on the terminal while they come, and as the page docs/performance.md."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.measure import Series
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A target: the first contender against the one named `peer`."""
+
+    peer: str
+    factor: float
+    faster: bool = False
+    """At least `factor` times faster than the peer; else at most `factor` times as long."""
+    of: str = "wall"
+
+    def ratio(self, ours: Series, peer: Series) -> float:
+        mine, theirs = (ours.cpu, peer.cpu) if self.of == "cpu" else (ours.wall, peer.wall)
+        return theirs / mine if self.faster else mine / theirs
+
+    def text(self, ours: Series, peer: Series) -> str:
+        """The ratio and the target, in words."""
+        ratio = self.ratio(ours, peer)
+        met = ratio >= self.factor if self.faster else ratio <= self.factor
+        what = "" if self.of == "wall" else "processor: "
+        words = "times faster, target at least" if self.faster else "times as much, target at most"
+        return f"{what}{ratio:.2f} {words} {self.factor:g}: {'met' if met else 'MISSED'}"
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A target in bytes of memory."""
+
+    most: int
+
+    def text(self, ours: Series) -> str:
+        met = ours.peak <= self.most
+        return (
+            f"{ours.peak / 1e6:.0f} MB at the peak, target at most {self.most / 1e6:.0f}: {'met' if met else 'MISSED'}"
+        )
+
+
+@dataclass
+class Table:
+    """One comparison. The first series is ashore; `control` is the same again: what of a ratio is noise."""
+
+    title: str
+    note: str
+    series: list[Series]
+    claims: Sequence[Claim | Peak] = ()
+    facts: list[str] = field(default_factory=list)
+    control: Series | None = None
+
+    def lines(self) -> list[str]:
+        """Targets and facts in words."""
+        by_name = {series.name: series for series in self.series}
+        ours, found = self.series[0], []
+        for claim in self.claims:
+            if isinstance(claim, Peak):
+                found.append(f"{ours.name}: {claim.text(ours)}")
+            elif claim.peer in by_name:
+                found.append(f"against {claim.peer}: {claim.text(ours, by_name[claim.peer])}")
+        if self.control is not None:
+            found.append(
+                f"control: {self.control.name} measured twice differs by {self.control.wall / self._same():.2f}"
+            )
+        return found + self.facts
+
+    def _same(self) -> float:
+        assert self.control is not None
+        return next(s.wall for s in self.series if s.name == self.control.name)
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Name, median, spread, processor, memory."""
+        return [
+            (
+                series.name,
+                f"{series.wall * 1000:,.0f}",
+                "{:,.0f} - {:,.0f}".format(*(bound * 1000 for bound in series.spread)),
+                f"{series.cpu * 1000:,.0f}",
+                f"{series.peak / 1e6:,.0f}",
+            )
+            for series in self.series
+        ]
+
+
+HEAD = ("", "median, ms", "fastest - slowest", "processor, ms", "memory, MB")
+
+
+def as_text(table: Table) -> str:
+    """A table for the terminal."""
+    rows = [HEAD, *table.rows()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    lines = ["", f"== {table.title}", *([f"   {table.note}"] if table.note else [])]
+    for row in rows:
+        first, *rest = (
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("   " + "  ".join([first, *rest]))
+    return "\n".join([*lines, *(f"   -> {line}" for line in table.lines())])
+
+
+def as_markdown(table: Table) -> str:
+    """A table for the page."""
+    lines = [f"## {table.title}", ""]
+    if table.note:
+        lines += [table.note, ""]
+    lines += ["| " + " | ".join(HEAD) + " |", "|---|--:|--:|--:|--:|"]
+    lines += ["| " + " | ".join(row) + " |" for row in table.rows()]
+    lines += ["", *(f"- {line}" for line in table.lines()), ""]
+    return "\n".join(lines)
+
+
+def page(tables: Sequence[Table], skipped: Sequence[str], *, command: str, ground: str, rounds: int, tree: str) -> str:
+    """docs/performance.md."""
+    left_out = [f"- {line}" for line in skipped] or ["- none"]
+    return "\n".join(
+        [
+            "# Performance",
+            "",
+            "Written by the command below; nothing here was typed. A ratio counts, a millisecond does not: all",
+            "contenders of a table ran in turn, in one run, on one machine, with the same image, registry and disk.",
+            "",
+            f"    {command}",
+            "",
+            f"- machine: {machine()}",
+            f"- files go to: {ground}",
+            f"- the tree: {tree}, real files of the machine",
+            f"- rounds: {rounds}, after one to warm up; times are medians, memory is the largest of all rounds",
+            "- ashore runs with full durability; of the peers, none syncs what it wrote",
+            "- left out:",
+            *(f"  {line}" for line in left_out),
+            "",
+            *(as_markdown(table) for table in tables),
+        ]
+    )
+
+
+def machine() -> str:
+    """Processor, cores, memory, kernel."""
+    model = "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        model = next(
+            (line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), model
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {system}"

@@ -242,7 +242,10 @@ def _complete(tools: Tools, transaction: Transaction, plan: Plan, target: Target
         if part.record.name in lacking:
             pinned = reference.parse(part.record.reference).pinned(part.record.digest)
             place = IntoStaging(tools, transaction.staging, tools.cache)
-            obtain(tools, pinned, place, root_in_image=part.record.root_in_image, name=part.record.name)
+            got = obtain(tools, pinned, place, root_in_image=part.record.root_in_image, name=part.record.name)
+            if got.more is not None:
+                got.more(missing)
+            supply = Supply([supply.open, got.contents])
     missing = set(supply.missing(missing))
     if missing:
         paths = sorted(s.path for s in plan.steps if s.new is not None and s.new.digest in missing)

@@ -16,10 +16,10 @@ from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, rendered
 from ashore.nouns.ask import Ask
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, Wanted, ancestors
+from ashore.nouns.files import Entry, Kind, Wanted, ancestors, shown
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
-from ashore.rules.bundle import is_unit_file
+from ashore.rules.bundle import forbidden, is_unit_file
 from ashore.rules.enablement import Shipped, closure, has_install, is_template, template_of, unit_of
 from ashore.rules.inputs import fingerprint
 from ashore.rules.render import Rendered, render
@@ -132,6 +132,9 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
             moved[path] = _followed(tools, inside, ours).removesuffix("/x" if inside != path else "")
         except OSError as error:
             raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
+        if message := forbidden(moved[path]):  # by a symlink of the host: /var/run is /run
+            where = f"{shown(path)}, which is {shown(moved[path])} on this host"
+            raise InputError(f"the bundle {wanted.bundle} cannot be used", issues=[Issue(where=where, message=message)])
     result = []
     for path, wanted in done.wanted.items():
         entry = wanted.entry

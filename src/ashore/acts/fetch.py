@@ -7,10 +7,10 @@ from functools import partial
 
 import msgspec
 
-from ashore.errors import InputError, VerificationError
+from ashore.errors import AshoreError, InputError, VerificationError
 from ashore.mechanisms.compression import open_layer
 from ashore.mechanisms.readahead import ReadAhead
-from ashore.mechanisms.streams import Readable, Told, read_all
+from ashore.mechanisms.streams import Readable, Told, pipe, read_all
 from ashore.mechanisms.tar import TarReader
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, shown
@@ -43,7 +43,8 @@ def resolve_image(reader: ImageReader, reference: ImageReference, platform: Plat
             raise InputError(f"{where} is {media_type!r}", cause=f"the index says {chosen.media_type!r}")
         document = parse_manifest_or_index(media_type, data, where, limits)
         if not isinstance(document, Index):
-            config = parse_config(_small(reader, document.config, limits), document, f"{where}: its config", limits)
+            data = _small(reader, document.config, f"{where}: its config", limits)
+            config = parse_config(data, document, f"{where}: its config", limits)
             check_platform(config, platform, str(reference))
             return Image(
                 reference=str(reference),
@@ -122,6 +123,12 @@ class _Layers:
             take(members)
             while members.next() is not None:
                 pass
+        except VerificationError as error:
+            raise _at(where, error) from error
+        except InputError:
+            source.close()
+            self._blame(descriptor, where)
+            raise
         finally:
             source.close()
             self._progress.end(name)
@@ -130,6 +137,22 @@ class _Layers:
             image_bytes=self._limits.image_bytes - layer.count,
             entries=self._limits.entries - members.count,
         )
+
+
+    def _blame(self, descriptor: Descriptor, where: str) -> None:
+        """A layer that cannot be read is no author's fault where its bytes are not those that were published.
+
+        Raises:
+            VerificationError: they are not.
+        """
+        if descriptor.size > self._limits.blamed:
+            return
+        try:
+            pipe(self._reader.blob(descriptor), len)
+        except VerificationError as error:
+            raise _at(where, error) from error
+        except AshoreError:
+            return  # Whatever is wrong with the second look, the first one saw enough.
 
 
 def _directly(source: Readable) -> Readable:
@@ -174,7 +197,17 @@ def _copy(members: TarReader, sink: ContentSink, path: str, size: int) -> Digest
     return digest
 
 
-def _small(reader: ImageReader, descriptor: Descriptor, limits: Limits) -> bytes:
+def _small(reader: ImageReader, descriptor: Descriptor, where: str, limits: Limits) -> bytes:
     if descriptor.size > limits.manifest:
-        raise InputError("the image's config is too large", cause=f"{descriptor.size} bytes")
-    return read_all(reader.blob(descriptor), limit=limits.manifest, name="the image's config")
+        raise InputError(f"{where} is too large", cause=f"{descriptor.size} bytes")
+    try:
+        return read_all(reader.blob(descriptor), limit=limits.manifest, name=where)
+    except VerificationError as error:
+        raise _at(where, error) from error
+
+
+def _at(where: str, error: VerificationError) -> VerificationError:
+    """The error, which names a blob, with where in the image that is."""
+    if where in error.message:
+        return error
+    return VerificationError(f"{where}: {error.message}", cause=error.cause, remedy=error.remedy, issues=error.issues)

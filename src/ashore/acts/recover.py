@@ -71,9 +71,8 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
         sweep(tools.host, area, tools.content)
     _drop_unborn(tools)
     issues = unit_acts.restore(tools, staged, left.begun.boot) if staged is not None else []
-    journal.drop(tools.state)
     # Contents that were stored for what did not happen; the generations stay as they are.
-    collect(tools, keep=_ALL)
+    _end(tools, keep=_ALL)
     return issues
 
 
@@ -89,8 +88,17 @@ def finish(tools: Tools, left: Journal) -> None:
     tools.history.audit(_audit_line(generation))
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
+    _end(tools)
+
+
+def _end(tools: Tools, keep: int | None = None) -> None:
+    """Collect, then close: a collection that is cut short is done again by the next recovery."""
+    try:
+        collect(tools, keep)
+    except ChangedError:
+        journal.drop(tools.state)  # A damaged record has its own remedy; this transaction is over.
+        raise
     journal.drop(tools.state)
-    collect(tools)
 
 
 def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:

@@ -26,7 +26,7 @@ LABEL_ROOT = "io.ashore.root"
 BUNDLE_PATH = "ashore"
 """Where an image carries its bundle."""
 
-Size = Annotated[int, msgspec.Meta(ge=0)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Platform(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is cut off: ashore at each of its acts, ashore with syncing switched off, tar and dpkg.
+
+Each has a tree before, an act, what it offers for afterwards, and a way to say what is wrong then.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ashore.acts.prune import collect
+from ashore.acts.recover import recover
+from ashore.mechanisms import syscalls
+from ashore.mechanisms.content import hash_file
+from ashore.rules import retention
+from tests.fakes.bundles import FakeImages, File, Folder, Link, Tree
+from tests.flow.machine import Machine, snapshot
+from tests.flow.test_kill import FIRST, SECOND, TOML, V1, V2, Story
+
+Seen = Mapping[str, tuple[object, ...]]
+EDIT = "what an administrator made of it\n"
+
+
+OWNED: Tree = {
+    "opt/owned": File("not root's\n", mode=0o4750, uid=1000, gid=1001),
+    "var/lib/app/shared": Folder(0o1777),
+    "var/lib/app/nowhere": Link("/no/such/file"),
+    "srv/with space and \N{SNOWMAN}": File("", mode=0o600, xattrs={"user.note": b"empty but marked"}),
+}
+
+
+def _edit(machine: Machine) -> None:
+    machine.write("etc/app/app.conf", EDIT)
+
+
+def _prune(machine: Machine) -> None:
+    tools = machine.tools()
+    with tools.state.locked():
+        recover(tools)
+        collect(tools, keep=1)
+
+
+STORIES: dict[str, tuple[list[Story], Story]] = {
+    "install": ([], lambda m: m.install(V1)),
+    "upgrade": ([lambda m: m.install(V1)], lambda m: m.install(V2)),
+    "upgrade over an edit": ([lambda m: m.install(V1), _edit], lambda m: m.install(V2)),
+    "rollback": ([lambda m: m.install(V1), lambda m: m.install(V2)], lambda m: m.roll_back()),
+    "remove": ([lambda m: m.install(V1)], lambda m: m.remove("all")),
+    "folders only": ([lambda m: m.install(V1)], lambda m: m.install("reg.example/all:folders")),
+    "prune": ([lambda m: m.install(V1), lambda m: m.install(V2), lambda m: m.roll_back()], _prune),
+}
+
+
+def images_of_all_kinds() -> FakeImages:
+    images = FakeImages()
+    first = {**FIRST, **OWNED, "srv/moves": "from one mount\n"}
+    images.add(V1, first, TOML)
+    images.add(V2, {**SECOND, **OWNED, "var/lib/app/moves": "from one mount\n"}, TOML)
+    images.add("reg.example/all:folders", {**first, "opt/empty": Folder(0o711)}, TOML)
+    return images
+
+
+@dataclass
+class Subject:
+    """One who changes a root. `root` is the folder that holds the host's tree as `host`."""
+
+    name: str
+    before: Callable[[Path], object]
+    act: Callable[[Path], object]
+    mend: Callable[[Path], object] = lambda _root: None
+    problems: Callable[[Path], list[str]] = lambda _root: []
+    see: Callable[[Path], Seen] = lambda root: snapshot(root / "host")
+
+
+def ashore(name: str, *, syncing: bool = True) -> Subject:
+    """One of ashore's acts; the same with syncing switched off is the control."""
+    before, story = STORIES[name]
+    images = images_of_all_kinds()
+
+    def prepare(folder: Path) -> None:
+        machine = Machine(folder, images)
+        machine.write("etc/adopted", "what the host had\n", mode=0o600)
+        for earlier in before:
+            earlier(machine)
+
+    def act(folder: Path) -> None:
+        if not syncing:
+            _switch_syncing_off()
+        story(Machine(folder, images))
+
+    return Subject(name, prepare, act, lambda folder: mend(folder, images), lambda f: wrong(Machine(f, images)))
+
+
+def _switch_syncing_off() -> None:
+    for name in ("fsync", "fdatasync"):
+        setattr(os, name, lambda _descriptor: None)
+    syscalls.syncfs = lambda _descriptor: None  # type: ignore[assignment]
+
+
+def mend(folder: Path, images: FakeImages) -> None:
+    tools = Machine(folder, images).tools()
+    if tools.state.fd is not None:
+        for expected in (None, "nothing"):
+            with tools.state.locked():
+                said = recover(tools)
+            if expected not in (None, said):
+                raise AssertionError(f"a second recovery still did something: {said}")
+
+
+def wrong(machine: Machine) -> list[str]:
+    """What is left over, torn or missing in ashore's own state."""
+    tools = machine.tools()
+    found = [f"left over: {path}" for path in machine.leftovers()]
+    if tools.state.fd is None:
+        return found
+    current = tools.history.current()
+    stored = dict(tools.content.digests())
+    for digest in stored:
+        descriptor = tools.content.open(digest)
+        assert descriptor is not None
+        if hash_file(descriptor)[0] != digest:
+            found.append(f"torn in the store: {digest}")
+        os.close(descriptor)
+    needed = retention.needed(tools.history.all(), current, tools.history.edits())
+    return found + [f"gone from the store: {digest}" for digest in sorted(needed - stored.keys())]
+
+
+PLAIN_1: Tree = {f"opt/plain/{n:02}": File(f"one {n}\n" * 300 * (n % 7 + 1)) for n in range(30)}
+PLAIN_2: Tree = {f"opt/plain/{n:02}": File(f"two {n}\n" * 300 * (n % 5 + 1)) for n in range(2, 32)}
+
+
+def plain() -> Subject:
+    """ashore with the tree that its peers are given."""
+    images = FakeImages()
+    images.add(V1, PLAIN_1)
+    images.add(V2, PLAIN_2)
+    return Subject(
+        "ashore",
+        lambda f: Machine(f, images).install(V1, adopt_all=True),
+        lambda f: Machine(f, images).install(V2),
+        lambda f: mend(f, images),
+        lambda f: wrong(Machine(f, images)),
+    )
+
+
+@dataclass
+class Peer:
+    """The same plain tree, by a tool that works file by file."""
+
+    folder: Path
+    """Where its archives lie."""
+    packed: dict[str, Path] = field(default_factory=dict)
+
+    def tar(self) -> Subject:
+        for version in ("one", "two"):
+            self._tree(version)
+            self.packed[version] = self.folder / f"{version}.tar"
+            subprocess.run(["tar", "-C", self.folder / version, "-cf", self.packed[version], "."], check=True)
+        return Subject("tar", lambda f: self._untar(f, "one"), lambda f: self._untar(f, "two"))
+
+    def dpkg(self) -> Subject:
+        for number, version in enumerate(("one", "two")):
+            tree = self._tree(version)
+            control = f"Package: plain\nVersion: {number}\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: d\n"
+            (tree / "DEBIAN").mkdir()
+            (tree / "DEBIAN/control").write_text(control)
+            self.packed[version] = self.folder / f"{version}.deb"
+            subprocess.run(
+                ["dpkg-deb", "-Znone", "--build", tree, self.packed[version]], check=True, capture_output=True
+            )
+        return Subject(
+            "dpkg",
+            lambda f: self._dpkg(f, "-i", str(self.packed["one"])),
+            lambda f: self._dpkg(f, "-i", str(self.packed["two"])),
+            lambda f: self._dpkg(f, "--configure", "-a"),
+            see=lambda f: {p: what for p, what in snapshot(f / "host").items() if not p.startswith("var/")},
+        )
+
+    def _tree(self, version: str) -> Path:
+        tree = self.folder / version
+        for path, what in (PLAIN_1 if version == "one" else PLAIN_2).items():
+            assert isinstance(what, File) and isinstance(what.data, str)
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(what.data)
+        return tree
+
+    def _untar(self, folder: Path, version: str) -> None:
+        subprocess.run(["tar", "-C", folder / "host", "-xf", self.packed[version]], check=True)
+
+    def _dpkg(self, folder: Path, *arguments: str) -> None:
+        database = folder / "host/var/lib/dpkg"
+        for name in ("info", "updates"):
+            (database / name).mkdir(parents=True, exist_ok=True)
+        (database / "status").touch()
+        subprocess.run(
+            ["dpkg", f"--root={folder / 'host'}", "--log=/dev/null", *arguments], check=True, capture_output=True
+        )
+
+
+def torn(seen: Seen, old: Seen, new: Seen) -> list[str]:
+    """The paths that hold what neither version has: empty, short or mixed."""
+    return [path for path, what in seen.items() if what not in (old.get(path), new.get(path)) and what[-1] != ""]

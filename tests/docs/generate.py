@@ -16,7 +16,7 @@ from tests.docs.pages import DOCS
 _CLI = """\
 # Command line
 
-`ashore VERB [OPTIONS] [ARGUMENTS]`. Options stand after the verb. The result goes to stdout (text, or with `--json` as
+A command is `ashore`, a verb, and then its options and arguments. The result goes to stdout (text, or with `--json` as
 [documented](json.md)), talk and errors to stderr. Every error has a message, a cause and a remedy; the exit codes are
 [here](exit-codes.md). Made from the program itself by `tests/docs/generate.py`.
 

@@ -138,7 +138,6 @@ class _Layers:
             entries=self._limits.entries - members.count,
         )
 
-
     def _blame(self, descriptor: Descriptor, where: str) -> None:
         """A layer that cannot be read is no author's fault where its bytes are not those that were published.
 

@@ -16,6 +16,7 @@ from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Afterwards, Transaction, carry_out, contents_of, opened
 from ashore.errors import InputError, Issue, UnchangedError, UnitsFailedError, UsageError
+from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, Supply
 from ashore.nouns import reference
@@ -85,6 +86,7 @@ def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> 
 def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
     with tools.state.locked():
         recovered = recover(tools)
+        read_config(tools.host)  # what is wrong with it is said before the first change, not at the end
         current = tools.history.current()
         salt = Secrets(tools.state).salt(create=True)
         with opened(tools, verb) as transaction:

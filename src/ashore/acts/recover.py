@@ -13,9 +13,10 @@ from ashore.acts import units as unit_acts
 from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
 from ashore.acts.tools import Tools
-from ashore.errors import ChangedError, Issue
+from ashore.errors import ChangedError, InputError, Issue
 from ashore.mechanisms import journal, swap
 from ashore.mechanisms.content import hash_file
+from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.staging import sweep
 from ashore.mechanisms.sync import sync_swapped
 from ashore.nouns.digest import Digest
@@ -88,10 +89,10 @@ def finish(tools: Tools, left: Journal) -> None:
     tools.history.audit(_audit_line(generation))
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
-    _end(tools)
+    _end(tools, _generations_to_keep(tools))
 
 
-def _end(tools: Tools, keep: int | None = None) -> None:
+def _end(tools: Tools, keep: int) -> None:
     """Collect, then close: a collection that is cut short is done again by the next recovery."""
     try:
         collect(tools, keep)
@@ -99,6 +100,14 @@ def _end(tools: Tools, keep: int | None = None) -> None:
         journal.drop(tools.state)  # A damaged record has its own remedy; this transaction is over.
         raise
     journal.drop(tools.state)
+
+
+def _generations_to_keep(tools: Tools) -> int:
+    """As the host's configuration says; all, where that became wrong meanwhile: the end must not fail on it."""
+    try:
+        return read_config(tools.host).keep
+    except InputError:
+        return _ALL
 
 
 def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:

@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         where = f" for {error.filename}" if error.filename else ""
         output.error(UnchangedError(f"no permission{where}; nothing was changed", remedy="run as root"))
         return ExitCode.UNCHANGED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click makes the second of the first
         # The reader went away; what was asked has been done. Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command line that asks for what does not exist: code 2, what is wrong, and what would be right."""
+
+import pytest
+
+from ashore.cli import VERBS
+from tests.cli.shell import Shell, refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["instal", "x"], ["instal", "install"]),
+        (["no-such-verb-at-all"], ["no-such-verb-at-all"]),
+        (["install"], ["IMAGE"]),
+        (["install", "--sett", "x=1", "x"], ["--sett", "--set"]),
+        (["plan"], ["IMAGE"]),
+        (["remove"], ["NAME"]),
+        (["rollback", "seven"], ["seven"]),
+        (["rollback", "0"], ["0"]),
+        (["rollback", "--bundle", "x", "3"], ["--bundle"]),
+        (["build"], ["DIR"]),
+        (["build", ".", "--compression", "lzma", "-o", "oci:x"], ["lzma", "zstd:chunked"]),
+        (["build", "."], ["-o"]),
+        (["build", ".", "-t", "localhost:1/x:1"], ["--push"]),
+        (["build", ".", "--push"], ["-t"]),
+        (["status", "too", "many"], ["too"]),
+        (["owns"], ["PATH"]),
+        (["--no-such-option"], ["--no-such-option"]),
+        (["prune", "--keep", "many"], ["many"]),
+    ],
+    ids=lambda value: " ".join(value) if value and "-" not in value[0] else None,
+)
+def test_a_wrong_command_line(shell: Shell, arguments: list[str], said: list[str]) -> None:
+    with shell.unchanged():
+        refused(shell.ashore(*arguments), 2, *said)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "UPPER/case:1", "reg.example/x:", "reg.example/x@sha256:12", "oci:", "ftp://x/y", "x:y:z", "a b"]
+)
+def test_a_name_that_is_no_images(shell: Shell, name: str) -> None:
+    with shell.unchanged():
+        ran = shell.on_root("install", name)
+        assert ran.code in (2, 3), ran
+        refused(ran, ran.code)
+
+
+@pytest.mark.parametrize("text", ["novalue", "=x", "a..b=1", ".a=1"])
+def test_a_set_that_sets_nothing(shell: Shell, text: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    with shell.unchanged():
+        refused(shell.on_root("install", image, "--set", text), 3, "--set", "KEY=VALUE")
+
+
+def test_a_set_file_that_cannot_be_read(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    with shell.unchanged():
+        refused(shell.on_root("install", image, "--set-file", "key=/no/such/file"), 2, "/no/such/file")
+        refused(shell.on_root("install", image, "--set-file", "key"), 2, "KEY=FILE")
+
+
+@pytest.mark.parametrize("verb", ["plan", "install", "status", "history", "diff", "rollback", "recover", "prune"])
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_a_root_that_is_none(shell: Shell, verb: str, kind: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    bad = shell.folder / "nowhere"
+    if kind == "a file":
+        bad.write_text("x")
+    arguments = [image] if verb in ("plan", "install") else []
+    ran = shell.ashore(verb, *arguments, "--root", str(bad))
+    assert ran.code in (2, 7), ran
+    refused(ran, ran.code, str(bad))
+
+
+def test_every_verb_explains_itself_and_only_verbs_that_work_are_shown(shell: Shell) -> None:
+    listed = shell.ashore("--help")
+    assert listed.code == 0
+    for verb in VERBS:
+        assert verb in listed.out
+        said = shell.ashore(verb, "--help")
+        assert said.code == 0 and said.out.startswith("Usage: ashore " + verb)
+        assert "--debug" in said.out
+    assert "carry-out" not in listed.out
+
+
+def test_the_version_is_told(shell: Shell) -> None:
+    ran = shell.ashore("--version")
+    assert ran.code == 0 and ran.out.startswith("ashore ")
+
+
+def test_no_traceback_without_debug_and_one_with_it(shell: Shell) -> None:
+    plain = shell.process("install", "oci:/no/such/layout", "--root", str(shell.root))
+    assert plain.code != 0 and "Traceback" not in plain.err
+    loud = shell.process("install", "oci:/no/such/layout", "--root", str(shell.root), "--debug")
+    assert loud.code == plain.code and "Traceback" in loud.err
+
+
+def test_a_reader_that_goes_away_is_no_fault(shell: Shell) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        f"{sys.executable} -m ashore --help | true; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.strip() == "0"

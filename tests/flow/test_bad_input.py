@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input, through the command line: the documented code, a cause and a remedy, and a host that is as before."""
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ashore.nouns.image import OCI_MANIFEST
+from tests.cli.shell import NOBODY, Shell, refused
+from tests.fakes.bundles import FakeImages, Tree
+from tests.fakes.registry import FakeRegistry
+from tests.system.registry_server import free_port
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, and users to become")
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("name = ", ["bundle.toml:1"]),
+        ('name = "app"\n\nversoin = "1"\n', ["bundle.toml:3", "versoin", "version"]),
+        ('[[files]]\npath = "etc/x"\nmod = "0600"\n', ["bundle.toml:3", "mod", "mode"]),
+        ("name = 7\n", ["bundle.toml:1", "name"]),
+        ('[[files]]\npath = "etc/app"\nmode = 600\n', ["bundle.toml:3", "mode", '"0644"']),
+        ('[[files]]\npath = "etc/app"\non_edit = "keeep"\n', ["on_edit", "keep"]),
+        ('[units]\nenable = "app.service"\n', ["bundle.toml:2", "enable"]),
+        ("schema = 99\n", ["schema", "99"]),
+        ('name = "Not A Name"\n', ["bundle.toml:1", "Not A Name"]),
+        ('name = 7\nverson = 1\n[[files]]\nmode = "9"\n', ["bundle.toml:1", "bundle.toml:2", "path", "9"]),
+    ],
+    ids=["syntax", "unknown key", "unknown key in a table", "type", "mode", "choice", "list", "schema", "name", "all"],
+)
+def test_a_broken_manifest_is_refused_with_file_and_line(shell: Shell, toml: str, said: list[str]) -> None:
+    folder = shell.bundle("app", {"etc/app": "x"}, toml)
+    for ran in (shell.ashore("lint", str(folder)), shell.ashore("build", str(folder), "-o", "oci:out")):
+        assert ran.code == 3
+        for word in said:
+            assert word in ran.out + ran.err, (word, ran)
+        assert "Traceback" not in ran.err
+    assert not (shell.folder / "out").exists(), "a build that is refused leaves nothing"
+
+
+def test_a_broken_manifest_in_an_image_changes_nothing(shell: Shell) -> None:
+    """What `docker build` makes of a folder that nobody linted."""
+    image = as_layout(shell, {"etc/app": "x"}, 'name = "app"\nversoin = 1\n')
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 3, "versoin", "version")
+        refused(shell.on_root("plan", image), 3, "versoin")
+
+
+@pytest.mark.parametrize("path", ["proc/x", "sys/x", "dev/x", "run/x", "var/lib/ashore/current", "../../etc/x"])
+def test_a_path_that_no_bundle_may_have(shell: Shell, path: str) -> None:
+    image = as_layout(shell, {path: "x", "etc/app": "x"})
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 3, path.replace("../../", "").split("/")[-1])
+
+
+def as_layout(shell: Shell, tree: Tree, toml: str = "") -> str:
+    """An image that no `ashore build` would make, as an OCI layout."""
+    images = FakeImages()
+    digest = images.add("x", tree, toml)
+    folder = shell.folder / "handmade.oci"
+    (folder / "blobs/sha256").mkdir(parents=True)
+    for name, data in images._blobs.items():
+        (folder / "blobs/sha256" / name.removeprefix("sha256:")).write_bytes(data)
+    manifest = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(images._blobs[digest])}
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    return f"oci:{folder}"
+
+
+@pytest.mark.parametrize("verb", ["lint", "build"])
+def test_a_folder_that_is_missing(shell: Shell, verb: str) -> None:
+    refused(shell.ashore(verb, "nowhere", *(["-o", "oci:out"] if verb == "build" else [])), 3, "nowhere")
+
+
+def test_an_included_image_that_is_missing_stops_the_build(shell: Shell) -> None:
+    toml = f'[[include]]\nimage = "oci:{shell.folder}/nowhere"\npath = "bin/x"\nto = "opt/x"\n'
+    folder = shell.bundle("app", {"etc/app": "x"}, toml)
+    ran = shell.ashore("build", str(folder), "-o", "oci:out")
+    assert ran.code in (3, 4), ran
+    refused(ran, ran.code, "nowhere")
+
+
+def test_a_file_that_the_included_image_has_not(shell: Shell) -> None:
+    image = shell.image("tools", {"etc/tool": "x"})
+    toml = f'[[include]]\nimage = "{image}"\npath = "ashore/root/etc/nothing"\nto = "opt/x"\n'
+    ran = shell.ashore("build", str(shell.bundle("app", {"etc/app": "x"}, toml)), "-o", "oci:out")
+    refused(ran, 3, "etc/nothing")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("a\n{{ prot }}\n", ["etc/app.conf.j2:2", "prot"]),
+        ("{{ facts.cloud.nothing }}\n", ["etc/app.conf.j2:1", "facts.cloud"]),
+        ("{% if %}\n", ["etc/app.conf.j2:1"]),
+    ],
+    ids=["value", "fact", "syntax"],
+)
+def test_a_template_that_fails_names_file_line_and_variable(shell: Shell, template: str, said: list[str]) -> None:
+    folder = shell.bundle("app", {"etc/app.conf.j2": template}, "[values]\nport = 1\n")
+    built = shell.ashore("build", str(folder), "-o", "oci:out")
+    if built.code != 0:
+        refused(built, 3, *said)
+        return
+    with shell.unchanged():
+        refused(shell.on_root("install", "oci:out"), 3, *said)
+        refused(shell.on_root("plan", "oci:out"), 3, *said)
+
+
+def test_a_required_value_that_is_missing_says_how_to_set_it(shell: Shell) -> None:
+    toml = '[values]\napi = { required = true, description = "https URL" }\n'
+    image = shell.image("app", {"etc/app.j2": "{{ api }}"}, toml)
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 3, "api", "https URL", "--set api=")
+
+
+def test_a_layout_or_archive_that_is_missing_or_is_none(shell: Shell) -> None:
+    (shell.folder / "file").write_text("no archive\n")
+    (shell.folder / "empty").mkdir()
+    with shell.unchanged():
+        for name in ("oci:nowhere", "oci-archive:nowhere", "docker-archive:nowhere", "oci:empty", "oci-archive:file"):
+            ran = shell.on_root("install", name)
+            assert ran.code in (3, 4), (name, ran)
+            refused(ran, ran.code, name.partition(":")[2])
+
+
+def test_a_tag_that_a_layout_has_not(shell: Shell) -> None:
+    shell.image("app", {"etc/app": "x"})
+    with shell.unchanged():
+        ran = shell.on_root("install", f"oci:{shell.folder}/app.oci:nothing")
+        assert ran.code in (3, 4)
+        refused(ran, ran.code, "nothing")
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as server:
+        yield server
+
+
+def push(shell: Shell, registry: FakeRegistry, name: str = "app") -> str:
+    """A bundle in the registry."""
+    folder = shell.bundle(name, {"etc/app.conf": "one\n"})
+    reference = f"{registry.host}/team/{name}:1"
+    built = shell.ashore("build", str(folder), "-t", reference, "--push")
+    assert built.code == 0, built.err
+    return reference
+
+
+def test_a_tag_or_repository_that_the_registry_has_not(shell: Shell, registry: FakeRegistry) -> None:
+    push(shell, registry)
+    with shell.unchanged():
+        refused(shell.on_root("install", f"{registry.host}/team/app:nothing"), 4, "nothing")
+        refused(shell.on_root("install", f"{registry.host}/nobody/knows:1"), 4, "nobody/knows")
+        refused(shell.on_root("plan", f"{registry.host}/team/app:nothing"), 4, "nothing")
+
+
+def test_no_permission_says_where_credentials_belong(shell: Shell) -> None:
+    with FakeRegistry(auth="basic") as closed, shell.unchanged():
+        ran = shell.on_root("install", f"{closed.host}/team/app:1")
+        refused(ran, 4, closed.host, "login")
+
+
+def test_a_registry_that_is_down(shell: Shell) -> None:
+    with shell.unchanged():
+        ran = shell.on_root("install", f"localhost:{free_port()}/team/app:1")
+        refused(ran, 4, "refused")
+
+
+def test_a_digest_that_does_not_hold(shell: Shell, registry: FakeRegistry) -> None:
+    reference = push(shell, registry)
+    blobs = registry.blobs["team/app"]
+    largest = max(blobs, key=lambda digest: len(blobs[digest]))
+    blobs[largest] = bytes(len(blobs[largest]))
+    with shell.unchanged():
+        refused(shell.on_root("install", reference), 5, "digest")
+    assert not list((shell.root / "var/lib/ashore").glob("journal*"))
+
+
+def test_a_digest_that_the_user_named_and_the_registry_does_not_serve(shell: Shell, registry: FakeRegistry) -> None:
+    reference = push(shell, registry)
+    manifests = registry.manifests["team/app"]
+    (digest,) = manifests
+    manifests[digest] = (manifests[digest][0], manifests[digest][1] + b" ")
+    pinned = f"{reference.rpartition(':')[0]}@{digest}"
+    with shell.unchanged():
+        refused(shell.on_root("install", pinned), 5, digest)
+
+
+def test_a_policy_that_refuses_everything_refuses(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    (shell.root / "etc/containers").mkdir()
+    (shell.root / "etc/containers/policy.json").write_text('{"default": [{"type": "reject"}]}')
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 5, "policy")
+    (shell.root / "etc/containers/policy.json").write_text('{"default": [{"type": "signedBy", "keyPath": "/k"}]}')
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 5, "signedBy")
+    (shell.root / "etc/containers/policy.json").write_text("{")
+    with shell.unchanged():
+        ran = shell.on_root("install", image)
+        assert ran.code in (3, 5)
+        refused(ran, ran.code, "policy.json")
+
+
+def test_a_folder_where_a_file_goes_and_a_file_where_a_folder_goes(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x", "opt/tool/bin": "y", "etc/mine": "z"})
+    (shell.root / "etc/app").mkdir()
+    (shell.root / "etc/app/precious").write_text("data")
+    (shell.root / "opt/tool").write_text("a file")
+    (shell.root / "etc/mine").write_text("by hand")
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 6, "/etc/app", "/opt/tool", "/etc/mine", "adopt")
+        ran = shell.on_root("plan", image)
+        refused(ran, 6, "/etc/app", "/opt/tool", "/etc/mine", "no bundle and no package")
+        listed = shell.on_root("plan", image, "--json")
+        assert listed.code == 6
+        assert {c["path"] for c in listed.json()["conflicts"]} == {"/etc/app", "/opt/tool", "/etc/mine"}
+
+
+@pytest.mark.parametrize("verb", ["install", "remove", "rollback", "upgrade", "recover", "prune"])
+def test_another_ashore_at_work(shell: Shell, verb: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    assert shell.on_root("install", image).code == 0
+    other = shell.image("other", {"etc/other": "x"})
+    arguments = {"install": [other], "remove": ["app"], "upgrade": ["app", "--set", "x=1"]}.get(verb, [])
+    with open(shell.root / "var/lib/ashore/lock", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with shell.unchanged():
+            refused(shell.on_root(verb, *arguments), 9, "another ashore")
+    assert shell.on_root("status").code == 0
+
+
+def test_reading_does_not_wait_for_another_ashore(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    assert shell.on_root("install", image).code == 0
+    with open(shell.root / "var/lib/ashore/lock", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for verb in ("status", "history", "diff"):
+            assert shell.on_root(verb).code == 0
+        assert shell.on_root("plan", image).code == 0
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own with 8 MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@ROOT
+def test_a_disk_that_is_full(tmp_path: Path, small_disk: Path, shell: Shell) -> None:
+    """Both where space is short from the start, and where it runs out while the layers stream in."""
+    cramped = Shell(small_disk / "there")
+    first = shell.image("app", {"etc/app": "one\n"})
+    assert cramped.on_root("install", first).code == 0
+    big = {"etc/app": "two\n", "opt/big": os.urandom(9_000_000).hex()[:9_000_000]}
+    image = shell.image("big/app", big, 'name = "app"\n')
+    with cramped.unchanged():
+        refused(cramped.on_root("install", image), 7, "space")
+    assert cramped.on_root("status").code == 0
+    assert _left_in(cramped) == []
+    assert cramped.on_root("remove", "app").code == 0
+
+
+@ROOT
+def test_a_disk_that_is_full_on_the_way(small_disk: Path, shell: Shell) -> None:
+    """The state lies elsewhere than the target, so the files are streamed to the mount that has no room."""
+    image = shell.image("app", {"opt/small/big": os.urandom(9_000_000).hex()[:9_000_000], "etc/app": "x"})
+    target = shell.root / "opt/small"
+    target.mkdir()
+    subprocess.run(["mount", "--bind", str(small_disk), str(target)], check=True)
+    try:
+        with shell.unchanged():
+            refused(shell.on_root("install", image), 7, "space")
+        assert _left_in(shell) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+@ROOT
+def test_a_disk_without_room_for_the_state(small_disk: Path, shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    (small_disk / "fill").write_bytes(bytes(7_000_000))
+    with contextlib.suppress(OSError), open(small_disk / "rest", "wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    (shell.root / "var/lib/ashore").mkdir()
+    subprocess.run(["mount", "--bind", str(small_disk), str(shell.root / "var/lib/ashore")], check=True)
+    try:
+        with shell.unchanged():
+            refused(shell.on_root("install", image), 7, "space")
+    finally:
+        subprocess.run(["umount", "--lazy", str(shell.root / "var/lib/ashore")], check=True)
+
+
+@ROOT
+@pytest.mark.parametrize("target", ["opt", ""], ids=["a folder of the host", "the whole host"])
+def test_a_target_that_is_read_only(shell: Shell, target: str) -> None:
+    image = shell.image("app", {"opt/bin/app": "x", "etc/app": "y"})
+    folder = shell.root / target
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        with shell.unchanged():
+            ran = shell.on_root("install", image)
+            refused(ran, 7)
+            assert "read-only" in ran.err.lower()
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@ROOT
+def test_an_immutable_file(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x", "etc/other": "y"}, '[[files]]\npath = "etc/app"\nadopt = true\n')
+    (shell.root / "etc/app").write_text("mine")
+    if subprocess.run(["chattr", "+i", str(shell.root / "etc/app")], capture_output=True).returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with shell.unchanged():
+            refused(shell.on_root("install", image), 7, "/etc/app", "immutable", "chattr")
+    finally:
+        subprocess.run(["chattr", "-i", str(shell.root / "etc/app")], check=True)
+
+
+@ROOT
+def test_somebody_who_may_not_write_the_root(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    _open_to_all(shell.folder)
+    env = {"HOME": str(shell.folder / "home"), "ASHORE_CACHE": str(shell.folder / "home/cache")}
+    (shell.folder / "home").mkdir()
+    os.chown(shell.folder / "home", NOBODY, NOBODY)
+    with shell.unchanged():
+        ran = shell.process("install", image, "--root", str(shell.root), uid=NOBODY, env=env)
+        refused(ran, 7, "var/lib/ashore")
+        plan = shell.process("plan", image, "--root", str(shell.root), uid=NOBODY, env=env)
+        assert plan.code == 0, plan.err
+        assert "/etc/app" in plan.out
+
+
+@ROOT
+def test_an_ordinary_user_installs_on_a_root_of_his_own(shell: Shell) -> None:
+    """Files cannot be given away then: all are his."""
+    image = shell.image("app", {"etc/app": "x", "opt/bin/app": "y"})
+    _open_to_all(shell.folder)
+    own = shell.folder / "own"
+    for path in ("own", "own/etc", "own/var", "own/var/lib", "home"):
+        (shell.folder / path).mkdir()
+        os.chown(shell.folder / path, NOBODY, NOBODY)
+    env = {"HOME": str(shell.folder / "home"), "ASHORE_CACHE": str(shell.folder / "home/cache")}
+    for verb, arguments in (("install", [image]), ("status", []), ("install", [image]), ("remove", ["app"])):
+        ran = shell.process(verb, *arguments, "--root", str(own), uid=NOBODY, env=env)
+        assert ran.code == 0, (verb, ran)
+        if verb == "install":
+            assert (own / "etc/app").stat().st_uid == NOBODY
+    assert not (own / "etc/app").exists() and not (own / "opt").exists()
+
+
+def test_a_state_that_is_damaged_is_said_and_nothing_is_taken_for_granted(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    assert shell.on_root("install", image).code == 0
+    for name in ("current", "generations/000001.json"):
+        file = shell.root / "var/lib/ashore" / name
+        whole = file.read_bytes()
+        for broken in (b"", whole[:-20], whole.replace(b"1", b"2"), b"{}", b"\xff\xfe"):
+            file.write_bytes(broken)
+            with shell.unchanged():
+                refused(shell.on_root("remove", "app"), 8, "damaged", name)
+                refused(shell.on_root("status"), 8, "damaged", name)
+        file.write_bytes(whole)
+    assert shell.on_root("remove", "app").code == 0
+
+
+def test_hosts_files_that_are_broken(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app.j2": "{{ port }}"}, "[values]\nport = 1\n")
+    (shell.root / "etc/ashore/values.d").mkdir(parents=True)
+    for path, text, said in (
+        ("etc/ashore/values.d/site.toml", "port = \n", "site.toml"),
+        ("etc/ashore/config.toml", "kep = 3\n", "keep"),
+        ("etc/ashore/config.toml", "keep = 'three'\n", "keep"),
+    ):
+        (shell.root / path).write_text(text)
+        with shell.unchanged():
+            refused(shell.on_root("install", image), 3, said)
+        (shell.root / path).unlink()
+    assert shell.on_root("install", image).code == 0
+
+
+def test_facts_that_are_broken(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app.j2": "{{ facts.hostname }}"})
+    with shell.unchanged():
+        for text in ("{", "[]", '{"hostname": 7}', '{"hostnam": "x"}'):
+            (shell.folder / "facts.json").write_text(text)
+            ran = shell.on_root("install", image, "--facts", str(shell.folder / "facts.json"))
+            refused(ran, 3, "facts.json")
+        refused(shell.on_root("install", image, "--facts", "/no/such/facts"), 3, "/no/such/facts")
+
+
+def _left_in(shell: Shell) -> list[str]:
+    """Staging folders and journals that a failure should not leave."""
+    state = shell.root / "var/lib/ashore"
+    found = [str(p) for p in shell.root.rglob(".ashore")]
+    return found + [str(p) for name in ("journal*", "stage/*", "*.new") for p in state.glob(name)]
+
+
+def _open_to_all(folder: Path) -> None:
+    while folder != folder.parent and folder != Path("/tmp"):
+        folder.chmod(0o755)
+        folder = folder.parent

@@ -12,6 +12,7 @@ from ashore.acts.partial import PartialImage
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.cache import Cache, Fetched
 from ashore.mechanisms.staging import Staging, StagingSink
 from ashore.mechanisms.supply import Opener, Supply
@@ -28,6 +29,8 @@ from ashore.rules.manifest import parse_manifest
 from ashore.rules.verify import Policy, parse_policy, verify
 
 POLICY_PATH = "etc/containers/policy.json"
+_LEAST_PARTS = 256 << 10
+"""Bytes: a smaller image is here in one request, before its table would be."""
 _WORTH_PARTS = 0.6
 """Beyond this share of an image's bytes, one stream is quicker than many parts."""
 
@@ -89,6 +92,7 @@ class IntoStaging:
 
     def __init__(self, tools: Tools, staging: Staging, cache: Cache) -> None:
         self._tools, self._staging, self._cache = tools, staging, cache
+        self._following = Following(tools.host)
         self.used: list[str] = []
         self._here = functools.cache(lambda: here(tools))
 
@@ -99,7 +103,8 @@ class IntoStaging:
             self.used.append(key)
             return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
         sink = StagingSink(self._staging, self._target)
-        partial = source.tables() if self._tools.history.current_number() else None
+        size = sum(layer.size for layer in image.image.manifest.layers)
+        partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
         if partial is None or not self._worth(partial):
             return Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
         return self._in_parts(partial, sink) or Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
@@ -126,7 +131,7 @@ class IntoStaging:
     def _target(self, path: str) -> str | None:
         below = path.partition("/")[2] if path.startswith("root/") else ""
         try:
-            return self._tools.host.physical(below) if below else None
+            return self._following.physical(below) if below else None
         except OSError:
             return None  # Planning says what is wrong with the path; until then its content lies beside the state.
 
@@ -151,7 +156,7 @@ def obtain(
     """
     reader, image = resolve(tools, reference)
     verified = verify(image, reference, _policy(tools))
-    prefix = tree_prefix(image.config, root_in_image)
+    prefix = tree_prefix(image.config, root_in_image, name=str(reference))
 
     def stream(sink: ContentSink) -> Mapping[str, Entry]:
         return fetch_tree(verified, reader, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)

@@ -149,7 +149,8 @@ class Host:
     def argv(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
         """The command, from outside, that runs `argv` on the host: for a Popen of one's own."""
         settings = {"PATH": _PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"} | dict(env or {})
-        enter = ["nsenter", "--target", str(self.leader), "--all", "--wdns=/"]
+        # --root: where the tests run in a chroot, the namespace alone has another root than its processes.
+        enter = ["nsenter", "--target", str(self.leader), "--all", "--root", "--wdns=/"]
         return [*enter, "env", "--ignore-environment", *(f"{k}={v}" for k, v in settings.items()), *argv]
 
     def ashore(self, *arguments: str, check: bool = True, seconds: float = 120) -> "subprocess.CompletedProcess[str]":

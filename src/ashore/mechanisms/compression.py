@@ -27,8 +27,8 @@ class Compression:
     ZSTD = "zstd"
 
 
-def compression_of(media_type: str) -> str:
-    """``gzip``, ``zstd`` or nothing, by a layer's media type.
+def compression_of(media_type: str, name: str = "the layer") -> str:
+    """``gzip``, ``zstd`` or nothing, by a layer's media type; `name` is for people.
 
     Raises:
         InputError: it is not the type of a layer.
@@ -38,7 +38,8 @@ def compression_of(media_type: str) -> str:
         if rest != media_type and rest in {"", "+gzip", ".gzip", "+zstd", ".zstd"}:
             return rest[1:]
     raise InputError(
-        f"not the media type of a layer: {media_type[:100]!r}", remedy="ashore reads tar, tar+gzip and tar+zstd"
+        f"{name}: not the media type of a layer: {media_type[:100]!r}",
+        remedy="ashore reads tar, tar+gzip and tar+zstd",
     )
 
 
@@ -51,7 +52,7 @@ def open_layer(
         InputError: the media type is unknown; while reading: corrupt data, a bomb, bytes after the end.
         VerificationError: while reading: the bytes are not those that `diff_id` names.
     """
-    kind = compression_of(media_type)
+    kind = compression_of(media_type, name)
     source: Readable = stream if kind == Compression.NONE else _Unpacker(stream, kind, limits, name)
     return Layer(source, limits.image_bytes, diff_id, name)
 
@@ -98,7 +99,7 @@ class _Unpacker:
         self._low = self._high = 0
         self._feed = _FIRST_FEED
         self._pending = memoryview(b"")
-        self._in = self._out = 0
+        self._in = self._out = self._frames = 0
         self._kind, self._full = kind, False
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
@@ -145,6 +146,9 @@ class _Unpacker:
             if not self._in:
                 raise self._broken("it is empty")
             return False
+        self._frames += 1
+        if self._frames > self._limits.frames:
+            raise self._broken(f"more than {self._limits.frames} parts")
         self._decoder, self._full = self._new(), False
         return True
 

@@ -6,6 +6,7 @@ twice with different values, a bad checksum, bytes after the end) it refuses.
 Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Standard".
 """
 
+import os
 from collections.abc import Iterator
 
 from ashore.errors import InputError, Issue
@@ -56,6 +57,8 @@ class TarReader:
             return None if self._ended else self._next()
         except TarError as fault:
             place = f"{self._where}: after entry {printable(self._name)}" if self._name else self._where
+            if fault.entry:
+                place = f"{self._where}: entry {printable(os.fsdecode(fault.entry))}"
             raise self._refused(place, fault) from fault
 
     @property
@@ -91,7 +94,11 @@ class TarReader:
             if header.type in b"xgLK":
                 self._extend(header, extended)
                 continue
-            entry, stored = to_entry(header, extended)
+            try:
+                entry, stored = to_entry(header, extended)
+            except TarError as fault:
+                fault.entry = extended.pax.get(b"path", header.name)
+                raise
             self._name = entry.name
             self._sparse_map(block)
             self._left, self._padding = stored, -stored % ARCHIVE_BLOCK
@@ -101,7 +108,7 @@ class TarReader:
             return entry
 
     def _extend(self, header: Header, extended: Extended) -> None:
-        extended.bytes += header.size
+        extended.bytes += ARCHIVE_BLOCK + header.size  # empty ones count as well, or there could be any number
         if extended.bytes > self._limits.header:
             raise TarError(f"extended headers of more than {self._limits.header} bytes")
         data = self._take(header.size)

@@ -27,6 +27,9 @@ _XATTR, _XATTR_BSD, _SPARSE = b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"GNU.spar
 class TarError(ValueError):
     """The archive breaks the format. `TarReader` says where."""
 
+    entry = b""
+    """The name of the entry that is at fault, where the fault is one entry's own."""
+
 
 class Header(NamedTuple):
     """A header's fields, as they stand in its 512 bytes."""
@@ -229,7 +232,7 @@ def _bsd_xattr(key: bytes, value: bytes) -> tuple[str, bytes]:
     from urllib.parse import unquote_to_bytes
 
     try:
-        data = binascii.a2b_base64(value + b"=" * (-len(value) % 4))
+        data = binascii.a2b_base64(value + b"=" * (-len(value) % 4), strict_mode=True)
     except binascii.Error as error:
         raise TarError("an extended attribute that is not base 64") from error
     return os.fsdecode(unquote_to_bytes(key[len(_XATTR_BSD) :])), data

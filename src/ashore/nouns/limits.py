@@ -30,6 +30,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Two ranges of a blob this near are asked for as one."""
     entries: int = 1_000_000
     """Entries of all layers of an image."""
+    placed: int = 250_000
+    """Paths of an image below the bundle's folder, also of folders that nobody declares: all are in memory."""
+    frames: int = 2_000_000
+    """Compressed members or frames of a layer: empty ones cost time and bring nothing."""
+    blamed: int = 64 * MIB
+    """A malformed layer of at most so many bytes is read once more, to tell a wrong digest from a wrong author."""
     header: int = 1 * MIB
     """The extended (PAX, GNU) headers of one tar entry."""
     path: int = 4000

@@ -88,7 +88,7 @@ def read_bundle(
     issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
     issues += _missing_texts(manifest, entries, texts, limits)
     if issues:
-        raise InputError(f"the bundle {manifest.name} cannot be used", issues=issues)
+        raise InputError(f"the bundle {manifest.name} of {image.image.reference} cannot be used", issues=issues)
     wanted = {e.digest for path, e in entries.items() if is_text(path, e, manifest)}
     kept = {digest: texts[digest] for digest in wanted}
     return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
@@ -151,6 +151,8 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
                 where=where, message=f"has {entry.size} bytes, more than {limits.template} for a template or unit"
             )
         target = host_path(manifest, path, entry.kind)
+        if target != path and (message := forbidden(target)):
+            yield Issue(where=where, message=message)
         if not target or target.endswith("/"):
             yield Issue(where=where, message="has no name without its suffix")
         other = placed.setdefault(target, path)
@@ -164,8 +166,8 @@ def _entry_issues(path: str, entry: Entry, entries: Mapping[str, Entry]) -> Iter
         yield "its name is not UTF-8", "rename it"
     if any(part in {"", ".", ".."} for part in path.split("/")):
         yield "its path has an empty part, . or ..", ""
-    if forbidden := next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), ""):
-        yield f"nothing may be placed below {files.shown(forbidden)}", "use tmpfiles.d for what must exist at run time"
+    if message := forbidden(path):
+        yield message, "use tmpfiles.d for what must exist at run time"
     elif "/.ashore/" in f"/{path}/":
         yield "nothing may be called .ashore: transactions use it", ""
     if entry.kind is Kind.OTHER:
@@ -175,6 +177,12 @@ def _entry_issues(path: str, entry: Entry, entries: Mapping[str, Entry]) -> Iter
         if above is not None and above.kind is not Kind.DIR:
             yield f"lies below {files.printable(folder)}, which is a {above.kind}", "write the physical path"
             break
+
+
+def forbidden(path: str) -> str:
+    """Why nothing may be placed at `path`, as written or as it lies on a host; empty if it may."""
+    found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
+    return f"nothing may be placed below {files.shown(found)}" if found else ""
 
 
 def _is_utf8(path: str) -> bool:

@@ -16,20 +16,20 @@ from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import BUNDLE_PATH, LABEL_ROOT, ImageConfig
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
+from ashore.rules.placeable import HOST_ATTRIBUTES, WHITEOUT, entry_problem
 from ashore.rules.treenode import IMPLICIT_DIR, Inode, Node, below, folder
 
 ROOT = "root"
 """The folder of a bundle that is laid on the host."""
-_WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _AUFS = ".wh..wh."
 _MOST_ISSUES = 20
-_XATTRS = ("user.", "security.capability", "system.posix_acl_")
-_HOST_XATTRS = ("security.selinux",)  # the host's own policy says these
 
 
-def tree_prefix(config: ImageConfig, root_in_image: str = "") -> str:
+def tree_prefix(config: ImageConfig, root_in_image: str = "", *, name: str = "the image") -> str:
     """Which folder of an image is its bundle: what the user says, else the label, else ``ashore``.
+
+    `name` is the image's, for people.
 
     Raises:
         InputError: it leads out of the image.
@@ -39,7 +39,7 @@ def tree_prefix(config: ImageConfig, root_in_image: str = "") -> str:
     if ".." in parts or "\0" in text:
         raise InputError(
             f"not a folder of an image: {printable(text)!r}",
-            cause="from --root-in-image" if root_in_image else f"from the label {LABEL_ROOT}",
+            cause="from --root-in-image" if root_in_image else f"from the label {LABEL_ROOT} of {name}",
         )
     return "/".join(parts)
 
@@ -72,6 +72,7 @@ class ImageTree:
         self._issues: list[Issue] = []
         self._dropped: list[str] = []
         self._owners: dict[str, Inode] = {}
+        self._made = 0
 
     def begin_layer(self, where: str) -> None:
         """What comes now is of the next layer; `where` names it in messages."""
@@ -83,7 +84,7 @@ class ImageTree:
         """Take in one entry; returns the path whose content must be read now, if any."""
         parts = entry.name.split("/") if entry.name else []
         depth = len(self._prefix)
-        if parts and parts[-1].startswith(_WHITEOUT):
+        if parts and parts[-1].startswith(WHITEOUT):
             self._whiteout(parts, entry)
         elif parts[:depth] != self._prefix[: len(parts)]:
             pass  # no concern of the bundle
@@ -128,7 +129,7 @@ class ImageTree:
         return tree, tuple(lost)
 
     def _place(self, parts: list[str], entry: TarEntry) -> str | None:
-        problem = self._problem(parts, entry)
+        problem = entry_problem(entry, parts, self._limits)
         parent = None if problem else self._parent(parts, entry)
         if problem:
             self._refuse(entry, problem)
@@ -143,43 +144,26 @@ class ImageTree:
         else:
             self._remove(parent, name, path)
             inode = Inode(_entry(entry), path, (self._layer, entry.name))
+            self._count()
             parent.children[name] = Node(inode, self._layer)
             if entry.kind is Member.FILE:
                 self._owners[path] = inode
                 return path
         return None
 
-    def _problem(self, parts: list[str], entry: TarEntry) -> str:
-        """Why an entry may not be placed on any host; empty if it may."""
-        if entry.kind is Member.OTHER:
-            return f"{entry.what} cannot be placed"
-        if not entry.name.isascii() and not _is_text(entry.name):
-            return "its name is not UTF-8"
-        if len(parts) > self._limits.depth:
-            return f"more than {self._limits.depth} folders deep"
-        if len(entry.name.encode()) > self._limits.path or any(len(p.encode()) > self._limits.name for p in parts):
-            return "its name is too long"
-        if any(part.startswith(_WHITEOUT) for part in parts):
-            return f"names that begin with {_WHITEOUT} are reserved"
-        if entry.kind is Member.SYMLINK and not _is_text(entry.target):
-            return "its target is not UTF-8"
-        if entry.kind is Member.SYMLINK and len(entry.target.encode()) > self._limits.path:
-            return "its target is too long"
-        return self._xattr_problem(entry.xattrs) if entry.xattrs else ""
-
-    def _xattr_problem(self, xattrs: Mapping[str, bytes]) -> str:
-        if sum(len(value) + len(name) for name, value in xattrs.items()) > self._limits.xattrs:
-            return f"more than {self._limits.xattrs} bytes of extended attributes"
-        for name in xattrs:
-            if not name.startswith(_XATTRS) and name not in _HOST_XATTRS:
-                return f"the extended attribute {printable(name)!r} cannot be placed"
-        return ""
+    def _count(self) -> None:
+        """One more path that is kept in memory."""
+        self._made += 1
+        if self._made > self._limits.placed:
+            message = f"more than {self._limits.placed} paths below the bundle's folder"
+            raise InputError("the image cannot be used", issues=[Issue(where=self._where, message=message)])
 
     def _parent(self, parts: list[str], entry: TarEntry) -> Node | None:
         node = self._top
         for part in parts[:-1]:
             child = node.children.get(part)
             if child is None:
+                self._count()
                 child = node.children[part] = folder(self._layer)
             elif child.kind is not Kind.DIR:
                 self._refuse(entry, f"it lies below {printable(part)!r}, which is a {child.kind} of the image")
@@ -194,6 +178,7 @@ class ImageTree:
             return
         if parent.children.get(name) is target:
             return
+        self._count()
         self._remove(parent, name, path)
         target.inode.names.add(path)
         parent.children[name] = Node(target.inode, self._layer)
@@ -225,7 +210,7 @@ class ImageTree:
         name = parts[-1]
         if name.startswith(_AUFS) and name != _OPAQUE:
             return  # a union file system's own bookkeeping
-        hidden = parts[:-1] if name == _OPAQUE else [*parts[:-1], name.removeprefix(_WHITEOUT)]
+        hidden = parts[:-1] if name == _OPAQUE else [*parts[:-1], name.removeprefix(WHITEOUT)]
         if hidden and hidden[-1] in {"", ".", ".."}:
             self._refuse(entry, "a whiteout without a name")
             return
@@ -273,14 +258,6 @@ class ImageTree:
                 yield path, node
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _entry(entry: TarEntry) -> Entry:
     kind = Kind(entry.kind.value)
     return Entry(
@@ -289,5 +266,5 @@ def _entry(entry: TarEntry) -> Entry:
         uid=entry.uid,
         gid=entry.gid,
         target=entry.target if kind is Kind.SYMLINK else "",
-        xattrs={name: value for name, value in entry.xattrs.items() if name not in _HOST_XATTRS},
+        xattrs={name: value for name, value in entry.xattrs.items() if name not in HOST_ATTRIBUTES},
     )

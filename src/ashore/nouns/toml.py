@@ -31,6 +31,12 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}\n#]*")
 
 
+_DEEP = re.compile(
+    r"""(?: (?: [A-Za-z0-9_-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){50}""", re.VERBOSE
+)
+"""A key of more parts: the standard library's parser takes quadratic time and memory for one."""
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """What a TOML file holds, and the line of each key."""
 
@@ -56,6 +62,9 @@ def parse(data: bytes, where: str) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _not_toml(f"{where}:{line}", where, "not UTF-8") from error
+    if deep := _DEEP.search(text):
+        line = text.count("\n", 0, deep.start()) + 1
+        raise _not_toml(f"{where}:{line}", where, "a dotted name of more than 50 parts")
     try:
         holds = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -66,6 +75,8 @@ def parse(data: bytes, where: str) -> Document:
         ) from error
     except RecursionError as error:
         raise _not_toml(where, where, "nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits, a day that is in no calendar
+        raise _not_toml(where, where, str(error).partition(":")[0]) from error
     return Document(where=where, data=holds, lines=_Locator(text.replace("\r\n", "\n")).lines)
 
 

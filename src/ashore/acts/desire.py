@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from ashore.acts.obtain import More, Obtained, Place, obtain
+from ashore.acts.order import ordered
 from ashore.acts.recorded import sets_of
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
+from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.secrets import Secrets
@@ -55,6 +57,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     values = merge_values(manifest, host_values, sets)
     facts = tools.facts()
     done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
+    done = ordered(tools, got.bundle, done)
     files = _physical(tools, done, current)
     texts = _unit_texts(got, done, files)
     enabled, links, notes = _enablement(tools, got, files, texts)
@@ -126,10 +129,11 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
     owner = tools.owner
     moved: dict[str, str] = {}
     ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
+    following = Following(tools.host)
     for path, wanted in done.wanted.items():
         try:
             inside = f"{path}/x" if wanted.entry.kind is Kind.DIR else path
-            moved[path] = _followed(tools, inside, ours).removesuffix("/x" if inside != path else "")
+            moved[path] = _followed(following, inside, ours).removesuffix("/x" if inside != path else "")
         except OSError as error:
             raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
         if message := forbidden(moved[path]):  # by a symlink of the host: /var/run is /run
@@ -147,15 +151,15 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
     return tuple(result)
 
 
-def _followed(tools: Tools, path: str, ours: Collection[str]) -> str:
+def _followed(following: Following, path: str, ours: Collection[str]) -> str:
     """The physical path, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
 
     What is to lie below one needs a folder in its place; whether that can be, planning says.
     """
     for above in ancestors(path) if ours else ():
-        if (link := tools.host.physical(above)) in ours:
+        if (link := following.physical(above)) in ours:
             return link + path.removeprefix(above)
-    return tools.host.physical(path)
+    return following.physical(path)
 
 
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:

@@ -235,7 +235,7 @@ def _complete(tools: Tools, transaction: Transaction, plan: Plan, target: Target
     for part in target.parts:
         if part.more is not None:
             part.more({d for d in needed - here(tools) if not transaction.staging.lies_ready(d)})
-    missing = set(supply.missing(needed))
+    missing = set(supply.missing(d for d in needed if not transaction.staging.lies_ready(d)))
     if not missing:
         return supply
     lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})

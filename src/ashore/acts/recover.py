@@ -18,7 +18,7 @@ from ashore.mechanisms import journal, swap
 from ashore.mechanisms.content import hash_file
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.staging import sweep
-from ashore.mechanisms.sync import sync_swapped
+from ashore.mechanisms.sync import FEW, sync_swapped
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind
 from ashore.nouns.generation import Generation
@@ -144,19 +144,23 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
     """
     generations = [g for g in tools.history.all() if g.number <= generation.number]
     needed = retention.needed(generations, generation, tools.history.edits())
+    displaced = [s for s in staged.steps if s.name and s.step.action in (Action.REPLACE, Action.REMOVE)]
+    batch = len(displaced) > FEW
     areas = [_open_area(tools, area.path) for area in left.begun.areas]
     try:
-        for step in staged.steps:
-            area = areas[step.area] if step.name else None
-            if area is not None and step.step.action in (Action.REPLACE, Action.REMOVE):
-                _keep_one(tools, area, step, needed, generation.number)
+        for step in displaced:
+            area = areas[step.area]
+            if area is not None:
+                _keep_one(tools, area, step, needed, generation.number, sync=not batch)
+        if batch:
+            tools.content.sync()
     finally:
         for area in areas:
             if area is not None:
                 os.close(area)
 
 
-def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int) -> None:
+def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int, *, sync: bool) -> None:
     old = step.step.old
     if old is None or old.kind is not Kind.FILE:
         return
@@ -172,8 +176,9 @@ def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], ge
             entry = msgspec.structs.replace(old, digest=digest, size=size)
             edit = Edit(path=step.step.path, digest=digest, generation=generation, entry=entry)
             tools.history.keep_edits((*tools.history.edits(), edit))
-        if (digest in needed or digest != old.digest) and not tools.content.take(digest, area, step.name):
-            tools.content.put(digest, descriptor)
+        wanted = digest in needed or digest != old.digest
+        if wanted and not tools.content.take(digest, area, step.name, sync=sync):
+            tools.content.put(digest, descriptor, sync=sync)
     finally:
         os.close(descriptor)
 

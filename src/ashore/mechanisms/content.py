@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The content store: what a kept generation needs and does not lie on the host, by digest."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -86,10 +87,10 @@ class ContentStore:
         """Make everything that was put without sync durable."""
         syscalls.syncfs(self.state.prepare())
 
-    def take(self, digest: Digest, directory: int, name: str) -> bool:
+    def take(self, digest: Digest, directory: int, name: str, *, sync: bool = True) -> bool:
         """Move a file of the same mount in, without copying. False where that cannot be: copy it then.
 
-        A file with other hard links is not taken: whoever has them could change it later.
+        A file with other hard links is not taken: whoever has them could change it later. `sync` as in `put`.
         """
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -98,7 +99,8 @@ class ContentStore:
         try:
             os.rename(name, hex_of(digest), src_dir_fd=directory, dst_dir_fd=folder)
             os.chmod(hex_of(digest), 0o600, dir_fd=folder)
-            os.fsync(folder)
+            if sync:
+                os.fsync(folder)
             return True
         except OSError:
             return False
@@ -140,6 +142,9 @@ class ContentStore:
 
     def _folder(self, digest: Digest) -> int:
         base = self.state.prepare()
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(os.path.dirname(_path(digest)), flags, dir_fd=base)
         here = "content"
         for part in ("sha256", hex_of(digest)[:2]):
             here = f"{here}/{part}"
@@ -150,7 +155,7 @@ class ContentStore:
             above = os.open(os.path.dirname(here), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=base)
             os.fsync(above)
             os.close(above)
-        return os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+        return os.open(here, flags, dir_fd=base)
 
     def _folders(self) -> Iterator[int]:
         if self.state.fd is None:

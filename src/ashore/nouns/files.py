@@ -131,8 +131,11 @@ def parent(path: str) -> str:
 
 def ancestors(path: str) -> list[str]:
     """The folders above `path`, outermost first, without the root."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+    found, at = [], path.find("/")
+    while at != -1:
+        found.append(path[:at])
+        at = path.find("/", at + 1)
+    return found
 
 
 def shown(path: str) -> str:
@@ -142,4 +145,6 @@ def shown(path: str) -> str:
 
 def printable(text: str) -> str:
     """`text` with control characters, bidi marks and bytes that are not UTF-8 escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do something in a process of its own, and have its answer."""
+"""Processes beside this one: to do something and be gone, or to disturb."""
 
 import os
 import pickle
+import signal
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -32,3 +36,29 @@ def apart(act: Callable[[], T]) -> T:
     if status:
         raise RuntimeError(f"it ended with {status}")
     return pickle.loads(data)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A process that goes on until it is ended."""
+
+    process: int
+
+    def end(self) -> None:
+        os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+
+def neighbour(folder: Path) -> Neighbour:
+    """Makes its own file in `folder` durable, again and again: the file system commits early and often."""
+    child = os.fork()
+    if child:
+        return Neighbour(child)
+    try:
+        descriptor = os.open(folder / "neighbour", os.O_RDWR | os.O_CREAT)
+        while True:
+            os.utime(descriptor)
+            os.fsync(descriptor)
+            time.sleep(0.0005)
+    finally:
+        os._exit(0)

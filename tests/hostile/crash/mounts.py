@@ -86,6 +86,19 @@ def mount_image(image: str | Path, target: Path, kind: str, options: str = "") -
         mount(device, target, kind, 0, options)
 
 
+class Mounted(contextlib.AbstractContextManager[None]):
+    """An image that is mounted for a while."""
+
+    def __init__(self, image: str | Path, target: Path, kind: str) -> None:
+        self._image, self._target, self._kind = image, target, kind
+
+    def __enter__(self) -> None:
+        mount_image(self._image, self._target, self._kind)
+
+    def __exit__(self, *_: object) -> None:
+        unmount(self._target)
+
+
 @contextlib.contextmanager
 def _loop(image: str | Path) -> Iterator[str]:
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)

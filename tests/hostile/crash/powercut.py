@@ -11,15 +11,13 @@ import argparse
 import contextlib
 import os
 import random
-import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.hostile.crash import blocklog, mounts
-from tests.hostile.crash.apart import apart
+from tests.hostile.crash.apart import apart, neighbour
 from tests.hostile.crash.blocklog import Flush, Mark, Record, Write
 from tests.hostile.crash.subjects import STORIES, Peer, Seen, Subject, ashore, plain, torn
 from tests.hostile.crash.tally import Tally, tell
@@ -72,13 +70,12 @@ def _log(subject: Subject, kind: str, folder: Path, busy: bool) -> tuple[Seen, S
         blocklog.logging(images, folder / "disks", folder / "log"),
         _mounted(logged, folder / "w", kind),
     ):
-        neighbours = [_neighbour(folder / "w" / MOUNTED[disk]) for disk in DISKS if busy]
+        neighbours = [neighbour(folder / "w" / MOUNTED[disk]) for disk in DISKS if busy]
         blocklog.mark(folder / "disks", "begin")
         apart(lambda: subject.act(folder / "w"))
         blocklog.mark(folder / "disks", "done")
-        for neighbour in neighbours:
-            os.kill(neighbour, signal.SIGKILL)
-            os.waitpid(neighbour, 0)
+        for syncing in neighbours:
+            syncing.end()
         new = apart(lambda: subject.see(folder / "w"))
     return old, new
 
@@ -88,22 +85,8 @@ def _mounted(images: Mapping[str, Path], at: Path, kind: str) -> Iterator[None]:
     """Both disks, where the host has them."""
     with contextlib.ExitStack() as stack:
         for disk in DISKS:
-            target = at / MOUNTED[disk]
-            mounts.mount_image(images[disk], target, kind)
-            stack.callback(mounts.unmount, target)
+            stack.enter_context(mounts.Mounted(images[disk], at / MOUNTED[disk], kind))
         yield
-
-
-def _neighbour(folder: Path) -> int:
-    """Another process that makes its own file durable, again and again: the file system commits early and often."""
-    child = os.fork()
-    if child:
-        return child
-    descriptor = os.open(folder / "neighbour", os.O_RDWR)
-    while True:
-        os.utime(descriptor)
-        os.fsync(descriptor)
-        time.sleep(0.0005)
 
 
 def _cuts(records: Sequence[Record], sample: int, subsets: int) -> list[Cut]:

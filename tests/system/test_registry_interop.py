@@ -20,8 +20,9 @@ from tests.system.registry_server import RegistryServer, available
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(
-        not (available() and shutil.which("podman") and shutil.which("skopeo") and shutil.which("htpasswd")),
-        reason="needs docker-registry, podman, skopeo and htpasswd (apt-get install apache2-utils)",
+        os.geteuid() != 0
+        or not (available() and shutil.which("podman") and shutil.which("skopeo") and shutil.which("htpasswd")),
+        reason="needs root, docker-registry, podman, skopeo and htpasswd (apt-get install apache2-utils)",
     ),
 ]
 

@@ -9,7 +9,7 @@ from ashore.acts.obtain import IntoCache, obtain
 from ashore.acts.tools import Tools
 from ashore.nouns.bundle import Bundle, Health, ValueSpec
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, format_mode
+from ashore.nouns.files import Entry, Kind, format_mode, shown
 from ashore.nouns.image import Image
 from ashore.nouns.reference import ImageReference
 from ashore.rules.bundle import is_unit_file
@@ -112,7 +112,7 @@ def _units(bundle: Bundle) -> list[UnitShown]:
 def _file(bundle: Bundle, path: str, entry: Entry) -> FileShown:
     manifest = bundle.manifest
     return FileShown(
-        path=host_path(manifest, path, entry.kind),
+        path=shown(host_path(manifest, path, entry.kind)),
         kind=entry.kind,
         mode=format_mode(entry.mode),
         uid=entry.uid,

@@ -57,7 +57,7 @@ def bring_up(tools: Tools, plan: Plan) -> None:
         failed = list(watch(systemd, started, checks, clock=tools.clock, sleep=tools.sleep))
     if failed:
         raise UnitsFailedError(
-            "units did not come up; the old version runs again",
+            "units did not come up; the host is as it was before",
             remedy="the image is held: it is installed again only by a new tag or an explicit install",
             issues=failed,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ashore.acts.inspect import FileShown, Inspection
 from ashore.cli.output import size
 from ashore.nouns.bundle import ValueSpec
-from ashore.nouns.files import Kind, printable, shown
+from ashore.nouns.files import Kind, printable
 
 
 def inspection_text(found: Inspection) -> str:
@@ -50,6 +50,6 @@ def _file(file: FileShown) -> str:
     amount = f"  {size(file.size)}" if file.kind is Kind.FILE else ""
     target = f" -> {printable(file.target)}" if file.target else ""
     slash = "/" if file.kind is Kind.DIR else ""
-    return f"{file.mode}{owner}  {shown(file.path)}{slash}{target}{amount}" + (
+    return f"{file.mode}{owner}  {file.path}{slash}{target}{amount}" + (
         f"  [{', '.join(notes)}]" if notes else ""
     )

@@ -12,6 +12,9 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
         described = plan_json(outcome.plan, {})
         described |= {"changed": outcome.changed, "generation": outcome.generation.number}
         described["recovered"] = outcome.recovered
+        described["bundles"] = [
+            {"name": b.name, "version": b.version, "digest": b.digest} for b in outcome.generation.bundles
+        ]
         output.result_json(described)
         return
     if outcome.recovered != "nothing":

@@ -88,6 +88,7 @@ def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
         recovered = recover(tools)
         read_config(tools.host)  # what is wrong with it is said before the first change, not at the end
         current = tools.history.current()
+        tools.history.check()
         salt = Secrets(tools.state).salt(create=True)
         with opened(tools, verb) as transaction:
             place = IntoStaging(tools, transaction.staging, tools.cache)

@@ -70,7 +70,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
             return issues
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
-    _drop_unborn(tools)
+    _drop_unborn(tools, left.begun.after)
     issues = unit_acts.restore(tools, staged, left.begun.boot) if staged is not None else []
     # Contents that were stored for what did not happen; the generations stay as they are.
     _end(tools, keep=_ALL)
@@ -129,11 +129,10 @@ def _open_area(tools: Tools, path: str) -> int | None:
         return None
 
 
-def _drop_unborn(tools: Tools) -> None:
-    """A generation that was written and never judged did not happen."""
-    current = tools.history.current_number() or 0
+def _drop_unborn(tools: Tools, after: int) -> None:
+    """A generation that was written and never judged did not happen. The journal says which: it outlives `current`."""
     for number in tools.history.numbers():
-        if number > current:
+        if number > after:
             tools.history.drop(number)
 
 

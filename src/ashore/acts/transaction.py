@@ -46,7 +46,8 @@ class Transaction:
         self.id = tools.new_id()
         self.ended = False
         """Committed, taken back, or left to recovery."""
-        self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot)
+        after = tools.history.current().number
+        self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot, after=after)
         journal.begin(tools.state, self.begun)
         self.staging = Staging(tools.host, tools.state, self.id, self._announce)
 

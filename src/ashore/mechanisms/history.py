@@ -18,6 +18,8 @@ T = TypeVar("T")
 _LIMIT = 1 << 30
 _NAME = re.compile(r"(\d{6,})\.json")
 _TAIL = 1 << 20
+_TOLD = re.compile(rb'"generation":[1-9]')
+"""How the audit log speaks of a generation that came to be; a first one that failed is 0."""
 
 
 class History:
@@ -42,7 +44,20 @@ class History:
             return self.read(number) if number else EMPTY
         if self.numbers():
             raise durable.damaged("current", "there are generations, but nothing says which one holds")
+        if self._told_of_any():
+            raise durable.damaged("current", "the audit log tells of generations, and they are gone")
         return EMPTY
+
+    def check(self) -> None:
+        """Read all there is, so that damage is found before anything changes.
+
+        Raises:
+            ChangedError: something is damaged.
+        """
+        for _ in self.all():
+            pass
+        self.held()
+        self.edits()
 
     def current_number(self) -> int | None:
         """The pointer; None where there is none."""
@@ -130,6 +145,15 @@ class History:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _told_of_any(self) -> bool:
+        if self.state.fd is None:
+            return False
+        try:
+            data = durable.read_all(self.state.fd, "audit.jsonl", _LIMIT)
+        except FileNotFoundError:
+            return False
+        return _TOLD.search(data) is not None
 
     def _read_map(self, name: str, kind: type[T]) -> dict[str, T]:
         if self.state.fd is None:

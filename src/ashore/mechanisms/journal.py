@@ -62,6 +62,8 @@ def read(state: State) -> Journal | None:
     try:
         begun = _read(folder, _BEGUN, Begun)
         if begun is None:
+            if {_STAGED, _VERDICT} & set(os.listdir(folder)):
+                raise durable.damaged(f"{_FOLDER}/{_BEGUN}", "it is missing")
             return None  # Killed between making the folder and the first line: nothing else was created yet.
         return Journal(begun=begun, staged=_read(folder, _STAGED, Staged), verdict=_read(folder, _VERDICT, Verdict))
     finally:

@@ -23,14 +23,18 @@ class Secrets:
         self.state = state
 
     def salt(self, *, create: bool) -> bytes:
-        """32 random bytes of this host; empty where there are none yet and none may be made."""
+        """32 random bytes of this host; empty where there are none yet and none may be made.
+
+        Raises:
+            ChangedError: they are damaged.
+        """
         if self.state.fd is not None:
             with contextlib.suppress(FileNotFoundError):
-                return durable.read_all(self.state.fd, _SALT, 4096)
+                return durable.unseal(durable.read_all(self.state.fd, _SALT, 4096), bytes, _SALT)
         if not create:
             return b""
         fresh = os.urandom(32)
-        durable.replace(self.state.prepare(), _SALT, fresh)
+        durable.replace(self.state.prepare(), _SALT, durable.seal(fresh))
         return fresh
 
     def name(self, value: object, salt: bytes) -> str:

@@ -25,6 +25,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     verb: Verb
     boot: str
     areas: tuple[Area, ...] = ()
+    after: int = 0
+    """The generation that held when it began: whatever is numbered higher and was not judged did not happen."""
 
 
 class StagedStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts whose state has every kind of file, ways to damage one of them, and what may come of it."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ashore.acts.look import status
+from ashore.acts.recover import recover
+from ashore.errors import AshoreError, ExitCode
+from tests.fakes.bundles import Tree
+from tests.flow.machine import Machine
+from tests.flow.test_kill import in_child
+
+NAME = "reg.example/all"
+TOML = """
+[values]
+token = { required = true, secret = true }
+[[files]]
+path = "etc/app/edited.conf"
+on_edit = "replace"
+"""
+STATE = "var/lib/ashore"
+
+Story = Callable[[Machine], object]
+
+
+def tree(version: int) -> Tree:
+    return {
+        "etc/app/app.conf": f"version {version}\n",
+        "etc/app/edited.conf": f"shipped with {version}\n",
+        "etc/app/secret.j2": "token={{ values.token }}\n",
+        "opt/app/program": f"binary {version}\n" * 50,
+        f"opt/app/only-{version}": "x\n",
+    }
+
+
+class Situation(NamedTuple):
+    """A host that `make` puts into a folder, what is done on it, and the trees that may be its result.
+
+    An interrupted one is killed anew each time: recovery goes by inodes, and a copy has others.
+    """
+
+    make: Callable[[Path], Machine]
+    stories: Mapping[str, Story]
+    ends: Mapping[str, tuple[Mapping[str, object], ...]]
+    """Story -> the trees that it may end with when it says that it did what it was asked."""
+    known: tuple[Mapping[str, object], ...] = ()
+    """Trees of whole generations: recovery may have got there before the damage was met."""
+
+
+class Damage(NamedTuple):
+    """What becomes of one file of the state. None: it is gone."""
+
+    file: str
+    kind: str
+    change: Callable[[bytes], bytes | None]
+
+
+def prepared(folder: Path) -> Machine:
+    """Generations, some collected, an edit that was moved aside by one of those, a secret value, a held digest."""
+    made = Machine(folder)
+    for version in (1, 2, 3, 4):
+        made.images.add(f"{NAME}:{version}", tree(version), TOML)
+    made.install(f"{NAME}:1", sets={"token": "very secret"})
+    made.write("etc/app/edited.conf", "an edit\n")
+    made.install(f"{NAME}:2", sets={"token": "very secret"})
+    for version in (3, 2, 3):
+        made.install(f"{NAME}:{version}")
+    made.roll_back()
+    return made
+
+
+def settled(folder: Path) -> Situation:
+    """A host at rest, whose next command is one of three."""
+    template = prepared(folder / "settled")
+    before = template.tree()
+
+    def cut_off(machine: Machine) -> None:
+        machine.images.down = True
+        try:
+            machine.roll_back()
+        finally:
+            machine.images.down = False
+
+    stories: dict[str, Story] = {
+        "install": lambda m: m.install(f"{NAME}:4"),
+        "rollback without a network": cut_off,
+        "remove": lambda m: m.remove("all"),
+        "status": lambda m: status(m.tools()),
+    }
+    ends = {name: (_end(folder, name, template, story),) for name, story in stories.items()}
+    return Situation(lambda to: fresh(template, to), stories, ends | {"status": (before,)})
+
+
+def interrupted(folder: Path) -> dict[str, Situation]:
+    """Hosts that were killed in an upgrade: with a journal that has begun, is staged, or holds its verdict."""
+    template = prepared(folder / "prepared")
+    upgrade: Story = lambda m: m.install(f"{NAME}:4")  # noqa: E731 - a story, as the others are
+    old, new = template.tree(), _end(folder, "upgrade", template, upgrade)
+    total = in_child(upgrade, fresh(template, folder / "count"), -1)
+    stories: dict[str, Story] = {"recover": _recover, "install": upgrade, "status": lambda m: status(m.tools())}
+    found: dict[int, Situation] = {}
+
+    def killed(to: Path, at: int) -> Machine:
+        machine = fresh(template, to)
+        in_child(upgrade, machine, at)
+        return machine
+
+    for at in range(total):
+        machine = killed(folder / f"killed-{at}", at)
+        parts = sum(1 for _ in (machine.root / STATE / "journal").glob("[1-3]-*.json"))
+        half = parts == 2 and machine.tree() in (old, new)
+        if parts and parts not in found and not half:
+            ends = {"recover": (old, new), "install": (new,), "status": (machine.tree(),)}
+            found[parts] = Situation(lambda to, at=at: killed(to, at), stories, ends, (old, new))  # type: ignore[misc]
+        shutil.rmtree(machine.folder)
+    names = {1: "begun", 2: "staged, half swapped", 3: "judged"}
+    return {name: found[parts] for parts, name in names.items()}
+
+
+def fresh(template: Machine, folder: Path) -> Machine:
+    """A copy of a host, with the same registry."""
+    shutil.copytree(template.root, folder / "host", symlinks=True)
+    return Machine(folder, template.images)
+
+
+def files(machine: Machine) -> list[str]:
+    """Every file of the state that holds anything, by its path in the state folder."""
+    state = machine.root / STATE
+    found = (path for path in sorted(state.rglob("*")) if path.is_file() and path.stat().st_size)
+    names = [str(path.relative_to(state)) for path in found]
+    return [name for name in names if name != "lock" and not name.startswith("stage/") and "/." not in f"/{name}"]
+
+
+def truncations(machine: Machine, file: str, most: int | None = None) -> Iterator[Damage]:
+    """The file cut off at every byte, or at `most` places evenly, the first and last byte among them; and gone."""
+    data = (machine.root / STATE / file).read_bytes()
+    places = range(len(data)) if most is None else sorted({n * (len(data) - 1) // (most - 1) for n in range(most)})
+    if file in ("current", "salt", "journal/1-begun.json") or file.startswith(("secrets/", "content/")):
+        yield Damage(file, "gone", lambda _: None)
+    for at in places:
+        yield Damage(file, f"cut off at {at} of {len(data)}", lambda now, at=at: now[:at])  # type: ignore[misc]
+
+
+def flips(machine: Machine, chance: random.Random, count: int) -> Iterator[Damage]:
+    """`count` single bits flipped, anywhere in the state, each file as often as any other."""
+    every = files(machine)
+    for number in range(count):
+        file = every[number % len(every)]
+        at, bit = chance.randrange((machine.root / STATE / file).stat().st_size), chance.randrange(8)
+        yield Damage(file, f"bit {bit} of byte {at} flipped", lambda now, at=at, bit=bit: flipped(now, at, bit))  # type: ignore[misc]
+
+
+def flipped(data: bytes, at: int, bit: int) -> bytes:
+    at %= len(data)
+    return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+
+
+def tries(situation: Situation, name: str, damage: Damage, folder: Path) -> list[str]:
+    """Do the story on a copy whose state is damaged; what is wrong with how it ends."""
+    machine = situation.make(folder)
+    path = machine.root / STATE / damage.file
+    data = damage.change(path.read_bytes())
+    path.unlink() if data is None else path.write_bytes(data)
+    before = machine.tree()
+    try:
+        situation.stories[name](machine)
+    except AshoreError as error:
+        problems = [f"exit {error.code}: {error}"] if error.code == ExitCode.FAULT else []
+        problems += [] if machine.tree() in (before, *situation.known) else [f"it failed and changed the host: {error}"]
+        told = error.remedy or error.issues or error.code == ExitCode.NETWORK
+        problems += [] if told else [f"nothing says what to do: {error}"]
+        problems += _looks_fresh(machine)
+    except Exception as error:
+        problems = [f"a traceback: {error!r}"]
+    else:
+        problems = [] if machine.tree() in situation.ends[name] else ["a wrong apply"]
+    shutil.rmtree(folder)
+    return [f"{name}, {damage.file} {damage.kind}: {problem}" for problem in problems]
+
+
+def _looks_fresh(machine: Machine) -> list[str]:
+    """Whether the next command would take the host for one that ashore never touched."""
+    try:
+        return ["the host is taken for a fresh one"] if machine.tools().history.current().number == 0 else []
+    except AshoreError:
+        return []
+
+
+def _recover(machine: Machine) -> None:
+    tools = machine.tools()
+    with tools.state.locked():
+        recover(tools)
+
+
+def _end(folder: Path, name: str, template: Machine, story: Story) -> Mapping[str, object]:
+    machine = fresh(template, folder / f"end of {name}")
+    story(machine)
+    return machine.tree()

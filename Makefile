@@ -37,3 +37,8 @@ real-parts:
 $(READY): pyproject.toml scripts/setup
 	@scripts/setup
 	@touch $@
+
+# ashore as one folder that needs no Python on the host: dist/ashore (packaging/self-contained).
+.PHONY: self-contained
+self-contained: $(READY) $(if $(HERE),,real-parts)
+	@packaging/self-contained $(if $(HERE),--here)

@@ -26,8 +26,11 @@ def copy(
     platform: Platform | None,
     progress: Progress,
     limits: Limits,
+    named: bool = True,
 ) -> Digest:
     """Copy what `source` names; of an index, with `platform`, the one image. Blobs that are there stay.
+
+    Without `named`, `target`'s name stays with what it points at.
 
     Raises:
         InputError: the source is malformed, or has no image for `platform`.
@@ -39,7 +42,7 @@ def copy(
     elif top.media_type in INDEXES and target.transport is Transport.DOCKER_ARCHIVE:
         raise InputError(f"{source} is an index", cause="a docker-archive holds one image", remedy="add --platform")
     mount = _mount(source, target, writer)
-    return _Copy(str(source), reader, writer, mount, progress, limits).tree(top, depth=0, named=True)
+    return _Copy(str(source), reader, writer, mount, progress, limits).tree(top, depth=0, named=named)
 
 
 def _one(

@@ -19,7 +19,7 @@ from ashore.nouns.layer import Member
 from ashore.nouns.limits import MIB, Limits
 from ashore.nouns.ports import ContentSink, ImageReader, Progress
 from ashore.nouns.reference import ImageReference
-from ashore.rules.documents import check_platform, choose, parse_config, parse_manifest_or_index
+from ashore.rules.documents import carried_bundle, check_platform, choose, parse_config, parse_manifest_or_index
 from ashore.rules.imagetree import ImageTree, Lost
 
 _WORTH_THREADS = MIB  # a smaller layer is read before a thread has started
@@ -35,7 +35,7 @@ def resolve_image(reader: ImageReader, reference: ImageReference, platform: Plat
     top = reader.resolve()
     if reference.digest and top.digest != reference.digest:
         raise VerificationError(f"{reference} was asked for", cause=f"{top.digest} came")
-    chosen, seen = top, {top.digest}
+    chosen, named, seen = top, top, {top.digest}
     for _ in range(limits.index_depth + 1):
         where = f"{reference}: {chosen.digest}"
         media_type, data = reader.manifest(chosen.digest)
@@ -48,16 +48,25 @@ def resolve_image(reader: ImageReader, reference: ImageReference, platform: Plat
             check_platform(config, platform, str(reference))
             return Image(
                 reference=str(reference),
-                digest=top.digest,
+                digest=named.digest,
                 manifest_digest=chosen.digest,
                 manifest=document,
                 config=config,
             )
+        if carried := carried_bundle(document):
+            named = carried  # However it came, by a registry or within an installer image, it is recorded as itself.
         chosen = choose(document, platform, str(reference))
         if chosen.digest in seen:
             raise InputError(f"{reference}: an index names itself")
         seen.add(chosen.digest)
     raise InputError(f"{reference}: indexes nested more than {limits.index_depth} deep")
+
+
+def carried_digest(reader: ImageReader, top: Descriptor, where: str, limits: Limits) -> Digest:
+    """The digest that an install of what the index `top` names would record: of an installer image, its bundle's."""
+    document = parse_manifest_or_index(*reader.manifest(top.digest), f"{where}: {top.digest}", limits)
+    carried = carried_bundle(document) if isinstance(document, Index) else None
+    return (carried or top).digest
 
 
 def fetch_tree(

@@ -10,7 +10,9 @@ from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import VALUES_FOLDER
+from ashore.nouns.digest import Digest
 from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.image import INDEXES
 from ashore.rules.inputs import fingerprint
 
 HostValues = Sequence[tuple[str, Mapping[str, object]]]
@@ -26,11 +28,19 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
         and all(record is not None and _same_inputs(tools, ask, record) for ask, record in pairs)
         and untouched(tools, current)
-        and all(
-            record is not None and tools.open_image(ask.reference).resolve().digest == record.digest
-            for ask, record in pairs
-        )
+        and all(record is not None and _digest(tools, ask) == record.digest for ask, record in pairs)
     )
+
+
+def _digest(tools: Tools, ask: Ask) -> Digest:
+    reader = tools.open_image(ask.reference)
+    top = reader.resolve()
+    if top.media_type not in INDEXES:
+        return top.digest
+    # Imported late: only an index may be an installer image's, whose bundle image is what is recorded.
+    from ashore.acts.fetch import carried_digest
+
+    return carried_digest(reader, top, str(ask.reference), tools.limits)
 
 
 def untouched(tools: Tools, current: Generation) -> bool:

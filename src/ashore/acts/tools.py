@@ -45,6 +45,8 @@ class Tools:
     new_id: Callable[[], str] = lambda: os.urandom(6).hex()
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    placed: Callable[[], None] = lambda: None
+    """Told when every file is in place and PID 1 knows it, before any unit is started."""
 
     def platform(self) -> Platform:
         """What images must be for: the host's architecture, this machine's where the root does not tell."""

@@ -44,6 +44,7 @@ def bring_up(tools: Tools, plan: Plan) -> None:
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
         systemd.reset_failed([action.unit for action in plan.stops])
+    tools.placed()
     if not plan.actions:
         return
     units = [action.unit for action in plan.actions]

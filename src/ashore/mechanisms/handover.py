@@ -47,12 +47,14 @@ def hand_over(
     identifier: str = "",
     enter: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    until_ready: bool = False,
 ) -> int:
     """Have PID 1 of `root` run ``command FILE``, where FILE holds `request`; follow it; return its exit code.
 
     The service has our standard output and error, and our input unless that is a terminal. `enter` comes
     before systemd-run where the host has to be entered first (``nsenter ... --`` in a container).
-    `identifier` names the service, ``ashore-IDENTIFIER.service``; a random one by default.
+    `identifier` names the service, ``ashore-IDENTIFIER.service``; a random one by default. With `until_ready`
+    it is followed only until it says that it is ready (`mechanisms.notify`); what it prints goes to the journal.
 
     Raises:
         UnchangedError: the service did not start, and nothing was done.
@@ -65,13 +67,12 @@ def hand_over(
     written = [_write(root, name, data) for name, data in files.items()]
     shown = [f"/{FOLDER}/{name}" for name in files]
     try:
+        options = _systemd_run(root, unit, shown[1], enter, until_ready=until_ready)
         program = [word.replace("$", "$$") for word in (*command, shown[0])]  # PID 1 expands variables in it
         # A terminal as its input would become the service's own: PID 1 resets it, drops what was typed ahead, and
         # its end would be the service's. Whoever has a question asks it before.
         with_input = not os.isatty(0)
-        code = process.run_attached(
-            [*enter, *_systemd_run(root, unit, shown[1], enter), *program], with_input=with_input
-        )
+        code = process.run_attached([*enter, *options, *program], with_input=with_input)
     except KeyboardInterrupt:
         raise AshoreError(
             "no longer followed; the change goes on", remedy=f"see how it goes: systemctl status {unit}"
@@ -117,18 +118,17 @@ def own_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "ashore")
 
 
-def _systemd_run(root: str, unit: str, environment_file: str, enter: Sequence[str]) -> list[str]:
+def _systemd_run(root: str, unit: str, environment_file: str, enter: Sequence[str], *, until_ready: bool) -> list[str]:
     return [
         "systemd-run",
         "--quiet",
         f"--unit={unit}",
         "--description=A change by ashore",
-        "--service-type=exec",
+        f"--service-type={'notify' if until_ready else 'exec'}",
         "--collect",  # a failed one must not linger
         "--property=Restart=on-abnormal",  # killed: it runs again, finds no request, and recovers
         "--property=RestartSec=100ms",
-        "--pipe",
-        "--wait",
+        *(["--property=TimeoutStartSec=infinity"] if until_ready else ["--pipe", "--wait"]),
         f"--property=EnvironmentFile=-{environment_file}",  # gone when it runs again to recover
         *([f"--property=OnFailure={RECOVERY_UNIT}"] if _has_recovery(root) else []),
         *([] if enter else _working_directory()),

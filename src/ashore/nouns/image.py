@@ -33,7 +33,7 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
     """An index entry's platform; ``amd64``, ``arm64`` and so on are Go's names."""
 
     architecture: str
-    os: str = "linux"
+    os: str = msgspec.field(default_factory=lambda: "linux")  # by a function, so that it is always written
     variant: str = ""
 
     def __str__(self) -> str:

@@ -24,6 +24,7 @@ from ashore.nouns.image import (
     Manifest,
     Platform,
 )
+from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.limits import Limits
 
 LABEL_PLATFORM = "io.ashore.platform"
@@ -75,9 +76,13 @@ def parse_config(data: bytes, manifest: Manifest, where: str, limits: Limits) ->
 def choose(index: Index, platform: Platform, where: str) -> Descriptor:
     """The entry of an index for `platform`; a nested index stands for whatever is in it.
 
+    Of an installer image, the bundle image that lies beside what engines run.
+
     Raises:
         InputError: there is none; the message lists what there is.
     """
+    if carried := carried_bundle(index):
+        return carried
     images = [entry for entry in index.manifests if entry.media_type in (*MANIFESTS, *INDEXES) and not _attests(entry)]
     fitting = [entry for entry in images if entry.platform and _fits(entry.platform, platform)]
     exact = [entry for entry in fitting if entry.platform and entry.platform.variant == platform.variant]
@@ -86,6 +91,11 @@ def choose(index: Index, platform: Platform, where: str) -> Descriptor:
             return candidates[0]
     there = ", ".join(sorted({str(entry.platform) for entry in images})) or "nothing"
     raise InputError(f"{where} has no image for {platform}", cause=f"it has {printable(there[:500])}")
+
+
+def carried_bundle(index: Index) -> Descriptor | None:
+    """The bundle image of an installer image's index."""
+    return next((entry for entry in index.manifests if entry.annotations.get(ANNOTATION_ROLE) == ROLE_BUNDLE), None)
 
 
 def check_platform(config: ImageConfig, platform: Platform, where: str) -> None:

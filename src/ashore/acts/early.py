@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recovery at boot, before anything else starts: no network, no message bus, and units of the bundle held back."""
+
+import contextlib
+import os
+
+from ashore.acts.outcome import Recovered
+from ashore.acts.recover import recover
+from ashore.acts.tools import Tools
+from ashore.errors import AshoreError, BusyError
+from ashore.mechanisms import journal, process
+from ashore.rules.provision.hostunits import INCOMPLETE
+
+_SECONDS = 30.0
+
+
+def recover_at_boot(tools: Tools) -> Recovered:
+    """End what an earlier boot left. Until that is done, a file holds the bundles' units (see `hostunits.drop_in`).
+
+    Within the same boot it is a plain `recover`: then units are put back as they ran, and are not held.
+
+    Raises:
+        ChangedError: something stands in the way; the units stay held.
+    """
+    if tools.state.fd is None:
+        return Recovered.NOTHING
+    try:
+        with tools.state.locked():
+            left = journal.read(tools.state)
+            other_boot = left is not None and left.begun.boot != tools.boot
+            if other_boot:
+                _hold(tools)
+            result = recover(tools)
+            if other_boot:
+                _release(tools)
+    except BusyError:
+        return Recovered.NOTHING  # Whoever has the lock recovers first.
+    if other_boot and left is not None and left.staged is not None:
+        touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
+        enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}
+        _queue(tools, sorted(touched & enabled))
+    return result
+
+
+def _hold(tools: Tools) -> None:
+    path = os.path.join(tools.host.root, INCOMPLETE)
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+
+
+def _release(tools: Tools) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(tools.host.root, INCOMPLETE))
+
+
+def _queue(tools: Tools, units: list[str]) -> None:
+    """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order."""
+    if tools.systemd is None or not units:
+        return
+    tools.systemd.daemon_reload()
+    with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
+        process.run(["systemctl", "--no-block", "start", *units], seconds=_SECONDS)

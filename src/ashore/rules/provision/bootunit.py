@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot unit: installs one image when the machine boots, and keeps a good node up when it cannot."""
+
+from enum import StrEnum
+
+import msgspec
+
+from ashore.errors import InputError, UsageError
+from ashore.nouns.config import Pull
+from ashore.nouns.installer import PROGRAM_LINK
+from ashore.nouns.reference import ImageReference, Transport
+from ashore.rules.provision.hostunits import RECOVER_UNIT
+
+_FINAL = "2 3 5 6 7 8"
+"""Exit codes that another try does not mend (docs/reference/exit-codes.md)."""
+
+
+class Engine(StrEnum):
+    """Who runs the installer image; ``none``: an ashore on the host pulls by itself."""
+
+    DOCKER = "docker"
+    PODMAN = "podman"
+    NONE = "none"
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a host without ashore gets it from: the archive of the self-contained build."""
+
+    url: str
+    sha256: str
+
+
+def boot_unit(reference: ImageReference, engine: Engine, pull: Pull, fetched: Fetched | None = None) -> str:
+    """The text of ``ashore-boot.service``.
+
+    Raises:
+        UsageError: what is asked for does not fit together.
+    """
+    if reference.transport is not Transport.REGISTRY:
+        raise UsageError(f"{reference} is in no registry", remedy="a machine that boots pulls from a registry")
+    if fetched and engine is not Engine.NONE:
+        raise UsageError("--ashore-url is for --engine none", remedy=f"an installer image brings ashore to {engine}")
+    before = _fetch(fetched) if fetched else ()
+    command = _own(reference, pull) if engine is Engine.NONE else _engine(reference, engine, pull)
+    after = "network-online.target nss-lookup.target " + RECOVER_UNIT
+    if engine is Engine.DOCKER:
+        after += " docker.service"
+    lines = (
+        "[Unit]",
+        f"Description=Install {reference}",
+        "Wants=network-online.target" + (" docker.service" if engine is Engine.DOCKER else ""),
+        f"After={after}",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        "TimeoutStartSec=infinity",
+        "Restart=on-failure",
+        "RestartSec=15s",
+        f"RestartPreventExitStatus={_FINAL}",
+        "StandardOutput=journal+console",
+        *before,
+        *command,
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _own(reference: ImageReference, pull: Pull) -> tuple[str, ...]:
+    return (f"ExecStart=/{PROGRAM_LINK} boot --pull {pull} {reference}",)
+
+
+def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str, ...]:
+    """Pull by policy; with neither registry nor image, the host's own ashore keeps what is installed, or says no."""
+    there = f"{engine} image inspect {reference} >/dev/null 2>&1"
+    get = f"{engine} pull --quiet {reference}"
+    first = {Pull.MISSING: f"{there} || {get}", Pull.ALWAYS: f"{get} || {there}", Pull.NEVER: there}[pull]
+    run = (
+        f"{engine} run --rm --privileged --pid=host --network=host --ipc=host --uts=host"
+        f" --volume /:/rootfs {reference} --boot --reference {reference}"
+    )
+    return (
+        "ExecStart=/bin/sh -c '\\",
+        f"  {first} \\",
+        f"  || exec /{PROGRAM_LINK} boot --pull never {reference}; \\",
+        f"  exec {run}'",
+    )
+
+
+def _fetch(fetched: Fetched) -> tuple[str, ...]:
+    if len(fetched.sha256) != 64 or set(fetched.sha256) - set("0123456789abcdef"):
+        raise InputError("--sha256 is not a SHA-256", cause=f"{fetched.sha256[:80]!r}", remedy="64 hexadecimal digits")
+    if not fetched.url.startswith(("https://", "http://")) or set(fetched.url) & set(" '\"\\$%\n"):
+        raise InputError("--ashore-url is not an address", cause=f"{fetched.url[:200]!r}", remedy="https://...")
+    folder = f"/opt/ashore/{fetched.sha256[:12]}"
+    return (
+        "ExecStartPre=/bin/sh -ec '\\",
+        f"  [ ! -x {folder}/ashore ] || exit 0; \\",
+        f"  rm -rf {folder}.new; mkdir -p {folder}.new /opt/bin; \\",
+        f"  curl --fail --silent --show-error --location --output {folder}.new/archive {fetched.url}; \\",
+        f'  echo "{fetched.sha256}  {folder}.new/archive" | sha256sum --check --quiet; \\',
+        f"  tar -xzf {folder}.new/archive -C {folder}.new; sync -f {folder}.new; \\",
+        f"  rm -rf {folder}; mv -T {folder}.new/ashore {folder}; rm -rf {folder}.new; \\",
+        f"  ln -sfn {folder}/ashore /opt/bin/.ashore.new; mv -T /opt/bin/.ashore.new /{PROGRAM_LINK}'",
+    )

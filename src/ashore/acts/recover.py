@@ -5,7 +5,10 @@ Needs no network, no image, no template: only the journal. Every part may be cut
 """
 
 import errno
+import functools
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -28,6 +31,8 @@ from ashore.rules import retention
 
 _ALL = 1 << 31
 
+T = TypeVar("T")
+
 
 def recover(tools: Tools) -> Recovered:
     """Finish or undo an unfinished transaction. The lock is held.
@@ -42,9 +47,9 @@ def recover(tools: Tools) -> Recovered:
     left = journal.read(tools.state)
     try:
         if left is not None and left.verdict is not None:
-            finish(tools, left)
+            with_room(tools, functools.partial(finish, tools, left))
             return Recovered.FORWARD
-        issues = go_back(tools, left)
+        issues = with_room(tools, functools.partial(go_back, tools, left))
     except OSError as error:
         at = f" ({error.filename})" if error.filename else ""
         issues = [Issue(where="", message=f"{error.strerror or error}{at}")]
@@ -55,6 +60,16 @@ def recover(tools: Tools) -> Recovered:
             issues=issues,
         )
     return Recovered.BACK
+
+
+def with_room(tools: Tools, end: Callable[[], T]) -> T:
+    """End a transaction; where the disk is full, with what its journal set aside for that."""
+    try:
+        return end()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not journal.release(tools.state):
+            raise
+    return end()
 
 
 def go_back(tools: Tools, left: Journal | None) -> list[Issue]:

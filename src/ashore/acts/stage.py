@@ -24,6 +24,11 @@ _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
 
 
+_RECORDS = 256 << 10
+_BLOCK = 4096
+"""For a folder of the content store."""
+
+
 def stage(
     staging: Staging, store: ContentStore, supply: Supply, plan: Plan, labels: FileContexts | None = None
 ) -> Staged:
@@ -39,6 +44,16 @@ def stage(
     files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
+
+
+def room_to_end(staging: Staging, store: ContentStore, staged: Staged) -> int:
+    """The most bytes that ending a transaction writes beside the state: records, and displaced files to keep."""
+    need = _RECORDS
+    for s in staged.steps:
+        old = s.step.old
+        if s.name and old is not None and old.kind is Kind.FILE and not store.has(old.digest):
+            need += _BLOCK if staging.is_own(s.area) else _BLOCK + old.size
+    return need
 
 
 def _stage_step(

@@ -6,14 +6,15 @@ are durable before the swap, and one durable verdict decides whether recovery go
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from ashore.acts import units as unit_acts
 from ashore.acts.label import read_labels
-from ashore.acts.recover import finish, go_back
-from ashore.acts.stage import check_targets, stage
+from ashore.acts.recover import finish, go_back, with_room
+from ashore.acts.stage import check_targets, room_to_end, stage
 from ashore.acts.tools import Tools
 from ashore.acts.validate import validate
 from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError
@@ -92,6 +93,7 @@ def carry_out(
         staged = stage(transaction.staging, tools.content, supply, plan, labels)
         staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
         validate(tools, transaction.staging, staged, plan)
+        journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
         journal.staged(tools.state, staged)
         _swap(tools, transaction, staged)
         unit_acts.bring_up(tools, plan)
@@ -103,7 +105,8 @@ def carry_out(
         raise _failed(tools, transaction, staged, error) from error
     transaction.ended = True
     try:
-        finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
+        judged = Journal(begun=transaction.begun, staged=staged, verdict=verdict)
+        with_room(tools, functools.partial(finish, tools, judged))
     except (OSError, UnchangedError) as error:
         raise ChangedError(
             "the new generation is in place, but its record is not complete",
@@ -155,7 +158,8 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     transaction.ended = True
     try:
         journal.withdraw(tools.state)
-        left += go_back(tools, Journal(begun=transaction.begun, staged=staged))
+        unjudged = Journal(begun=transaction.begun, staged=staged)
+        left += with_room(tools, functools.partial(go_back, tools, unjudged))
         with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
             tools.history.audit(_audit_line(tools, transaction, error))
     except (AshoreError, OSError) as second:

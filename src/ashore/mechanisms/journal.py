@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 _FOLDER = "journal"
 _DONE = "journal.done"
+_RESERVE = "0-reserve"
 _BEGUN, _STAGED, _VERDICT = "1-begun.json", "2-staged.json", "3-verdict.json"
 _LIMIT = 1 << 30
 
@@ -24,6 +25,33 @@ def begin(state: State, begun: Begun) -> None:
         os.mkdir(_FOLDER, 0o700, dir_fd=base)
         os.fsync(base)
     _write(state, _BEGUN, begun)
+
+
+def reserve(state: State, size: int) -> None:
+    """Set aside `size` bytes: what ends the transaction, either way, then needs no new space.
+
+    Raises:
+        OSError: there is too little.
+    """
+    folder = state.folder(_FOLDER)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(_RESERVE, flags, 0o600, dir_fd=folder)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+    finally:
+        os.close(folder)
+
+
+def release(state: State) -> bool:
+    """Give back what was set aside, to be used now; False where nothing was."""
+    try:
+        os.unlink(f"{_FOLDER}/{_RESERVE}", dir_fd=state.fd)
+        return True
+    except OSError:
+        return False
 
 
 def staged(state: State, what: Staged) -> None:

@@ -7,6 +7,7 @@ here out of the content store and goes back there if it is not placed.
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -234,7 +235,11 @@ def _remove_if_empty(host: Beneath, path: str) -> None:
     if path.rpartition("/")[2] != _OWN_FOLDER:
         return
     host.forget()
-    with contextlib.suppress(OSError):
+    try:
         directory, name = host.at(path)
         os.rmdir(name, dir_fd=directory)
-        os.fsync(directory)  # before the journal goes: afterwards nobody knows of this folder
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            return  # gone already, or somebody put something there
+        raise
+    os.fsync(directory)  # before the journal goes: afterwards nobody knows of this folder

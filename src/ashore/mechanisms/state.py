@@ -88,8 +88,8 @@ class State:
                     cause=f"the lock was taken by process {holder}" if holder else "",
                     remedy="wait for it to end, then try again",
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # it tells who holds the lock, and is not what holds it
+                os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             yield
         finally:
             os.close(descriptor)

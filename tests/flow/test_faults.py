@@ -20,16 +20,16 @@ from ashore.mechanisms import syscalls
 from tests.flow.machine import Machine
 from tests.flow.test_kill import _CHANGING, STORIES, Story, machine
 
-FAULTS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EPERM)
+FAULTS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EPERM, errno.EDQUOT)
 """Each call gets one of them, in turn."""
 
 
 class Faults:
     """The file-changing calls of this process, counted; number `at` fails, and with `lasting` all after it."""
 
-    def __init__(self, at: int, *, lasting: bool) -> None:
+    def __init__(self, at: int, *, lasting: bool, turn: int = 0) -> None:
         self.at, self.lasting = at, lasting
-        self.number = FAULTS[at % len(FAULTS)]
+        self.number = FAULTS[(at + turn) % len(FAULTS)]
         self.count = 0
         self.hit = "none"
 
@@ -57,13 +57,13 @@ class Faults:
         return call
 
 
-def carry_out(story: Story, victim: Machine, at: int, *, lasting: bool) -> tuple[str, str, int]:
+def carry_out(story: Story, victim: Machine, at: int, *, lasting: bool, turn: int = 0) -> tuple[str, str, int]:
     """Run the story in a fork with one fault: how it ended, what was hit, and how many calls there were."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         real_write, real_exit = os.write, os._exit
-        faults = Faults(at, lasting=lasting)
+        faults = Faults(at, lasting=lasting, turn=turn)
         try:
             faults.install()
             story(victim)

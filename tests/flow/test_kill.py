@@ -63,7 +63,7 @@ STORIES: dict[str, tuple[list[Story], Story]] = {
 
 _CHANGING = (
     *("write", "rename", "unlink", "mkdir", "rmdir", "symlink", "link"),
-    *("fchmod", "fchown", "chown", "chmod", "setxattr", "removexattr", "ftruncate", "pwrite"),
+    *("fchmod", "fchown", "chown", "chmod", "setxattr", "removexattr", "ftruncate", "pwrite", "posix_fallocate"),
 )
 
 

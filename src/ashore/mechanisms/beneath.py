@@ -85,7 +85,8 @@ class Beneath:
 
     def at(self, path: str) -> tuple[int, str]:
         """The folder's descriptor and the last name of a physical path, for ``*at`` calls."""
-        return self.folder(parent(path)), path.rpartition("/")[2]
+        folder, _, name = path.rpartition("/")
+        return self.folder(folder), name
 
     def lstat(self, path: str) -> os.stat_result | None:
         """What lies at a physical path, None if nothing does or its folder is no folder."""

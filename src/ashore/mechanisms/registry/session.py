@@ -142,7 +142,8 @@ class Session:
             method=call.method, url=url, headers=headers, body=call.body, length=call.length, document=call.document
         )
         try:
-            return self._transport.send(request, verify=not self._policy.insecure(url))
+            maybe_plain = self._policy.plain(url)
+            return self._transport.send(request, verify=not self._policy.insecure(url), maybe_plain=maybe_plain)
         except Fault as fault:
             if not self._speaks_plain(fault):
                 raise self.fault(fault) from fault

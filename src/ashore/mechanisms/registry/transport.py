@@ -147,8 +147,10 @@ class Transport:
         self._idle: dict[tuple[object, ...], list[_Kept]] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
 
-    def send(self, request: Request, *, verify: bool) -> Response:
+    def send(self, request: Request, *, verify: bool, maybe_plain: bool = False) -> Response:
         """Ask once; if a kept connection turns out to be dropped, again on another, for what is harmless to repeat.
+
+        With `maybe_plain` it is found out whether the server speaks TLS at all before authorities are loaded.
 
         Raises:
             Fault: there is no answer.
@@ -160,6 +162,13 @@ class Transport:
             except Fault as fault:
                 if fault.kind != "reset" or request.method not in {"GET", "HEAD"}:
                     raise
+        if (
+            maybe_plain
+            and verify
+            and request.url.scheme == "https"
+            and (request.url.host_port, True) not in self._contexts
+        ):
+            self._connect(request.url, verify=False).connection.close()
         return self._exchange(request, self._connect(request.url, verify=verify), key)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 READY = .venv/.ready
 
-.PHONY: demo test check bench clean real-parts
+.PHONY: demo test check bench figures clean real-parts
 
 # The main job, step by step, on a real host; OFFLINE=1: without root, in a folder.
 demo: $(READY) $(if $(OFFLINE),,real-parts)
@@ -24,6 +24,10 @@ check: $(READY)
 # Figures, never a verdict.
 bench: $(READY) real-parts
 	@if [ -e tests/bench/bench.py ]; then $(PYTHON) -m tests.bench.bench; else echo "there is no bench here yet"; fi
+
+# Everything that is promised, tried in full, and docs/reliability.md's tables written from it. Takes a while.
+figures: $(READY) real-parts
+	@$(PYTHON) -m tests.figures --write
 
 # What can be made again. A host of a running test is not walked into.
 clean:

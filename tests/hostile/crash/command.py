@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.figures.tally import Tally, tell
 from tests.flow.machine import Machine
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
 from tests.hostile.crash.subjects import Seen, wrong
-from tests.hostile.crash.tally import Tally, tell
 
 CHANGING = ",".join(
     (

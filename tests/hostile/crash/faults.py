@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.figures.tally import Tally, tell
 from tests.flow.machine import Machine
 from tests.flow.test_faults import FAULTS, after_recovery, carry_out, differing
 from tests.flow.test_kill import in_child
@@ -20,7 +21,6 @@ from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
 from tests.hostile.crash.kills import Sweep
 from tests.hostile.crash.subjects import STORIES, ashore, images_of_all_kinds, mend
-from tests.hostile.crash.tally import Tally, tell
 
 
 class Errors:

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.figures.tally import Tally, tell
 from tests.flow.machine import Machine
 from tests.flow.test_kill import Story, in_child
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
 from tests.hostile.crash.subjects import STORIES, Seen, ashore, images_of_all_kinds, mend, wrong
-from tests.hostile.crash.tally import Tally, tell
 
 _RECOVERY_CALLS = 60
 """More file-changing calls than most recoveries make."""

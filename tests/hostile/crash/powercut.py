@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.figures.tally import Tally, tell
 from tests.hostile.crash import blocklog, mounts
 from tests.hostile.crash.apart import apart, neighbour
 from tests.hostile.crash.blocklog import Flush, Mark, Record, Write
 from tests.hostile.crash.subjects import STORIES, Peer, Seen, Subject, ashore, plain, torn
-from tests.hostile.crash.tally import Tally, tell
 
 MOUNTED = {"root": "host", "opt": "host/opt"}
 """The disks, and where they are mounted."""

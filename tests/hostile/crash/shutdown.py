@@ -17,12 +17,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.figures.tally import Tally, tell
 from tests.flow.machine import Machine
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart, neighbour
 from tests.hostile.crash.command import ashore, write_bundles
 from tests.hostile.crash.subjects import Seen, wrong
-from tests.hostile.crash.tally import Tally, tell
 
 _SHUTDOWN, _WITHOUT_THE_LOG = 0x8004587D, 2
 _SYNCING_OFF = """\

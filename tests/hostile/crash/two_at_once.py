@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.figures.tally import Tally, tell
 from tests.flow.machine import Machine
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.command import ashore, write_bundles
-from tests.hostile.crash.tally import Tally, tell
 
 BUSY = 9
 _INSIDE = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a boot asks for: recover first; then the bundle by pull policy, and a node that was good comes up again."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
@@ -144,8 +145,6 @@ def brought_as(ask: Ask, folder: str) -> Ask:
     return msgspec.structs.replace(ask, reference=layout, written=str(ask.reference))
 
 
-def told(tools: Tools, tell: Callable[[], None]) -> Tools:
+def told(tools: Tools, tell: Callable[[], None], *, booting: bool) -> Tools:
     """The same tools, with somebody to tell when all files are in place and units may start."""
-    import dataclasses
-
-    return dataclasses.replace(tools, placed=tell)
+    return dataclasses.replace(tools, placed=tell, booting=booting and tools.live)

@@ -15,6 +15,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import FileSet, Kind, Seen, Wanted, ancestors, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
+from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.bundle import is_unit_file
 from ashore.rules.enablement import unit_of
 from ashore.rules.folders import listed
@@ -30,6 +31,8 @@ def make_plan(
     view = _view(tools, current, desired, adopt_all)
     files = plan_files(desired, current, view)
     units = _plan_units(tools, current, parts, desired, files, supply)
+    if tools.booting and files.steps:
+        units = _with_waiting(tools, parts, units, _disabled(desired, files))
     return Plan(
         steps=files.steps,
         kept=files.kept,
@@ -115,6 +118,21 @@ def _plan_units(
     units = concerned(changes, old=old, new=new, reactions=reactions)
     states = tools.systemd.states(units) if units else {}
     return plan_units(changes, old=old, new=new, states=states, reactions=reactions, disabled=_disabled(desired, files))
+
+
+def _with_waiting(tools: Tools, parts: Sequence[Part], planned: UnitPlan, disabled: frozenset[str]) -> UnitPlan:
+    """At boot an enabled unit that does not run is one that waits for us: it is judged as if we had started it."""
+    assert tools.systemd is not None
+    known = {action.unit for action in (*planned.actions, *planned.stops)}
+    enabled = dict.fromkeys(unit for part in parts for unit in part.record.enabled)
+    waiting = [unit for unit in enabled if unit not in known and unit not in disabled]
+    states = tools.systemd.states(waiting) if waiting else {}
+    starts = tuple(
+        UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot starts it")
+        for unit in waiting
+        if states[unit].load == "loaded" and not states[unit].running
+    )
+    return msgspec.structs.replace(planned, actions=(*planned.actions, *starts))
 
 
 def _recorded_texts(tools: Tools, desired: FileSet, known: Mapping[str, str], supply: Supply) -> dict[str, str]:

@@ -40,6 +40,8 @@ class Tools:
     """None: an offline root; nothing is started there."""
     boot: str = ""
     """The boot id of a live root."""
+    booting: bool = False
+    """PID 1 is about to start every enabled unit: what does not run yet is started and watched as well."""
     limits: Limits = DEFAULT
     now: Callable[[], str] = _now
     new_id: Callable[[], str] = lambda: os.urandom(6).hex()

@@ -32,12 +32,13 @@ VERBS = {
     "facts": "Show what templates can know of this host.",
     "render": "Render one file of a bundle for this host.",
     "prune": "Drop old generations and their contents.",
+    "provision": "Print what makes a machine install an image when it boots.",
     "recover": "Finish or undo an interrupted transaction.",
 }
 
 
-HIDDEN = "carry-out"
-"""What the service of PID 1 runs: the request of a command line (mechanisms.handover)."""
+HIDDEN = ("carry-out", "boot", "hand-over", "enter-host")
+"""What programs run: the service of PID 1 (mechanisms.handover), the boot unit, and an installer image."""
 
 
 class Verbs(click.Group):
@@ -47,7 +48,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS and cmd_name != HIDDEN:
+        if cmd_name not in VERBS and cmd_name not in HIDDEN:
             return None
         module = importlib.import_module(f"ashore.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command

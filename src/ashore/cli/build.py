@@ -23,6 +23,10 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="For this platform; can be repeated.")
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True)
 @click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (6).")
+@click.option("--installer", is_flag=True, help="Make an image that a container engine runs to install the bundle.")
+@click.option(
+    "--self-contained", metavar="DIR", envvar="ASHORE_SELF_CONTAINED", help="The build of ashore that it brings along."
+)
 @json_option
 @debug_option
 def command(
@@ -33,6 +37,8 @@ def command(
     platforms: tuple[str, ...],
     compression: str,
     level: int | None,
+    installer: bool,
+    self_contained: str | None,
     as_json: bool,
 ) -> None:
     """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
@@ -50,7 +56,21 @@ def command(
         )
         first, *others = targets
         with image_writer(ROOT, first, progress) as writer:
-            built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
+            if installer:
+                from ashore.acts.installer import build_installer
+
+                built = build_installer(
+                    folder,
+                    writer,
+                    tools,
+                    self_contained,
+                    reference=tag or "",
+                    compression=compression,
+                    level=level,
+                    platforms=wanted,
+                )
+            else:
+                built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
         for other in others:
             with image_writer(ROOT, other, progress) as writer:
                 reader = open_image(first)

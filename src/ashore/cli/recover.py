@@ -11,16 +11,21 @@ from ashore.errors import ExitCode
 
 @click.command()
 @click.option("--after-kill", is_flag=True, hidden=True, help="Say what became of the change that was killed.")
+@click.option("--at-boot", is_flag=True, hidden=True, help="Hold the bundles' units until it is done.")
 @root_option
 @json_option
 @debug_option
-def command(after_kill: bool, root: str, as_json: bool) -> int:
+def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
     from ashore.acts.outcome import Recovered
     from ashore.acts.recover import recover
 
     with wired(root) as tools:
-        if tools.state.fd is None:
+        if at_boot:
+            from ashore.acts.early import recover_at_boot
+
+            result = str(recover_at_boot(tools))
+        elif tools.state.fd is None:
             result = "nothing"
         else:
             with tools.state.locked():

@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,6 +12,10 @@ from ashore.acts.tools import Tools
 
 _INSIDE = "ASHORE_CARRIES_OUT"
 """Set for whoever runs inside the service: there is no second hand-over."""
+
+
+SETTLE = "settle"
+"""The service of a boot: it places the files, then watches the units."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -31,6 +36,53 @@ def carried_out_by_pid1(tools: Tools) -> int | None:
     request = Request(arguments=tuple(sys.argv[1:]))
     sys.stdout.flush()
     return hand_over(msgspec.json.encode(request), root=tools.host.root, command=(*own_command(), "carry-out"))
+
+
+def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
+    """Hand a boot's command line to ``ashore-settle.service``, which starts units that wait for the boot unit.
+
+    Returns when their files are in place (`follow`: when they are healthy); None where it is to be done here.
+    """
+    from ashore.acts.hand_over import place_recovery
+    from ashore.mechanisms.handover import own_command
+
+    if not tools.live or _INSIDE in os.environ:
+        return None
+    place_recovery(tools.host)
+    return bring_to_pid1(
+        tools.host.root, Request(arguments=tuple(sys.argv[1:])), own_command(), (), until_ready=not follow
+    )
+
+
+def bring_to_pid1(
+    root: str, request: Request, program: str | Sequence[str], enter: Sequence[str], *, until_ready: bool
+) -> int:
+    """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code."""
+    from ashore.cli import output
+    from ashore.mechanisms import answer
+    from ashore.mechanisms.handover import hand_over
+
+    sys.stdout.flush()
+    answer.take(root)
+    code = hand_over(
+        msgspec.json.encode(request),
+        root=root,
+        command=(*([program] if isinstance(program, str) else program), "carry-out"),
+        identifier=SETTLE,
+        enter=enter,
+        environment={} if enter else None,
+        until_ready=until_ready,
+    )
+    said = answer.take(root)
+    if not until_ready or said is None:
+        if code == 0 and until_ready:
+            output.say(f"the files are in place, units start; how it ends: journalctl -u ashore-{SETTLE}.service")
+        return code
+    if said.code:
+        output.say(f"error: {said.text}")
+    else:
+        output.result(said.text)
+    return said.code
 
 
 def begin(path: str) -> Request:

@@ -98,6 +98,20 @@ def ask_of_values(given: Given) -> Ask:
     return Ask(reference=nowhere, sets=_values(given.sets, given.set_files), unset=given.unset, reset=given.reset)
 
 
+def tell_ready() -> None:
+    """Tell whoever started this service that units may start."""
+    from ashore.mechanisms.notify import ready
+
+    ready()
+
+
+def leave_answer(root: str, code: int, text: str) -> None:
+    """For whoever does not follow this service to its end."""
+    from ashore.mechanisms.answer import leave
+
+    leave(root, code, text)
+
+
 def cache_folder() -> str:
     """Where `plan` keeps what it fetched: $ASHORE_CACHE, else the XDG or system cache folder."""
     if named := os.environ.get("ASHORE_CACHE"):

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore hand-over``: the entry point of an installer image. Not listed: a container engine runs it."""
+
+import os
+
+import click
+
+from ashore.cli import output
+from ashore.cli.options import debug_option
+from ashore.cli.service import Request, bring_to_pid1
+from ashore.errors import UsageError
+
+HOST = "/rootfs"
+
+
+@click.command("hand-over", hidden=True)
+@click.option("--root", default=HOST, show_default=True, metavar="DIR", help="Where the host's root is mounted.")
+@click.option("--reference", default="", metavar="IMAGE", help="What to record as the image's name.")
+@click.option("--boot", is_flag=True, help="Return when units may start: health is watched without us.")
+@debug_option
+def command(root: str, reference: str, boot: bool) -> int:
+    """Install the bundle that this image carries on the host at DIR."""
+    from ashore.acts.hand_over import check_host, place, read_card
+    from ashore.acts.tools import open_root
+    from ashore.mechanisms.handover import own_command
+    from ashore.mechanisms.ownbuild import locate
+
+    top = os.path.dirname(os.path.dirname(locate(None)))
+    card = read_card(top)
+    name = reference or card.reference
+    if not name:
+        raise UsageError("the image does not know its own name", remedy="add: --reference REGISTRY/NAME:TAG")
+    check_host(root)
+    enter = (*own_command(), "enter-host", root, "--")
+    with open_root(root)[0] as host:
+        placed = place(host, top, card, enter)
+    output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")
+    request = Request(("boot", name, "--brought", f"/{placed.layout}", *(() if boot else ("--follow",))))
+    return bring_to_pid1(root, request, f"/{placed.program}", enter, until_ready=boot)

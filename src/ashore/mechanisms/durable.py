@@ -97,7 +97,7 @@ def unseal(data: bytes, type_: type[T], name: str) -> T:
         if of(bytes(sealed.body)) != sealed.digest:
             raise damaged(name, "its content does not match its digest")
         return msgspec.json.decode(sealed.body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(name, str(error)) from error
 
 

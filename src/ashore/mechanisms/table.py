@@ -93,7 +93,7 @@ def parse(data: bytes, place: Position, layer: Descriptor, where: str) -> tuple[
         text = zstd.ZstdDecompressor().decompress(data, max_length=place.raw)
         table = msgspec.json.decode(text, type=_Table)
         return _members(table.entries, layer.size)
-    except (zstd.ZstdError, msgspec.DecodeError, TarError, binascii.Error, UnicodeDecodeError) as error:
+    except (zstd.ZstdError, msgspec.DecodeError, RecursionError, TarError, binascii.Error, UnicodeDecodeError) as error:
         raise InputError(f"{where}: its table of contents is malformed", cause=str(error)) from error
 
 

@@ -54,7 +54,7 @@ def parse_set(text: str) -> tuple[str, object]:
 def _toml_or_text(text: str) -> object:
     try:
         read = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
         return text
     value = read.get("value")
     plain = isinstance(value, str | bool | int | list | dict) or (isinstance(value, float) and math.isfinite(value))

@@ -149,7 +149,7 @@ def _refused(place: Url, realm: str, cause: str) -> RegistryError:
 def _read_token(realm: Url, data: bytes) -> tuple[str, float]:
     try:
         answer = msgspec.json.decode(data, type=TokenAnswer)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         answer = TokenAnswer()
     token = answer.token or answer.access_token
     if not _BEARABLE.fullmatch(token):

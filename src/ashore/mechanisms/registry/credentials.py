@@ -134,7 +134,7 @@ class CredentialStore:
             raise RegistryError(f"{program} gave no credential for {host}", cause=printable(said[:300]))
         try:
             answer = msgspec.json.decode(done.stdout, type=_Answer)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             # Its output is a secret: nothing of it is shown.
             raise RegistryError(f"{program} did not answer with JSON") from None
         if answer.username == "<token>":
@@ -168,7 +168,7 @@ def _load(path: str) -> _AuthFile | None:
         raise InputError(f"{printable(path)} is too large for an auth file", remedy=remedy)
     try:
         return msgspec.json.decode(data or b"{}", type=_AuthFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # msgspec names the place, never the value.
         raise InputError(f"{printable(path)} is not an auth file", cause=str(error), remedy=remedy) from None
 

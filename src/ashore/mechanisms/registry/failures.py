@@ -99,7 +99,7 @@ def _said(response: Response, limit: int) -> str:
     try:
         problems = msgspec.json.decode(body, type=_Problems)
         text = "; ".join(": ".join(filter(None, (p.code, p.message))) for p in problems.errors[:3]) or problems.details
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         kind = response.header("Content-Type")
         text = body.decode(errors="replace") if kind.startswith("text/plain") else ""
     text = printable(" ".join(text.split()))

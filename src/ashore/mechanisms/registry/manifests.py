@@ -26,7 +26,7 @@ def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
     if data:
         try:
             written = msgspec.json.decode(data, type=_Typed).media_type
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise InputError(f"the manifest of {reference} is not JSON") from None
     if said in ("", "application/json", "application/octet-stream", "text/plain"):
         said = written

@@ -122,6 +122,7 @@ def wanting(kind: str) -> Behave:
 
 
 HALF = 100_000
+DEEP = b"[" * 100_000 + b"]" * 100_000
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"
 
 REDIRECTS: dict[str, Behaviour] = {
@@ -163,6 +164,7 @@ TOKENS: dict[str, Behaviour] = {
     "a token that is no JSON": always("token", replies.answer(200, {}, b"<html>")),
     "a token with a line break": always("token", replies.answer(200, {}, b'{"token":"a\\r\\nX-Evil: b"}')),
     "a token of 2 MiB": always("token", replies.answer(200, {}, b'{"token":"' + b"a" * (2 << 20) + b'"}')),
+    "a token nested deep": always("token", replies.answer(200, {}, b'{"token":"a","x":' + DEEP + b"}")),
     "an endless token": always("token", replies.endless),
     "a token that stalls": always("token", replies.stalled(3)),
     "a token cut off": always("token", replies.cut(3)),
@@ -193,6 +195,8 @@ MANIFESTS: dict[str, Behaviour] = {
     "a manifest of no type": always("manifests", replies.with_headers(Content_Type=""), (0, 3, 4)),
     "a page that greets": always("manifests", replies.answer(200, {"Content-Type": "text/html"}, b"<h1>hello"), (3, 4)),
     "nothing": always("manifests", replies.answer(204), (3, 4)),
+    "a manifest nested deep": always("manifests", replies.altered(lambda b: b'{"x":' + DEEP + b"}"), (3, 5)),
+    "an error nested deep": always("manifests", replies.answer(418, {}, b'{"errors":' + DEEP[:30_000])),
     "half of it, unasked": always("manifests", replies.answer(206, {}, b"{"), (3, 4)),
     "not modified": always("manifests", replies.answer(304), REGISTRY),
     "gone": always("manifests", replies.answer(410), REGISTRY),

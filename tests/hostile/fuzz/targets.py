@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that reads bytes from outside, as functions of bytes that may raise an AshoreError and nothing else."""
+
+import contextlib
+import gzip
+import json
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ashore.errors import AshoreError
+from ashore.mechanisms import table
+from ashore.mechanisms.compression import open_layer
+from ashore.mechanisms.registry import urls
+from ashore.mechanisms.registry.auth import _read_token, parse_challenges
+from ashore.mechanisms.streams import BytesStream
+from ashore.mechanisms.tar import TarReader
+from ashore.mechanisms.zstandard import zstd
+from ashore.nouns import digest, reference
+from ashore.nouns.image import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest, Platform
+from ashore.nouns.limits import Limits
+from ashore.rules import unitfile
+from ashore.rules.documents import choose, parse_config, parse_manifest_or_index
+from ashore.rules.imagetree import ImageTree
+from ashore.rules.manifest import parse_manifest, suspicions
+from ashore.rules.values import parse_set
+from ashore.rules.verify import parse_policy
+from tests.fakes.images import MemoryStore, folder, hardlink, layer, member, pax, put_image, symlink
+
+LIMITS = Limits(image_bytes=4 << 20, entries=2000, placed=2000)
+
+
+class Target(NamedTuple):
+    """`run` reads bytes; `seeds` are good ones to begin from."""
+
+    run: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+def tar(data: bytes) -> None:
+    tree = ImageTree("", LIMITS)
+    tree.begin_layer("layer 1")
+    members = TarReader(BytesStream(data), "layer 1", LIMITS)
+    for entry in members:
+        path = tree.add(entry)
+        tree.dropped()
+        size = sum(len(view) for view in members.chunks()) if path else 0
+        if path:
+            tree.content(path, digest.of(data), size)
+    tree.finish()
+
+
+def unpack(kind: str) -> Callable[[bytes], None]:
+    def run(data: bytes) -> None:
+        stream = open_layer(BytesStream(data), f"{OCI_LAYER}+{kind}", LIMITS, None)
+        buffer = bytearray(1 << 16)
+        while stream.readinto(buffer):
+            pass
+
+    return run
+
+
+def document(data: bytes) -> None:
+    for media_type in (OCI_MANIFEST, OCI_INDEX):
+        with contextlib.suppress(AshoreError):
+            found = parse_manifest_or_index(media_type, data, "it", LIMITS)
+            if isinstance(found, Index):
+                choose(found, Platform("amd64"), "it")
+
+
+def config(data: bytes) -> None:
+    parse_config(data, _MANIFEST, "it", LIMITS)
+
+
+def contents(data: bytes) -> None:
+    """A table of contents, under a manifest that vouches for these very bytes."""
+    blob = Descriptor(media_type=f"{OCI_LAYER}+zstd", digest=digest.of(b""), size=1 << 20, annotations=_table_of(data))
+    place = table.position(blob, LIMITS)
+    if place is not None:
+        table.parse(data, place, blob, "it")
+
+
+def token(data: bytes) -> None:
+    _read_token(urls.parse("https://auth.example/token"), data)
+
+
+def text(read: Callable[[str], object]) -> Callable[[bytes], object]:
+    return lambda data: read(data.decode("utf-8", "surrogateescape"))
+
+
+def url(value: str) -> None:
+    with contextlib.suppress(ValueError):
+        urls.join(urls.parse("https://reg.example/v2/a"), value)
+
+
+def _table_of(data: bytes) -> dict[str, str]:
+    prefix = "io.github.containers.zstd-chunked"
+    return {
+        f"{prefix}.manifest-checksum": digest.of(data),
+        f"{prefix}.manifest-position": f"1000:{len(data)}:{1 << 20}:1",
+    }
+
+
+_STORE = MemoryStore()
+put_image(_STORE, [layer(member("a", b"1"))], labels={"a": "b"})
+assert _STORE.named is not None
+_DOCUMENT = _STORE.manifests[_STORE.named.digest][1]
+_MANIFEST = msgspec.json.decode(_DOCUMENT, type=Manifest)
+_INDEX = json.dumps(
+    {
+        "schemaVersion": 2,
+        "manifests": [
+            {"mediaType": OCI_MANIFEST, "digest": digest.of(b""), "size": 1, "platform": {"architecture": "amd64"}}
+        ],
+    }
+).encode()
+_TAR = layer(
+    folder("d"),
+    pax(path=b"d/long", size=b"3", SCHILY__xattr__user__a=b"x"),
+    member("d/f", b"abc"),
+    member("././@LongLink", b"d/other\0", kind=b"L"),
+    symlink("l", "d"),
+    hardlink("d/h", "d/long"),
+    member("d/.wh.x"),
+    member(".wh..wh..opq"),
+)
+_TOML = b"""schema = 1
+name = "a"
+[values]
+x = { required = true, secret = true }
+y.z = [1, 2.5, 1979-05-27, "s"]
+[units]
+enable = ["a.service"]
+[[files]]
+path = "etc/*"
+mode = "0600"
+on_edit = "merge"
+validate = ["/bin/true", "{path}"]
+[[health]]
+http = "http://127.0.0.1:1/healthz"
+within = "90s"
+"""
+_ENTRY = {
+    "type": "reg",
+    "name": "a",
+    "mode": 420,
+    "size": 3,
+    "digest": digest.of(b"abc"),
+    "offset": 10,
+    "endOffset": 90,
+}
+_TABLE = zstd.compress(json.dumps({"version": 1, "entries": [_ENTRY]}).encode())
+
+TARGETS: dict[str, Target] = {
+    "tar": Target(tar, (_TAR, layer(member("x")))),
+    "gzip": Target(unpack("gzip"), (gzip.compress(_TAR, mtime=0), gzip.compress(b"") * 3)),
+    "zstd": Target(unpack("zstd"), (zstd.compress(_TAR), zstd.compress(b"") * 3)),
+    "document": Target(document, (_DOCUMENT, _INDEX)),
+    "config": Target(config, (_STORE.blobs[_MANIFEST.config.digest],)),
+    "contents": Target(contents, (_TABLE,)),
+    "bundle.toml": Target(lambda data: parse_manifest(data, "bundle.toml", "a"), (_TOML, b'values.a."b".c = 1')),
+    "suspicions": Target(lambda data: suspicions(data, "bundle.toml"), (_TOML,)),
+    "policy": Target(
+        lambda data: parse_policy(data, "policy.json"),
+        (b'{"default":[{"type":"reject"}],"transports":{"docker":{"a":[{"type":"insecureAcceptAnything"}]}}}',),
+    ),
+    "reference": Target(
+        text(reference.parse), (b"reg.example:5000/a/b:1@sha256:" + b"a" * 64, b"oci:dir:tag", b"docker-archive:f:n:t")
+    ),
+    "digest": Target(text(digest.parse), (b"sha256:" + b"a" * 64,)),
+    "challenge": Target(
+        text(lambda value: parse_challenges([value])),
+        (b'Bearer realm="https://a/t",service="s",scope="repository:a:pull", Basic realm="x"',),
+    ),
+    "token": Target(token, (b'{"token":"abc","expires_in":300}', b'{"access_token":"a","x":[[1]]}')),
+    "url": Target(text(url), (b"https://reg.example:5000/a?b=c#d", b"/a/../b", b"//host/x")),
+    "unit": Target(text(unitfile.parse), (b"[Unit]\nAfter=a\\\n  b\n#c\n[Install]\nWantedBy=x\n",)),
+    "set": Target(text(parse_set), (b"a.b={c=[1,2]}", b"x=plain text")),
+}
+
+
+def tried(target: Target, data: bytes) -> None:
+    """Run a target; an AshoreError is an answer, anything else is a find.
+
+    Raises:
+        Exception: the find.
+    """
+    with contextlib.suppress(AshoreError):
+        target.run(data)
+
+
+CORPUS = os.path.join(os.path.dirname(__file__), "..", "..", "cases", "fuzz")

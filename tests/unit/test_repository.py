@@ -108,7 +108,7 @@ def test_make_has_what_the_documents_name(texts: dict[str, str]) -> None:
     named = {
         (path, t)
         for path, text in pages.items()
-        for t in re.findall(r"(?:`|^ {4}|exec )make ([a-z]+)", text, re.MULTILINE)
+        for t in re.findall(r"(?:`|^ {4}|exec )make ([a-z-]+)", text, re.MULTILINE)
     }
     assert {target for _, target in named} >= {"demo", "test", "check"}
     assert {(path, target) for path, target in named if target not in targets} == set()

@@ -20,7 +20,7 @@ from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
 from tests.hostile.crash.kills import Sweep
-from tests.hostile.crash.subjects import STORIES, ashore, images_of_all_kinds, mend
+from tests.hostile.crash.subjects import RECOVERIES, STORIES, ashore, images_of_all_kinds, mend
 
 
 class Errors:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     mounts.go_private()
     dice = random.Random(1)
-    acts = [act for act in given.act or STORIES if act != "prune"]
+    acts = given.act or [act for act in STORIES if act not in ("prune", "upgrade of many", *RECOVERIES)]
     once = Tally("one call fails (ENOSPC, EIO, EROFS, EPERM, EDQUOT)")
     lasting = Tally("a call and all after it fail")
     full = Tally("killed, and the disk filled before recovery")

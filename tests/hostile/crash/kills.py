@@ -16,7 +16,7 @@ from tests.flow.test_kill import Story, in_child
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
-from tests.hostile.crash.subjects import STORIES, Seen, ashore, images_of_all_kinds, mend, wrong
+from tests.hostile.crash.subjects import RECOVERIES, STORIES, Seen, ashore, images_of_all_kinds, mend, wrong
 
 _RECOVERY_CALLS = 60
 """More file-changing calls than most recoveries make."""
@@ -91,14 +91,16 @@ def main(arguments: Sequence[str]) -> int:
         "--sample", type=int, default=0, help="at most so many kills of each act; else before all calls"
     )
     parser.add_argument("--again", type=int, default=300, help="so many kills of each act with recovery killed as well")
-    parser.add_argument("--act", action="append", choices=STORIES, help="all if not given")
+    # A copied root has other inodes, by which a journal could not know its files: recoveries are killed by --again.
+    acts = [act for act in STORIES if act not in RECOVERIES]
+    parser.add_argument("--act", action="append", choices=acts, help="all if not given")
     given = parser.parse_args(arguments)
     mounts.go_private()
     dice = random.Random(1)
     tallies = []
     again = Tally("killed, and killed again while recovering")
     with several_mounts() as host:
-        for act in given.act or STORIES:
+        for act in given.act or acts:
             sweep = Sweep(act, host)
             tally = Tally(f"killed during {act}")
             tallies.append(tally)

@@ -45,7 +45,7 @@ def run(subject: Subject, kind: str, tally: Tally, *, sample: int, subsets: int,
         records = blocklog.read(folder / "log")
         for cut, images in _crashed(records, folder, _cuts(records, sample, subsets)):
             late = any(isinstance(record, Mark) and record.text == "done" for record in records[: cut.at])
-            wrong = _judge(subject, kind, images, folder, (new,) if late else (old, new), (old, new))
+            wrong = _judge(subject, kind, images, folder, (new,) if late or subject.leaves else (old, new), (old, new))
             tally.count(not wrong, f"{subject.name} on {kind}, {cut}: {'; '.join(wrong[:5])}")
 
 

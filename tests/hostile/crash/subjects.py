@@ -5,6 +5,7 @@ Each has a tree before, an act, what it offers for afterwards, and a way to say 
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from ashore.acts.prune import collect
 from ashore.acts.recover import recover
-from ashore.mechanisms import syscalls
+from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.content import hash_file
 from ashore.rules import retention
 from tests.fakes.bundles import FakeImages, File, Folder, Link, Tree
@@ -20,6 +21,7 @@ from tests.flow.machine import Machine, snapshot
 from tests.flow.test_kill import FIRST, SECOND, TOML, V1, V2, Story
 
 Seen = Mapping[str, tuple[object, ...]]
+MANY_1, MANY_2 = "reg.example/many:1", "reg.example/many:2"
 EDIT = "what an administrator made of it\n"
 
 
@@ -35,6 +37,34 @@ def _edit(machine: Machine) -> None:
     machine.write("etc/app/app.conf", EDIT)
 
 
+def _killed_at_the_verdict(machine: Machine, *, written: bool) -> None:
+    """An upgrade that swapped everything, and was killed just before or just after its verdict was durable."""
+    child = os.fork()
+    if child == 0:
+        real = durable.replace
+
+        def replace(directory: int, name: str, data: bytes, *, mode: int = 0o600) -> None:
+            verdict = name == "3-verdict.json"
+            if written or not verdict:
+                real(directory, name, data, mode=mode)
+            if verdict:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        durable.replace = replace
+        try:
+            machine.install(V2)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it was not killed"
+
+
+def _recover(machine: Machine) -> None:
+    tools = machine.tools()
+    with tools.state.locked():
+        recover(tools)
+
+
 def _prune(machine: Machine) -> None:
     tools = machine.tools()
     with tools.state.locked():
@@ -42,6 +72,8 @@ def _prune(machine: Machine) -> None:
         collect(tools, keep=1)
 
 
+RECOVERIES = ("recovery back", "recovery forward")
+"""Acts that begin between two generations: there is no going back to that."""
 STORIES: dict[str, tuple[list[Story], Story]] = {
     "install": ([], lambda m: m.install(V1)),
     "upgrade": ([lambda m: m.install(V1)], lambda m: m.install(V2)),
@@ -49,6 +81,12 @@ STORIES: dict[str, tuple[list[Story], Story]] = {
     "rollback": ([lambda m: m.install(V1), lambda m: m.install(V2)], lambda m: m.roll_back()),
     "remove": ([lambda m: m.install(V1)], lambda m: m.remove("all")),
     "folders only": ([lambda m: m.install(V1)], lambda m: m.install("reg.example/all:folders")),
+    "upgrade of many": ([lambda m: m.install(MANY_1)], lambda m: m.install(MANY_2)),
+    "recovery back": ([lambda m: m.install(V1), lambda m: _killed_at_the_verdict(m, written=False)], _recover),
+    "recovery forward": (
+        [lambda m: m.install(V1), lambda m: _killed_at_the_verdict(m, written=True)],
+        _recover,
+    ),
     "prune": ([lambda m: m.install(V1), lambda m: m.install(V2), lambda m: m.roll_back()], _prune),
 }
 
@@ -59,7 +97,15 @@ def images_of_all_kinds() -> FakeImages:
     images.add(V1, first, TOML)
     images.add(V2, {**SECOND, **OWNED, "var/lib/app/moves": "from one mount\n"}, TOML)
     images.add("reg.example/all:folders", {**first, "opt/empty": Folder(0o711)}, TOML)
+    for name, version in ((MANY_1, 1), (MANY_2, 2)):
+        images.add(name, many(version))
     return images
+
+
+def many(version: int) -> Tree:
+    """So many files, in so many folders on each disk, that they are synced by file system and not one by one."""
+    folders = [f"{top}/many/{n:02}" for top in ("etc", "opt") for n in range(version, 35 + version)]
+    return {f"{folder}/{n}": f"{version} {n}\n" for folder in folders for n in range(2)}
 
 
 @dataclass
@@ -69,6 +115,8 @@ class Subject:
     name: str
     before: Callable[[Path], object]
     act: Callable[[Path], object]
+    leaves: bool = False
+    """What was before is no state to be in."""
     mend: Callable[[Path], object] = lambda _root: None
     problems: Callable[[Path], list[str]] = lambda _root: []
     see: Callable[[Path], Seen] = lambda root: snapshot(root / "host")
@@ -90,7 +138,9 @@ def ashore(name: str, *, syncing: bool = True) -> Subject:
             _switch_syncing_off()
         story(Machine(folder, images))
 
-    return Subject(name, prepare, act, lambda folder: mend(folder, images), lambda f: wrong(Machine(f, images)))
+    return Subject(
+        name, prepare, act, name in RECOVERIES, lambda folder: mend(folder, images), lambda f: wrong(Machine(f, images))
+    )
 
 
 def _switch_syncing_off() -> None:
@@ -140,6 +190,7 @@ def plain() -> Subject:
         "ashore",
         lambda f: Machine(f, images).install(V1, adopt_all=True),
         lambda f: Machine(f, images).install(V2),
+        False,
         lambda f: mend(f, images),
         lambda f: wrong(Machine(f, images)),
     )
@@ -174,6 +225,7 @@ class Peer:
             "dpkg",
             lambda f: self._dpkg(f, "-i", str(self.packed["one"])),
             lambda f: self._dpkg(f, "-i", str(self.packed["two"])),
+            False,
             lambda f: self._dpkg(f, "--configure", "-a"),
             see=lambda f: {p: what for p, what in snapshot(f / "host").items() if not p.startswith("var/")},
         )

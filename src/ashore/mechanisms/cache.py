@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 
 import msgspec
@@ -59,13 +58,19 @@ class Cache:
         return None
 
     def drop(self, key: str) -> None:
-        shutil.rmtree(os.path.join(self.path, key), ignore_errors=True)
+        _remove(os.path.join(self.path, key))
 
     def _evict(self, keep: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             folders = sorted(os.scandir(self.path), key=lambda e: e.stat().st_mtime, reverse=True)
             for folder in folders[keep:]:
-                shutil.rmtree(folder.path, ignore_errors=True)
+                _remove(folder.path)
+
+
+def _remove(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: int, tree: Mapping[str, Entry]) -> bool:

@@ -5,7 +5,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 
 from ashore.errors import BusyError, UnchangedError
@@ -96,6 +95,8 @@ class State:
 
     def purge(self) -> None:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
+        import shutil
+
         directory, name = self.host.at(self.host.physical(STATE_FOLDER))
         # Away in one step: half a state would look like a damaged one.
         os.rename(name, f".{name}.gone", src_dir_fd=directory, dst_dir_fd=directory)

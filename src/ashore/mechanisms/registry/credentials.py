@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ashore.errors import AshoreError, InputError, RegistryError
-from ashore.mechanisms import process
 from ashore.nouns.files import printable
 
 IN_FILES = "containers-auth.json"
@@ -120,6 +119,8 @@ class CredentialStore:
         """Docker's helper protocol: the server's name on stdin, JSON on stdout."""
         if not _HELPER.fullmatch(helper):
             raise InputError(f"{printable(helper)!r} is not a credential helper's name")
+        from ashore.mechanisms import process
+
         program = f"docker-credential-{helper}"
         address = _DOCKER_KEY if host in _DOCKER_IO else host
         passed = {name: value for name, value in self._environ.items() if _FOR_HELPERS.fullmatch(name)}

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from ashore.acts import discard
 from ashore.acts.asking import installed
 from ashore.acts.desire import Part, as_recorded, desire
 from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
 from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
-from ashore.acts.prune import collect
 from ashore.acts.recorded import here
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
@@ -60,10 +60,7 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False) -> Outcom
     """
     outcome = change(tools, Verb.REMOVE, wish_without(names))
     if purge:
-        with tools.state.locked():
-            collect(tools, keep=1, discard_edits=True)
-            if not outcome.generation.bundles:
-                tools.state.purge()
+        discard.purge(tools, everything=not outcome.generation.bundles)
     return outcome
 
 

@@ -19,18 +19,12 @@ from ashore.cli.wiring import wired
 @debug_option
 def command(keep: int | None, discard_edits: bool, yes: bool, root: str, as_json: bool) -> None:
     """Drop old generations and the contents that only they need."""
-    from ashore.acts.prune import Pruned, collect
-    from ashore.acts.recover import recover
+    from ashore.acts.discard import prune
 
     if discard_edits and not yes and sys.stdin.isatty():
         click.confirm("Edits that were moved aside will be gone for good. Go on?", abort=True, err=True)
     with wired(root) as tools:
-        if tools.state.fd is None:
-            done = Pruned(generations=(), freed=0)
-        else:
-            with tools.state.locked():
-                recover(tools)
-                done = collect(tools, keep, discard_edits=discard_edits)
+        done = prune(tools, keep, discard_edits=discard_edits)
     if as_json:
         output.result_json(done)
     else:

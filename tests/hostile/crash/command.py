@@ -29,6 +29,7 @@ CHANGING = ",".join(
     )
 )
 """What strace counts. A file that is opened to be created is not in it: kills.py has those."""
+ERRORS = ("ENOSPC", "EIO", "EROFS", "EPERM", "EDQUOT")
 ACTS: dict[str, tuple[Sequence[Sequence[str]], Sequence[str]]] = {
     "install": ((), ("install", "oci:{one}")),
     "upgrade": ((("install", "oci:{one}"),), ("install", "oci:{two}")),
@@ -85,11 +86,7 @@ class Act:
 
     def kill(self, at: int) -> list[str]:
         """What is wrong after a kill at file-changing call `at`, counted from 0, and ``ashore recover``."""
-        self.host.put_back()
-        name, number = self.calls[at]
-        kill = f"inject={name}:signal=KILL:when={number}"
-        traced = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", f"trace={CHANGING}", "-e", kill]
-        ended = ashore(*self._command, under=traced)
+        ended = self._disturbed(at, "signal=KILL")
         if ended.returncode not in (-9, 137):
             return [f"it was not killed: {ended.returncode} {ended.stderr[-300:]}"]
         recovered = ashore("recover", "--root", str(self.host.root))
@@ -97,6 +94,31 @@ class Act:
             return [f"not recovered: {recovered.returncode} {recovered.stderr[-300:]}"]
         tree, found = apart(lambda: (self._tree(), wrong(Machine(self.host.folder))))
         return found if tree in (self.old, self.new) else [*found, "neither old nor new"]
+
+    def fail(self, at: int) -> list[str]:
+        """What is wrong after call `at` failed: with the exit code, what it stands for, and ``ashore recover``."""
+        error = ERRORS[at % len(ERRORS)]
+        ended = self._disturbed(at, f"error={error}")
+        found = [] if ended.returncode in (0, 7, 8) else [f"{error}: exit {ended.returncode} {ended.stderr[-300:]}"]
+        found += [f"{error}: a traceback"] if "Traceback" in ended.stderr else []
+        tree = apart(self._tree)
+        if ended.returncode in (0, 7) and tree != (self.old if ended.returncode else self.new):
+            found.append(f"{error}: exit {ended.returncode} is not true")
+        recovered = ashore("recover", "--root", str(self.host.root))
+        if recovered.returncode:
+            return [*found, f"{error}: not recovered: {recovered.returncode} {recovered.stderr[-300:]}"]
+        tree, left = apart(lambda: (self._tree(), wrong(Machine(self.host.folder))))
+        return [*found, *left] if tree in (self.old, self.new) else [*found, *left, f"{error}: neither old nor new"]
+
+    def _disturbed(self, at: int, how: str) -> subprocess.CompletedProcess[str]:
+        self.host.put_back()
+        name, number = self.calls[at]
+        inject = f"inject={name}:{how}:when={number}"
+        # Not with --seccomp-bpf: strace 6.1 then injects nothing.
+        return ashore(
+            *self._command,
+            under=["strace", "-f", "-qqq", "-o", "/dev/null", "-e", f"trace={CHANGING}", "-e", inject],
+        )
 
     def _tree(self) -> Seen:
         return Machine(self.host.folder).tree()
@@ -111,11 +133,17 @@ class Act:
         traced = ["strace", "-f", "-qqq", "--seccomp-bpf", "-o", str(log), "-e", f"trace={CHANGING}"]
         done = ashore(*self._command, under=traced)
         assert done.returncode == 0, done.stderr
-        called = [tuple(line.split("(")[0].split()) for line in log.read_text().splitlines() if "(" in line]
+        called = [tuple(line.split(maxsplit=1)) for line in log.read_text().splitlines() if "(" in line]
         # Each thread is counted by itself; the one that changes the host is the one with the most.
-        threads = collections.Counter(thread for thread, _ in called)
-        names = [name for thread, name in called if thread == threads.most_common(1)[0][0]]
-        return [(name, names[: at + 1].count(name)) for at, name in enumerate(names)]
+        busiest = collections.Counter(thread for thread, _ in called).most_common(1)[0][0]
+        made = [call for thread, call in called if thread == busiest]
+        names = [call.partition("(")[0] for call in made]
+        # What is said is no change of the host.
+        return [
+            (name, names[: at + 1].count(name))
+            for at, name in enumerate(names)
+            if not made[at].startswith(("write(1,", "write(2,"))
+        ]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -123,6 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--sample", type=int, default=0, help="at most so many kills of each act; else before all calls"
     )
+    parser.add_argument("--errors", action="store_true", help="each call fails, instead of a kill")
     parser.add_argument("--act", action="append", choices=ACTS, help="all if not given")
     given = parser.parse_args(arguments)
     mounts.go_private()
@@ -131,12 +160,14 @@ def main(arguments: Sequence[str]) -> int:
         images = write_bundles(host.folder)
         for name in given.act or ACTS:
             act = Act(name, host, images)
-            tally = Tally(f"the command killed during {name}")
+            tally = Tally(
+                f"a system call of the command fails, {name}" if given.errors else f"the command killed, {name}"
+            )
             tallies.append(tally)
             every = range(len(act.calls))
             for at in sorted(dice.sample(every, given.sample)) if 0 < given.sample < len(every) else every:
-                found = act.kill(at)
-                tally.count(not found, f"at call {at} of {len(every)}: {'; '.join(found[:6])}")
+                found = act.fail(at) if given.errors else act.kill(at)
+                tally.count(not found, f"at call {at} of {len(every)}, {act.calls[at]}: {'; '.join(found[:6])}")
     return tell(tallies)
 
 

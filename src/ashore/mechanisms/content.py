@@ -64,7 +64,7 @@ class ContentStore:
         """
         if self.has(digest):
             return
-        folder, name = self._folder(digest), hex_of(digest)
+        folder, name = self._folder(digest, sync=sync), hex_of(digest)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             target = os.open(f".{name}.new", flags, 0o600, dir_fd=folder)
@@ -95,7 +95,7 @@ class ContentStore:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             return False
-        folder = self._folder(digest)
+        folder = self._folder(digest, sync=sync)
         try:
             os.rename(name, hex_of(digest), src_dir_fd=directory, dst_dir_fd=folder)
             os.chmod(hex_of(digest), 0o600, dir_fd=folder)
@@ -140,7 +140,7 @@ class ContentStore:
                 os.close(folder)
         return freed
 
-    def _folder(self, digest: Digest) -> int:
+    def _folder(self, digest: Digest, *, sync: bool) -> int:
         base = self.state.prepare()
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(FileNotFoundError):
@@ -152,9 +152,10 @@ class ContentStore:
                 os.mkdir(here, 0o700, dir_fd=base)
             except FileExistsError:
                 continue
-            above = os.open(os.path.dirname(here), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=base)
-            os.fsync(above)
-            os.close(above)
+            if sync:
+                above = os.open(os.path.dirname(here), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=base)
+                os.fsync(above)
+                os.close(above)
         return os.open(here, flags, dir_fd=base)
 
     def _folders(self) -> Iterator[int]:

@@ -80,7 +80,7 @@ def test_every_verb_explains_itself_and_only_verbs_that_work_are_shown(shell: Sh
         assert verb in listed.out
         said = shell.ashore(verb, "--help")
         assert said.code == 0 and said.out.startswith("Usage: ashore " + verb)
-        assert "--debug" in said.out
+        assert "--debug" in said.out or "Commands:" in said.out
     assert "carry-out" not in listed.out
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image's reference becomes an `Image`, and its layers become files on their way to a place."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -156,7 +157,8 @@ class _Layers:
         if descriptor.size > self._limits.blamed:
             return
         try:
-            pipe(self._reader.blob(descriptor), len)
+            with contextlib.closing(self._reader.blob(descriptor)) as again:
+                pipe(again, len)
         except VerificationError as error:
             raise _at(where, error) from error
         except AshoreError:

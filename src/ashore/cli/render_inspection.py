@@ -50,6 +50,4 @@ def _file(file: FileShown) -> str:
     amount = f"  {size(file.size)}" if file.kind is Kind.FILE else ""
     target = f" -> {printable(file.target)}" if file.target else ""
     slash = "/" if file.kind is Kind.DIR else ""
-    return f"{file.mode}{owner}  {file.path}{slash}{target}{amount}" + (
-        f"  [{', '.join(notes)}]" if notes else ""
-    )
+    return f"{file.mode}{owner}  {file.path}{slash}{target}{amount}" + (f"  [{', '.join(notes)}]" if notes else "")

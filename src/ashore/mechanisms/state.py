@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from ashore.errors import BusyError, UnchangedError
@@ -12,6 +13,8 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import ancestors, shown
 
+_ASKING = 0.02
+"""Seconds."""
 _FOLDERS = ("generations", "content", "secrets", "stage")
 
 
@@ -75,18 +78,21 @@ class State:
 
         Raises:
             BusyError: another ashore holds it, on the host or in a container that sees the same folder.
+            UnchangedError: there can be no lock.
         """
-        descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
+        except OSError as error:
+            cause, remedy = error.strerror or str(error), "put right what is named, then try again"
+            raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=cause, remedy=remedy) from error
+        try:
+            if not _lock(descriptor, tries=5):
                 holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
                 raise BusyError(
                     "another ashore is at work on this host",
                     cause=f"the lock was taken by process {holder}" if holder else "",
                     remedy="wait for it to end, then try again",
-                ) from None
+                )
             with contextlib.suppress(OSError):  # it tells who holds the lock, and is not what holds it
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             yield
@@ -120,11 +126,26 @@ class State:
         if self.fd is None:
             return False
         try:
-            with self.locked():
-                return False
-        except BusyError:
-            return True
+            descriptor = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError:
+            return False
+        try:
+            return not _lock(descriptor)
+        finally:
+            os.close(descriptor)
 
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.prepare())
+
+
+def _lock(descriptor: int, tries: int = 1) -> bool:
+    """Whether we have it. Several tries, since who only asks (`busy`) has it for a moment as well."""
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if left:
+                time.sleep(_ASKING)
+    return False

@@ -36,8 +36,20 @@ HARNESSES = (
         f"{CRASH}.powercut",
         note="A root on two disks. Every flush point: what was flushed, all that was written, and random parts of it.",
     ),
-    Harness(POWER, f"{CRASH}.powercut", ("--control",), "The same with ashore's syncing switched off.", beside=True),
-    Harness(POWER, f"{CRASH}.powercut", ("--peers",), "One plain tree, updated by each tool.", beside=True),
+    Harness(
+        POWER,
+        f"{CRASH}.powercut",
+        ("--control", "--sample", "30", "--busy-sample", "20"),
+        "The same with ashore's syncing switched off.",
+        beside=True,
+    ),
+    Harness(
+        POWER,
+        f"{CRASH}.powercut",
+        ("--peers", "--sample", "200", "--busy-sample", "200"),
+        "One plain tree, updated by each tool.",
+        beside=True,
+    ),
     Harness(POWER, f"{CRASH}.shutdown", note="The real command on a file system that is shut down under it."),
     Harness(POWER, f"{CRASH}.shutdown", ("--control",), "The same with syncing switched off.", beside=True),
     Harness(
@@ -45,6 +57,9 @@ HARNESSES = (
         f"{CRASH}.faults",
         note="At every file-changing call. Exit 7 and all is as before, or 8 and the next run finishes it; "
         "and recovery on a disk that is full to the last byte.",
+    ),
+    Harness(
+        ERRORS, f"{CRASH}.command", ("--errors",), "The real command, one system call failing: the exit code is true."
     ),
     Harness(TWO, f"{CRASH}.two_at_once", note="A host and a container that see one root."),
 )

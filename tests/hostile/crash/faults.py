@@ -20,7 +20,7 @@ from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
 from tests.hostile.crash.kills import Sweep
-from tests.hostile.crash.subjects import RECOVERIES, STORIES, ashore, images_of_all_kinds, mend
+from tests.hostile.crash.subjects import RECOVERIES, STORIES, ashore, images_of_all_kinds, mend, switch_syncing_off
 
 
 class Errors:
@@ -110,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--act", action="append", choices=STORIES, help="all if not given")
     given = parser.parse_args(arguments)
     mounts.go_private()
+    switch_syncing_off()  # what a kill leaves, or an error, is in the page cache all the same
     dice = random.Random(1)
     acts = given.act or [act for act in STORIES if act not in ("prune", "upgrade of many", *RECOVERIES)]
     once = Tally("one call fails (ENOSPC, EIO, EROFS, EPERM, EDQUOT)")

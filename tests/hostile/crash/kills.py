@@ -16,7 +16,16 @@ from tests.flow.test_kill import Story, in_child
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import apart
 from tests.hostile.crash.hosts import SeveralMounts, several_mounts
-from tests.hostile.crash.subjects import RECOVERIES, STORIES, Seen, ashore, images_of_all_kinds, mend, wrong
+from tests.hostile.crash.subjects import (
+    RECOVERIES,
+    STORIES,
+    Seen,
+    ashore,
+    images_of_all_kinds,
+    mend,
+    switch_syncing_off,
+    wrong,
+)
 
 _RECOVERY_CALLS = 60
 """More file-changing calls than most recoveries make."""
@@ -90,12 +99,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--sample", type=int, default=0, help="at most so many kills of each act; else before all calls"
     )
-    parser.add_argument("--again", type=int, default=300, help="so many kills of each act with recovery killed as well")
+    parser.add_argument("--again", type=int, default=150, help="so many kills of each act with recovery killed as well")
     # A copied root has other inodes, by which a journal could not know its files: recoveries are killed by --again.
     acts = [act for act in STORIES if act not in RECOVERIES]
     parser.add_argument("--act", action="append", choices=acts, help="all if not given")
     given = parser.parse_args(arguments)
     mounts.go_private()
+    switch_syncing_off()  # what a kill leaves, or an error, is in the page cache all the same
     dice = random.Random(1)
     tallies = []
     again = Tally("killed, and killed again while recovering")

@@ -135,7 +135,7 @@ def ashore(name: str, *, syncing: bool = True) -> Subject:
 
     def act(folder: Path) -> None:
         if not syncing:
-            _switch_syncing_off()
+            switch_syncing_off()
         story(Machine(folder, images))
 
     return Subject(
@@ -143,7 +143,8 @@ def ashore(name: str, *, syncing: bool = True) -> Subject:
     )
 
 
-def _switch_syncing_off() -> None:
+def switch_syncing_off() -> None:
+    """In this process nothing is made durable: the control, or where nothing is cut and only time would be lost."""
     for name in ("fsync", "fdatasync"):
         setattr(os, name, lambda _descriptor: None)
     syscalls.syncfs = lambda _descriptor: None  # type: ignore[assignment]

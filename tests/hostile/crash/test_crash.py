@@ -11,6 +11,7 @@ from tests.hostile.crash import mounts
 QUICK = {
     "kills": ("--sample", "8", "--again", "8"),
     "command": ("--sample", "3"),
+    "command --errors": ("--sample", "3"),
     "powercut": ("--sample", "4", "--busy-sample", "4"),
     "powercut --control": ("--sample", "10", "--busy-sample", "15", "--file-system", "ext4", "--act", "upgrade"),
     "shutdown": ("--sample", "3"),

@@ -142,6 +142,6 @@ def test_a_page_that_says_something_else_fails(text: str, problem: str, tmp_path
         Reader(tmp_path, "localhost:1").follow(page, real=False)
 
 
-@pytest.mark.parametrize("text", ["ashore provision unit", "ashore install --force x", "ashore --quiet"])
+@pytest.mark.parametrize("text", ["ashore provide unit", "ashore install --force x", "ashore --quiet"])
 def test_a_command_that_does_not_exist_is_noticed(text: str) -> None:
     assert _unknown(text)

@@ -69,6 +69,8 @@ def opened(tools: Tools, verb: Verb) -> Iterator[Transaction]:
             # What cannot be swept now is swept by the next command; the host's own paths were not touched.
             with contextlib.suppress(OSError, AshoreError):
                 go_back(tools, journal.read(tools.state))
+        if transaction is not None:
+            transaction.staging.close()
 
 
 def carry_out(

@@ -127,6 +127,11 @@ class Staging:
         """A step has this content now: steps with the same may copy it, until the swap."""
         self._lent[digest] = loose
 
+    def close(self) -> None:
+        """The transaction is over; what is left lies where it lies."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
     def _make(self, base: str) -> int:
         path = f"{base}/{self.transaction}" if base else self.transaction
         self.areas.append(Area(path))

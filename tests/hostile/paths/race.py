@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ashore.acts.recover import recover
 from ashore.errors import AshoreError, ExitCode
 from ashore.mechanisms import syscalls
-from tests.flow.machine import Machine
+from tests.hostile.closing import Closing
 from tests.hostile.images.host import differing, look
 
 FIRST, SECOND = "reg.example/race:1", "reg.example/race:2"
@@ -34,7 +34,7 @@ def raced(folder: Path, leads: str, seconds: float) -> Raced:
 
     `leads` is where the symlink leads: ``OUTSIDE`` stands for the absolute path of a folder beside the root.
     """
-    machine = Machine(folder)
+    machine = Closing(folder)
     for number, name in enumerate((FIRST, SECOND), 1):
         machine.images.add(name, {f"{FOLDER}/{path}": f"from version {number}\n" for path in NAMES})
     outside = victim(folder)
@@ -65,7 +65,7 @@ def raced(folder: Path, leads: str, seconds: float) -> Raced:
     return Raced(tried, done, problems + _settled(machine), swaps())
 
 
-def _settled(machine: Machine) -> list[str]:
+def _settled(machine: Closing) -> list[str]:
     """Once nobody races, a last recovery and a removal leave nothing of ours."""
     if (machine.root / FOLDER).is_symlink():
         syscalls.exchange(-100, str(machine.root / FOLDER), -100, str(machine.root / DECOY))
@@ -78,7 +78,7 @@ def _settled(machine: Machine) -> list[str]:
     return [] if came else ["afterwards it is not what was installed"]
 
 
-def _recover(machine: Machine) -> None:
+def _recover(machine: Closing) -> None:
     tools = machine.tools()
     if tools.state.fd is not None:
         with tools.state.locked():

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host and its model, driven by the same commands: they must never say different things."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ashore.acts.prune import collect
+from ashore.acts.recover import recover
+from ashore.errors import UsageError
+from ashore.nouns.digest import of
+from tests.flow.test_kill import in_child
+from tests.hostile.closing import Closing
+from tests.hostile.model.host import EVERY, OWN, SHARED, VERSIONS, Model, shipped
+
+NAME = "reg.example/app"
+COMMANDS = st.one_of(
+    st.tuples(st.just("install"), st.sampled_from(VERSIONS)),
+    st.tuples(st.sampled_from(["rollback", "remove"]), st.just(0)),
+)
+
+
+class Diverging(RuleBasedStateMachine):
+    """What a sequence of commands, edits, kills and damage leaves is what the model says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        self.folder = tempfile.TemporaryDirectory(dir=base)
+        self.machine = Closing(Path(self.folder.name))
+        for version in VERSIONS:
+            self.machine.images.add(f"{NAME}:{version}", shipped(version))
+        self.machine.write("etc/ashore/config.toml", "keep = 1000\n")
+        self.machine.write("etc/own", "the host's own\n")
+        self.others = self._others()
+        self.model = Model()
+        self.edits = 0
+
+    def teardown(self) -> None:
+        self.machine.close()
+        self.folder.cleanup()
+
+    @rule(command=COMMANDS)
+    def command(self, command: tuple[str, int]) -> None:
+        """Carried out in peace."""
+        expected = self.model.after(*command)
+        number = self._number()
+        try:
+            self._run(command)
+        except UsageError:
+            assert expected is None
+            return
+        assert expected is not None
+        if self._number() != number:
+            self.model = expected
+
+    @rule(command=COMMANDS, at=st.integers(0, 90))
+    def killed(self, command: tuple[str, int], at: int) -> None:
+        """Killed before its call number `at`; the next run recovers."""
+        expected = self.model.after(*command)
+        if expected is None:
+            return
+        number = self._number()
+        in_child(lambda machine: self._run(command), self.machine, at)
+        tools = self.machine.tools()
+        with tools.state.locked():
+            recover(tools)
+        if self._number() != number:
+            self.model = expected
+
+    @precondition(lambda self: self.model.version is not None)
+    @rule(path=st.sampled_from(SHARED))
+    def edited(self, path: str) -> None:
+        """Somebody writes their own text into a file."""
+        self.edits += 1
+        self.model.local[path] = f"edit {self.edits}\n"
+        self.machine.write(path, f"edit {self.edits}\n")
+
+    @precondition(lambda self: self.model.version is not None)
+    @rule(path=st.sampled_from(SHARED))
+    def deleted(self, path: str) -> None:
+        """Somebody deletes a file."""
+        self.model.local[path] = None
+        with contextlib.suppress(FileNotFoundError):
+            (self.machine.root / path).unlink()
+
+    @rule(number=st.integers(0, 50))
+    def corrupted(self, number: int) -> None:
+        """A content in the store that can be fetched again goes bad."""
+        texts = {of(text.encode()).partition(":")[2] for version in VERSIONS for text in shipped(version).values()}
+        store = self.machine.root / "var/lib/ashore/content"
+        found = sorted(path for path in store.rglob("*") if path.name in texts)
+        if found:
+            victim = found[number % len(found)]
+            data = bytearray(victim.read_bytes())
+            data[number % len(data)] ^= 1
+            victim.write_bytes(data)
+
+    @rule()
+    def collected(self) -> None:
+        """What nobody needs goes."""
+        tools = self.machine.tools()
+        if tools.state.fd is not None:
+            with tools.state.locked():
+                collect(tools)
+
+    @rule()
+    def pruned(self) -> None:
+        """All that one could go back to goes."""
+        tools = self.machine.tools()
+        if tools.state.fd is not None:
+            with tools.state.locked():
+                collect(tools, keep=1, discard_edits=True)
+            self.model.past = self.model.past[-1:]
+
+    @invariant()
+    def as_the_model_says(self) -> None:
+        """The bundle's paths, everything else, and nothing left over."""
+        found = {path: self.machine.read(path) for path in EVERY if self.machine.exists(path)}
+        assert found == self.model.tree()
+        assert self._others() == self.others
+        assert self.machine.leftovers() == []
+
+    def _run(self, command: tuple[str, int]) -> None:
+        match command:
+            case ("install", version):
+                self.machine.install(f"{NAME}:{version}")
+            case ("rollback", _):
+                self.machine.roll_back()
+            case _:
+                self.machine.remove("app")
+
+    def _number(self) -> int:
+        return self.machine.tools().history.current().number
+
+    def _others(self) -> dict[str, object]:
+        ours = {*EVERY, *(str(Path(path).parent) for path in EVERY), "opt/app", "etc/app"}
+        return {path: what for path, what in self.machine.tree().items() if path not in ours}
+
+
+assert set(OWN) == set(VERSIONS)

@@ -8,8 +8,7 @@ take everything back itself, with the right class of error.
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -89,18 +88,6 @@ def differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[st
 
 def number_of(machine: Machine) -> int:
     return machine.tools().history.current_number() or 0
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    """In memory where that takes extended attributes: thousands of syncs need no disk to prove the order."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        try:
-            os.setxattr(folder, "user.probe", b"x")
-            yield Path(folder)
-        except OSError:
-            with tempfile.TemporaryDirectory() as slower:
-                yield Path(slower)
 
 
 def sweep(name: str, folder: Path, *, lasting: bool) -> None:

@@ -132,14 +132,14 @@ def in_child(story: Story, on: Machine, stop_at: int) -> int:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_kill_before_any_call_leaves_the_old_or_the_new_generation(name: str, tmp_path: Path) -> None:
+def test_a_kill_before_any_call_leaves_the_old_or_the_new_generation(name: str, quick_folder: Path) -> None:
     before, story = STORIES[name]
-    template = machine(tmp_path / "template", before)
+    template = machine(quick_folder / "template", before)
     old = template.tree()
 
     def fresh(number: int) -> Machine:
-        shutil.copytree(template.root, tmp_path / str(number) / "host", symlinks=True)
-        return Machine(tmp_path / str(number), template.images)
+        shutil.copytree(template.root, quick_folder / str(number) / "host", symlinks=True)
+        return Machine(quick_folder / str(number), template.images)
 
     whole = fresh(-1)
     total = in_child(story, whole, stop_at=-1)

@@ -20,6 +20,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, hash_file
 from ashore.mechanisms.state import State
 from ashore.mechanisms.swap import is_folder
+from ashore.mechanisms.sync import FEW
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent
@@ -212,10 +213,14 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
         _remove_if_empty(host, parent(area.path))
         return
     try:
-        for name in os.listdir(folder):
+        names = os.listdir(folder)
+        batch = sum(1 for name in names if _FROM_STORE.fullmatch(name)) > FEW
+        for name in names:
             match = _FROM_STORE.fullmatch(name)
-            if not (match and _give_back(folder, name, Digest("sha256:" + match[1]), store)):
+            if not (match and _give_back(folder, name, Digest("sha256:" + match[1]), store, sync=not batch)):
                 os.unlink(name, dir_fd=folder)
+        if batch:
+            store.sync()
     finally:
         os.close(folder)
     host.forget()
@@ -225,13 +230,13 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
     _remove_if_empty(host, parent(area.path))
 
 
-def _give_back(folder: int, name: str, digest: Digest, store: ContentStore) -> bool:
+def _give_back(folder: int, name: str, digest: Digest, store: ContentStore, *, sync: bool) -> bool:
     # After a swap the name holds what was displaced, of any kind: only the content tells.
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return False
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return hash_file(descriptor)[0] == digest and store.take(digest, folder, name)
+        return hash_file(descriptor)[0] == digest and store.take(digest, folder, name, sync=sync)
     finally:
         os.close(descriptor)
 

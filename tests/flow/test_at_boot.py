@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a boot does, by pull policy and by what the registry answers; and the order that units get on such a host."""
+
+from pathlib import Path
+
+import pytest
+
+from ashore.acts.boot import Booted, boot, brought_as, told
+from ashore.acts.early import recover_at_boot
+from ashore.errors import RegistryError, UnchangedError, UnitsFailedError
+from ashore.mechanisms import journal
+from ashore.nouns.config import Pull
+from ashore.nouns.generation import Verb
+from ashore.nouns.journal import Begun
+from ashore.nouns.reference import ImageReference, Transport
+from tests.fakes.bundles import File
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.flow.machine import Machine
+
+IMAGE = "registry.example/worker:1"
+UNIT = "[Unit]\nDescription=x\n[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
+UNIT_PATH = "etc/systemd/system/app.service"
+DROP_IN = "etc/systemd/system/app.service.d/50-ashore.conf"
+
+
+def tree(text: str) -> dict[str, File]:
+    return {"opt/bin/app": File(text, mode=0o755), UNIT_PATH: File(UNIT)}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path, systemd=FakeSystemd())
+    machine.write("etc/systemd/system/ashore-boot.service", "[Service]\nExecStart=true\n")
+    machine.images.add(IMAGE, tree("one"))
+    assert isinstance(machine.systemd, FakeSystemd)
+    machine.systemd.add("app.service")
+    return machine
+
+
+def booted(host: Machine, pull: Pull | None = None) -> Booted:
+    return boot(told(host.tools(), lambda: None, booting=True), [host.ask(IMAGE)], pull)
+
+
+def stop(host: Machine) -> None:
+    """A reboot, as far as units go."""
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.add("app.service")
+
+
+def test_the_first_boot_installs_and_the_next_one_stays(host: Machine) -> None:
+    assert booted(host).outcome.changed
+    host.images.add(IMAGE, tree("two"))
+    assert "missing" in booted(host).kept
+    assert host.read("opt/bin/app") == "one"
+
+
+def test_always_follows_the_tag(host: Machine) -> None:
+    booted(host)
+    host.images.add(IMAGE, tree("two"))
+    assert booted(host, Pull.ALWAYS).outcome.changed
+    assert host.read("opt/bin/app") == "two"
+    assert not booted(host, Pull.ALWAYS).outcome.changed
+
+
+def test_the_configuration_has_the_policy_where_the_command_line_has_none(host: Machine) -> None:
+    booted(host)
+    host.write("etc/ashore/config.toml", 'pull = "always"\n')
+    host.images.add(IMAGE, tree("two"))
+    assert booted(host).outcome.changed
+
+
+def test_never_installs_nothing(host: Machine) -> None:
+    before = host.tree()
+    with pytest.raises(UnchangedError, match="never"):
+        booted(host, Pull.NEVER)
+    assert host.tree() == before
+    booted(host)
+    assert "never" in booted(host, Pull.NEVER).kept
+
+
+def test_a_registry_that_is_down_keeps_a_node_up_but_makes_none(host: Machine) -> None:
+    host.images.down = True
+    with pytest.raises(RegistryError):
+        booted(host, Pull.ALWAYS)
+    host.images.down = False
+    booted(host)
+    host.images.down = True
+    before = host.tree()
+    assert "stays" in booted(host, Pull.ALWAYS).kept
+    assert host.tree() == before
+
+
+def test_what_failed_goes_back_the_old_units_start_and_it_does_not_come_again(host: Machine) -> None:
+    booted(host)
+    before = host.tree()
+    host.images.add(IMAGE, tree("two"))
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.add("app.service", Behaviour.FAILS)
+    host.systemd.log.clear()
+    with pytest.raises(UnitsFailedError):
+        booted(host, Pull.ALWAYS)
+    assert host.tree() == before
+    assert host.systemd.log[-1] == "start app.service", "PID 1 spent its own start on the version that failed"
+    stop(host)
+    assert "is held" in booted(host, Pull.ALWAYS).kept
+    assert host.tree() == before
+
+
+def test_a_held_version_and_nothing_else_is_no_success(host: Machine) -> None:
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.add("app.service", Behaviour.FAILS)
+    with pytest.raises(UnitsFailedError):
+        booted(host)
+    with pytest.raises(UnchangedError, match="not installed"):
+        booted(host)
+
+
+def test_at_boot_an_enabled_unit_that_waits_is_judged_with_the_version(host: Machine) -> None:
+    booted(host)
+    stop(host)
+    host.images.add(IMAGE, tree("two"))
+    said = booted(host, Pull.ALWAYS)
+    assert [str(action.verb) for action in said.outcome.plan.actions] == ["start"]
+
+
+def test_units_may_start_when_all_files_are_in_place_and_before_they_are_started(host: Machine) -> None:
+    assert isinstance(host.systemd, FakeSystemd)
+    seen = []
+
+    def ready() -> None:
+        assert isinstance(host.systemd, FakeSystemd)
+        seen.append((host.read("opt/bin/app"), list(host.systemd.log)))
+
+    boot(told(host.tools(), ready, booting=True), [host.ask(IMAGE)])
+    assert seen == [("one", ["daemon-reload"])]
+    assert host.systemd.log == ["daemon-reload", "start app.service"]
+
+
+def test_an_image_that_was_brought_is_recorded_by_its_own_name(host: Machine) -> None:
+    ask = brought_as(host.ask(IMAGE), "somewhere")
+    assert ask.reference == ImageReference(transport=Transport.LAYOUT, place="somewhere")
+    assert ask.written == IMAGE
+
+
+def test_services_come_after_the_boot_unit_and_the_drop_in_goes_with_the_bundle(host: Machine) -> None:
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.add("early.service")
+    early = UNIT.replace("[Service]", "DefaultDependencies=no\n[Service]")
+    host.images.add(IMAGE, {**tree("one"), "etc/systemd/system/early.service": File(early)})
+    booted(host)
+    assert "After=ashore-recover.service ashore-boot.service" in host.read(DROP_IN)
+    assert "Requires" not in host.read(DROP_IN)
+    assert not host.exists("etc/systemd/system/early.service.d"), "it starts before the boot unit can"
+    host.remove("worker")
+    assert not host.exists("etc/systemd/system/app.service.d")
+
+
+def test_without_a_boot_unit_there_is_no_drop_in(tmp_path: Path) -> None:
+    host = Machine(tmp_path)
+    host.images.add(IMAGE, tree("one"))
+    host.install(IMAGE)
+    assert not host.exists(DROP_IN)
+
+
+def test_recovery_at_boot_leaves_nothing_behind_and_waits_for_nobody(host: Machine) -> None:
+    booted(host)
+    before = host.tree()
+    tools = host.tools()
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    assert recover_at_boot(tools).startswith("went back")
+    assert {path: what for path, what in host.tree().items() if not path.startswith("run")} == before
+    assert not host.exists("run/ashore/incomplete")
+    assert not journal.exists(tools.state)
+    other, this = host.tools(), host.tools()
+    with other.state.locked():
+        assert recover_at_boot(this) == "nothing"

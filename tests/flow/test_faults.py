@@ -31,6 +31,11 @@ class Faults:
         self.number = FAULTS[(at + turn) % len(FAULTS)]
         self.count = 0
         self.hit = "none"
+        self.from_then = 0
+        """With `lasting`: so many calls work again before all fail."""
+
+    def see(self, name: str, arguments: tuple[object, ...], number: int) -> None:
+        """Each call, before it is made."""
 
     def install(self) -> None:
         real_open, counted_open = os.open, self._counted("open", os.open)
@@ -48,7 +53,8 @@ class Faults:
     def _counted(self, name: str, real: Callable[..., object]) -> Callable[..., object]:
         def call(*args: object, **kwargs: object) -> object:
             number, self.count = self.count, self.count + 1
-            if number == self.at or (self.lasting and 0 <= self.at < number):
+            self.see(name, args, number)
+            if number == self.at or (self.lasting and 0 <= self.at < number - self.from_then):
                 self.hit = f"{errno.errorcode[self.number]} from {name}" if self.hit == "none" else self.hit
                 raise OSError(self.number, os.strerror(self.number))
             return real(*args, **kwargs)
@@ -58,11 +64,15 @@ class Faults:
 
 def carry_out(story: Story, victim: Machine, at: int, *, lasting: bool, turn: int = 0) -> tuple[str, str, int]:
     """Run the story in a fork with one fault: how it ended, what was hit, and how many calls there were."""
+    return forked(story, victim, Faults(at, lasting=lasting, turn=turn))
+
+
+def forked(story: Story, victim: Machine, faults: Faults) -> tuple[str, str, int]:
+    """As `carry_out`, with these faults."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         real_write, real_exit = os.write, os._exit
-        faults = Faults(at, lasting=lasting, turn=turn)
         try:
             faults.install()
             story(victim)
@@ -143,3 +153,31 @@ def test_one_call_that_fails_leaves_the_host_as_it_was_or_says_that_it_is_not(na
 @pytest.mark.parametrize("name", STORIES)
 def test_a_disk_that_fails_from_some_call_on_is_recovered_from_once_it_works(name: str, quick_folder: Path) -> None:
     sweep(name, quick_folder, lasting=True)
+
+
+class Watching(Faults):
+    """No fault: tells in `hit` which call makes the verdict visible. The next one makes it durable."""
+
+    def see(self, name: str, arguments: tuple[object, ...], number: int) -> None:
+        if name == "rename" and arguments[1] == "3-verdict.json":
+            self.hit = str(number)
+
+
+def test_a_verdict_that_may_not_be_durable_is_taken_back_before_anything_else_is(quick_folder: Path) -> None:
+    """It lies there, its sync fails, and the way back is cut short: recovery must not take it for a verdict."""
+    before, story = STORIES["upgrade"]
+    template = machine(quick_folder / "template", before)
+    trees: dict[int, Mapping[str, object]] = {number_of(template): template.tree()}
+
+    def fresh(name: str) -> Machine:
+        shutil.copytree(template.root, quick_folder / name / "host", symlinks=True)
+        return Machine(quick_folder / name, template.images)
+
+    whole = fresh("whole")
+    _, verdict, _ = forked(story, whole, Watching(-1, lasting=False))
+    trees[number_of(whole)] = whole.tree()
+    for calls in range(40):
+        victim, faults = fresh(str(calls)), Faults(int(verdict) + 1, lasting=True)
+        faults.from_then = calls
+        ended, *_ = forked(story, victim, faults)
+        assert after_recovery(victim, trees, ended) == [], f"{calls} calls after the verdict's sync failed"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every question about a host has an answer, for people and for programs; the result is all that is on stdout."""
+
+import json
+import os
+
+import pytest
+
+from tests.cli.shell import Ran, Shell
+
+FILES = {"etc/app/app.conf.j2": "port={{ port }} on {{ facts.hostname }}\n", "opt/bin/app": "binary\n"}
+TOML = 'name = "app"\nversion = "1.0"\n[values]\nport = 80\n'
+
+
+@pytest.fixture
+def installed(shell: Shell) -> Shell:
+    """A host with one bundle, and a second version of it."""
+    shell.image("app", FILES, TOML)
+    shell.image("two/app", {**FILES, "opt/bin/app": "another\n", "etc/new": "x"}, TOML.replace("1.0", "2.0"))
+    done(shell.on_root("install", f"oci:{shell.folder}/app.oci"))
+    return shell
+
+
+def second(shell: Shell) -> str:
+    return f"oci:{shell.folder}/two/app.oci"
+
+
+def done(ran: Ran, code: int = 0) -> Ran:
+    assert ran.code == code, ran
+    assert "Traceback" not in ran.err
+    return ran
+
+
+def test_plan_shows_files_with_their_differences_and_changes_nothing(installed: Shell) -> None:
+    (installed.folder / "two/app/root/etc/app/app.conf.j2").write_text("port={{ port }} changed\n")
+    done(installed.ashore("build", str(installed.folder / "two/app"), "-o", second(installed) + "b"))
+    with installed.unchanged():
+        ran = done(installed.on_root("plan", second(installed) + "b", "--exit-code"), 10)
+    assert "-port=80 on node-1" in ran.out and "+port=80 changed" in ran.out
+    assert "/etc/new" in ran.out and "1 to add, 2 to change, 0 to remove" in ran.out
+
+
+def test_plan_exit_code_tells_changes_from_none(installed: Shell) -> None:
+    done(installed.on_root("plan", second(installed)), 0)
+    done(installed.on_root("plan", second(installed), "--exit-code"), 10)
+    done(installed.on_root("plan", f"oci:{installed.folder}/app.oci", "--exit-code"), 0)
+
+
+def test_plan_as_json_is_the_plan(installed: Shell) -> None:
+    plan = done(installed.on_root("plan", second(installed), "--json")).json()
+    assert {(step["action"], step["path"]) for step in plan["steps"]} == {
+        ("replace", "/opt/bin/app"),
+        ("create", "/etc/new"),
+    }
+    assert plan["conflicts"] == [] and plan["units"] == []
+
+
+def test_diff_is_drift_and_says_so_by_its_code(installed: Shell) -> None:
+    assert done(installed.on_root("diff", "--exit-code")).out == ""
+    (installed.root / "etc/app/app.conf").write_text("mine\n")
+    (installed.root / "opt/bin/app").unlink()
+    ran = done(installed.on_root("diff", "--exit-code"), 10)
+    assert "+mine" in ran.out and "/opt/bin/app" in ran.out and "deleted" in ran.out
+    only = done(installed.on_root("diff", "/etc", "--exit-code"), 10)
+    assert "mine" in only.out and "/opt/bin/app" not in only.out
+    verdicts = {item["path"]: item["verdict"] for item in done(installed.on_root("diff", "--json")).json()}
+    assert verdicts == {"/etc/app/app.conf": "edited", "/opt/bin/app": "deleted"}
+
+
+def test_a_damaged_file_of_the_same_size_and_time_is_found(installed: Shell) -> None:
+    file = installed.root / "opt/bin/app"
+    before = file.stat()
+    file.write_text("bitrot\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "/opt/bin/app" in done(installed.on_root("diff")).out
+    assert "/opt/bin/app" in done(installed.on_root("diff", "--verify")).out
+
+
+def test_owns_tells_the_bundle_by_any_name_of_the_path(installed: Shell) -> None:
+    (installed.root / "conf").symlink_to("etc/app")
+    for name in ("/etc/app/app.conf", "etc/app/app.conf", "/conf/app.conf", "/etc/../etc/app/app.conf"):
+        assert "app" in done(installed.on_root("owns", name)).out
+    assert done(installed.on_root("owns", "/opt/bin/app", "--json")).json()["bundle"] == "app"
+    assert "no bundle owns" in done(installed.on_root("owns", "/etc/hostname"), 10).err
+
+
+def test_render_prints_one_file_as_it_would_be_here(installed: Shell) -> None:
+    ran = done(installed.on_root("render", "/etc/app/app.conf", "--set", "port=81"))
+    assert ran.out == "port=81 on node-1\n"
+    ran = done(installed.on_root("render", "etc/app/app.conf.j2", "--image", second(installed)))
+    assert ran.out == "port=80 on node-1\n"
+    missing = installed.on_root("render", "/etc/nothing", "--image", second(installed))
+    assert missing.code in (2, 3) and "/etc/nothing" in missing.err
+
+
+def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
+    done(installed.on_root("install", second(installed)))
+    status = done(installed.on_root("status", "--json")).json()
+    assert [(b["name"], b["version"]) for b in status["bundles"]] == [("app", "2.0")]
+    assert (status["generation"], status["drift"], status["interrupted"]) == (2, [], False)
+    assert status["disk"] > 0
+    text = done(installed.on_root("status")).out
+    assert "app 2.0" in text and "store:" in text
+    history = done(installed.on_root("history", "--json")).json()
+    assert [g["number"] for g in history["generations"]] == [1, 2] and history["current"] == 2
+    assert done(installed.on_root("history")).out.count("\n") >= 2
+    facts = done(installed.on_root("facts", "--json")).json()
+    assert facts["hostname"] == "node-1"
+    assert json.loads(done(installed.ashore("facts", "--schema")).out)["$schema"]
+
+
+def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:
+    ran = done(installed.ashore("inspect", second(installed)))
+    assert "/etc/new" in ran.out and "port" in ran.out and "2.0" in ran.out
+    assert isinstance(done(installed.ashore("inspect", second(installed), "--json")).json(), dict)
+
+
+def test_installing_again_says_that_there_is_nothing_to_do(installed: Shell) -> None:
+    ran = done(installed.on_root("install", f"oci:{installed.folder}/app.oci"))
+    assert ran.out.startswith("nothing to do")
+    assert done(installed.on_root("install", f"oci:{installed.folder}/app.oci", "--json")).json()["changed"] is False
+
+
+def test_the_story_of_a_host_through_the_command_line(installed: Shell) -> None:
+    with installed.unchanged():
+        done(installed.on_root("install", second(installed)))
+        done(installed.on_root("rollback"))
+    (installed.root / "etc/app/app.conf").write_text("mine\n")
+    done(installed.on_root("upgrade", "app", "--set", "port=443"))
+    kept = done(installed.on_root("status")).out
+    assert "/etc/app/app.conf" in kept and "pending" in kept
+    assert (installed.root / "etc/app/app.conf").read_text() == "mine\n"
+    done(installed.on_root("remove", "app"))
+    assert not (installed.root / "etc/app").exists() and not (installed.root / "opt/bin").exists()
+    assert "kept as sha256:" in done(installed.on_root("history")).out
+    done(installed.on_root("prune", "--discard-edits", "--yes"))
+    assert "nothing to recover" in done(installed.on_root("recover")).out
+
+
+def test_purge_forgets_everything(installed: Shell) -> None:
+    done(installed.on_root("remove", "app", "--purge"))
+    assert done(installed.on_root("status", "--json")).json()["bundles"] == []
+    content = installed.root / "var/lib/ashore/content"
+    assert not [file for file in content.rglob("*") if file.is_file()]
+
+
+def test_an_upgrade_from_another_folder_finds_a_layout_that_was_named_from_here(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.image("app", FILES, TOML)
+    done(shell.on_root("install", "oci:app.oci"))
+    monkeypatch.chdir("/")
+    assert done(shell.on_root("upgrade")).out.startswith("nothing to do")
+
+
+def test_the_root_can_be_named_by_the_environment(installed: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASHORE_ROOT", str(installed.root))
+    assert "app 1.0" in done(installed.ashore("status")).out
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(shell: Shell) -> None:
+    evil = "etc/\x1b[31mred\x1b[0m\u202egnp.conf"
+    image = shell.image("app", {evil: "x\x1b]0;owned\x07\n"})
+    for ran in (
+        shell.on_root("plan", image),
+        shell.on_root("install", image),
+        shell.on_root("status"),
+        shell.on_root("history"),
+        shell.ashore("inspect", image),
+    ):
+        assert "\x1b" not in done(ran).out + ran.err
+        assert "\u202e" not in ran.out + ran.err
+    (shell.root / evil).write_text("y\x1b]0;owned\x07\n")
+    ran = done(shell.on_root("diff"))
+    assert "\x1b" not in ran.out and "\x07" not in ran.out

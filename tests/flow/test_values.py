@@ -206,6 +206,17 @@ def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_ne
     assert left == []
 
 
+def test_a_secret_of_the_hosts_own_file_is_written_nowhere_else(host: Machine) -> None:
+    host.write("etc/ashore/values.d/secret.toml", f"token = '{SECRET}'\n", mode=0o600)
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    plan, supply = plan_install(host.tools(), [host.ask(ONE)])
+    diffs = differences(host.tools(), plan, supply)
+    assert not leaks(plan_text(plan, diffs) + json.dumps(plan_json(plan, diffs), default=str))
+    host.install(ONE)
+    assert SECRET in host.read("etc/app/token")
+    assert all("/content/sha256/" in name for name, data in everything_written(host).items() if leaks(data))
+
+
 def test_a_recorded_secret_cannot_be_guessed_from_its_hash(host: Machine, tmp_path: Path) -> None:
     records = []
     for name in ("first", "second"):

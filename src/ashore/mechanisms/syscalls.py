@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel calls that Python has no wrapper for: openat2, renameat2, syncfs, statx."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -9,6 +10,15 @@ import struct
 import msgspec
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+for _name, _types in {
+    "syscall": (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t),
+    "renameat2": (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint),
+    "statx": (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p),
+    "syncfs": (ctypes.c_int,),
+}.items():
+    with contextlib.suppress(AttributeError):  # an old libc: whoever needs the call will be told
+        getattr(_libc, _name).argtypes = _types
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -40,12 +50,10 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
         OSError: as openat2; ENOSYS or EPERM where the kernel or a seccomp profile has none.
     """
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    result = _libc.syscall(
-        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(directory), os.fsencode(path), how, ctypes.c_size_t(len(how))
-    )
+    result: int = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, len(how))
     if result < 0:
         raise _failure(path)
-    return int(result)
+    return result
 
 
 def exchange(first_dir: int, first: str, second_dir: int, second: str) -> None:
@@ -60,15 +68,15 @@ def rename_new(source_dir: int, source: str, target_dir: int, target: str) -> No
 
 def syncfs(descriptor: int) -> None:
     """Write back everything of the file system that `descriptor` is on; reports what failed since it was opened."""
-    if _libc.syncfs(ctypes.c_int(descriptor)) < 0:
+    if _libc.syncfs(descriptor) < 0:
         raise _failure("")
 
 
 def marks(directory: int, name: str) -> Marks:
     """Mount and attributes of `name` itself, not of what a symlink points at (statx(2))."""
     buffer = ctypes.create_string_buffer(256)
-    flags, mask = ctypes.c_int(_AT_SYMLINK_NOFOLLOW | (0x1000 if not name else 0)), ctypes.c_uint(_STATX_MNT_ID)
-    if _libc.statx(ctypes.c_int(directory), os.fsencode(name), flags, mask, buffer) < 0:
+    flags = _AT_SYMLINK_NOFOLLOW | (0x1000 if not name else 0)
+    if _libc.statx(directory, os.fsencode(name), flags, _STATX_MNT_ID, buffer) < 0:
         raise _failure(name)
     (answered,) = struct.unpack_from("I", buffer, 0)
     (attributes,) = struct.unpack_from("Q", buffer, 8)
@@ -81,10 +89,7 @@ def marks(directory: int, name: str) -> Marks:
 
 
 def _renameat2(first_dir: int, first: str, second_dir: int, second: str, flag: int) -> None:
-    result = _libc.renameat2(
-        ctypes.c_int(first_dir), os.fsencode(first), ctypes.c_int(second_dir), os.fsencode(second), ctypes.c_uint(flag)
-    )
-    if result < 0:
+    if _libc.renameat2(first_dir, os.fsencode(first), second_dir, os.fsencode(second), flag) < 0:
         raise _failure(second)
 
 

@@ -18,6 +18,20 @@ def raw_pax(data: bytes, kind: bytes = b"x", size: bytes | None = None) -> bytes
     return member("pax", data, kind=kind, size=size)
 
 
+def long_way_out() -> bytes:
+    """CVE-2025-4517: symlinks so long that resolving them stops half-way, at a place that looks inside."""
+    steps, part, path, members = "abcdefghijklmnop", "d" * 247, "", []
+    for step in steps:
+        members += [pax(path=f"{path}{part}".encode()), folder("x")]
+        members += [pax(path=f"{path}{step}".encode(), linkpath=part.encode()), symlink("x", "y")]
+        path = f"{path}{part}/"
+    here = "/".join(steps) + "/" + "l" * 254
+    members += [pax(path=here.encode(), linkpath=b"../" * len(steps)), symlink("x", "y")]
+    members += [pax(linkpath=f"{here}/../victim".encode()), symlink("escape", "y")]
+    members += [hardlink("flag", "escape/hello"), member("flag", b"owned")]
+    return layer(*members)
+
+
 NAMES: dict[str, Case] = {
     **{f"name {name!r}": refused(OUT, layer(member(name, b"x")), entry=name) for name in (
         "../etc/victim", "/../etc/victim", "a/../../etc/victim", "..", "a/..", "../../../../../../etc/victim",
@@ -59,6 +73,7 @@ LINKS: dict[str, Case] = {
     **{f"through a symlink to {to!r}": refused(BELOW, layer(
         symlink("srv/l", to), member("srv/l/victim", b"x")), entry="srv/l/victim")
         for to in ("/", "/.", "/..", "../etc", "/etc", ".", "..", "/proc/self/root", "../../victim", "nowhere")},
+    "CVE-2025-4517": refused(BELOW, long_way_out()),
     "through a symlink of a lower layer": refused(BELOW, layer(symlink("srv/l", "/etc")), layer(
         member("srv/l/victim", b"x")), entry="srv/l/victim"),
     "folder, symlink, file in three layers": refused(BELOW, layer(folder("srv/a")), layer(symlink("srv/a", "/")),

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The harnesses of hostile input: images, registries, damaged state, racing paths, the model, fuzzing."""
+
+from tests.figures.rows import Harness
+
+_MODULE = "tests.hostile.figures"
+IMAGES, REGISTRIES, STATE, PATHS, MODEL, FUZZ = (
+    "Hostile images", "Hostile registries", "Damaged state", "Racing paths", "Model", "Fuzzing",
+)  # fmt: skip
+
+HARNESSES = (
+    Harness(IMAGES, _MODULE, ("images",), note="Each through the whole of install; a benign image beside it installs."),
+    Harness(
+        IMAGES,
+        _MODULE,
+        ("peers",),
+        note="The images that ashore refuses with exit 3. Peers have other aims: taking one is no fault by itself.",
+        beside=True,
+    ),
+    Harness(REGISTRIES, _MODULE, ("registries",), note="The right exit code, in time, and no credential elsewhere."),
+    Harness(STATE, _MODULE, ("state",), note="No wrong apply, no traceback, never taken for a fresh host."),
+    Harness(PATHS, _MODULE, ("paths",), note="Two minutes for each place that the symlink leads to."),
+    Harness(PATHS, _MODULE, ("race-control",), note="The race is real.", beside=True),
+    Harness(MODEL, _MODULE, ("model",), note="Hypothesis draws the sequences."),
+    Harness(FUZZ, _MODULE, ("fuzz",), note="A minute for each reader, with atheris where it is installed."),
+)

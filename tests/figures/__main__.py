@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.figures.rows import HARNESSES, Harness
+from tests.figures.rows_hostile import HARNESSES as HOSTILE
 
 PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 _BEGIN, _END = "<!-- figures: written by make figures -->", "<!-- end of figures -->"
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     if os.geteuid() != 0:
         print("the figures need root: file systems are made, mounted and broken", file=sys.stderr)
         return 2
-    chosen = [h for h in HARNESSES if given.only.lower() in f"{h.section} {h.command}".lower()]
+    chosen = [h for h in (*HARNESSES, *HOSTILE) if given.only.lower() in f"{h.section} {h.command}".lower()]
     results = [run(harness) for harness in chosen]
     if given.write:
         write(table(results))

@@ -140,7 +140,12 @@ def files(machine: Machine) -> list[str]:
 def truncations(machine: Machine, file: str, most: int | None = None) -> Iterator[Damage]:
     """The file cut off at every byte, or at `most` places evenly, the first and last byte among them; and gone."""
     data = (machine.root / STATE / file).read_bytes()
-    places = range(len(data)) if most is None else sorted({n * (len(data) - 1) // (most - 1) for n in range(most)})
+    few = (
+        range(len(data))
+        if most is None or most >= len(data)
+        else [n * (len(data) - 1) // (most - 1) for n in range(most)]
+    )
+    places = sorted(set(few))
     if file in ("current", "salt", "journal/1-begun.json") or file.startswith(("secrets/", "content/")):
         yield Damage(file, "gone", lambda _: None)
     for at in places:

@@ -17,7 +17,7 @@ from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
 from ashore.acts.tools import Tools
 from ashore.errors import ChangedError, InputError, Issue
-from ashore.mechanisms import journal, swap
+from ashore.mechanisms import journal, swap, syscalls
 from ashore.mechanisms.content import hash_file
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.staging import sweep
@@ -162,6 +162,10 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
     batch = len(displaced) > FEW
     areas = [_open_area(tools, area.path) for area in left.begun.areas]
     try:
+        if batch:
+            for area in areas:
+                if area is not None:
+                    syscalls.syncfs(area)
         for step in displaced:
             area = areas[step.area]
             if area is not None:
@@ -185,6 +189,8 @@ def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], ge
             return  # It was kept before a crash, or is no file.
         raise
     try:
+        if sync:
+            os.fsync(descriptor)  # Who wrote it last may not have: in the store a name promises its content.
         digest, size = hash_file(descriptor)
         if digest != old.digest:
             entry = msgspec.structs.replace(old, digest=digest, size=size)

@@ -39,6 +39,7 @@ class ContentStore:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._unsynced: set[Digest] = set()
 
     def open(self, digest: Digest) -> int | None:
         """A descriptor of the content, None if the store has it not. The reader checks the digest."""
@@ -57,12 +58,12 @@ class ContentStore:
         return True
 
     def put(self, digest: Digest, source: int, *, sync: bool = True) -> None:
-        """Copy an open file in, checked. Without `sync` the caller syncs many at once, by file system.
+        """Copy an open file in, checked. Without `sync` it is not in the store until the caller's `sync` of many.
 
         Raises:
             VerificationError: it is not what `digest` says; nothing was stored.
         """
-        if self.has(digest):
+        if digest in self._unsynced or self.has(digest):
             return
         folder, name = self._folder(digest, sync=sync), hex_of(digest)
         try:
@@ -77,15 +78,25 @@ class ContentStore:
             if found != digest:
                 os.unlink(f".{name}.new", dir_fd=folder)
                 raise VerificationError(f"content changed while it was stored: expected {digest}, found {found}")
+            if not sync:
+                # Without a name for now: after a power cut one without its content would be taken for it.
+                self._unsynced.add(digest)
+                return
             os.rename(f".{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
-            if sync:
-                os.fsync(folder)
+            os.fsync(folder)
         finally:
             os.close(folder)
 
     def sync(self) -> None:
-        """Make everything that was put without sync durable."""
-        syscalls.syncfs(self.state.prepare())
+        """Make everything that was put or taken without sync durable; what was put is in the store from then on."""
+        base = self.state.prepare()
+        syscalls.syncfs(base)
+        if self._unsynced:
+            for digest in self._unsynced:
+                folder, _, name = _path(digest).rpartition("/")
+                os.rename(f"{folder}/.{name}.new", f"{folder}/{name}", src_dir_fd=base, dst_dir_fd=base)
+            self._unsynced.clear()
+            syscalls.syncfs(base)
 
     def take(self, digest: Digest, directory: int, name: str, *, sync: bool = True) -> bool:
         """Move a file of the same mount in, without copying. False where that cannot be: copy it then.
@@ -131,6 +142,7 @@ class ContentStore:
     def retain(self, needed: Iterable[Digest]) -> int:
         """Drop everything that is not `needed`, unfinished writes too; return the bytes freed."""
         keep, freed = {hex_of(d) for d in needed}, 0
+        self._unsynced.clear()
         for folder in self._folders():
             try:
                 for name in set(os.listdir(folder)) - keep:

@@ -105,7 +105,7 @@ def images_of_all_kinds() -> FakeImages:
 def many(version: int) -> Tree:
     """So many files, in so many folders on each disk, that they are synced by file system and not one by one."""
     folders = [f"{top}/many/{n:02}" for top in ("etc", "opt") for n in range(version, 35 + version)]
-    return {f"{folder}/{n}": f"{version} {n}\n" for folder in folders for n in range(2)}
+    return {f"{folder}/{n}": f"{version} {folder} {n}\n" * 300 for folder in folders for n in range(2)}
 
 
 @dataclass

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,6 @@ class Result:
 
 def run(harness: Harness) -> Result:
     """Run one harness; what it prints is shown as it comes."""
-    print(f"$ {harness.command}", flush=True)
     began = time.monotonic()
     figures = []
     with subprocess.Popen(
@@ -50,7 +50,7 @@ def run(harness: Harness) -> Result:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(f"  {line}", end="", flush=True)
+            print(f"{harness.command}: {line}", end="", flush=True)
             if match := _LINE.fullmatch(line.strip()):
                 figures.append(Figure(**match.groupdict()))
     return Result(harness, tuple(figures), process.returncode == 0 and bool(figures), time.monotonic() - began)
@@ -87,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md; only when all is run")
     parser.add_argument("--only", default="", help="the harnesses whose command or section has this word")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many harnesses at a time")
     given = parser.parse_args(arguments)
     if given.write and given.only:
         parser.error("a table of some of the figures would look like one of all")
@@ -94,7 +95,8 @@ def main(arguments: Sequence[str]) -> int:
         print("the figures need root: file systems are made, mounted and broken", file=sys.stderr)
         return 2
     chosen = [h for h in (*HARNESSES, *HOSTILE) if given.only.lower() in f"{h.section} {h.command}".lower()]
-    results = [run(harness) for harness in chosen]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        results = list(pool.map(run, chosen))
     if given.write:
         write(table(results))
     for result in results:

@@ -46,7 +46,7 @@ class Ground:
     def clear(self) -> None:
         """Nothing left of it."""
         if self._formatted and os.path.ismount(self.path):
-            _do("umount", str(self.path))
+            _do("umount", "--recursive", str(self.path))
         shutil.rmtree(self.path, ignore_errors=True)
         self._image.unlink(missing_ok=True)
 

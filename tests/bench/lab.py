@@ -99,9 +99,9 @@ class Lab:
     ) -> Table:
         """Measure contenders in turn; the one named `control` twice, to show what of a ratio is noise."""
         again = [contender for contender in contenders if contender.name == control]
-        taken = in_turn([*contenders, *again], rounds or self.rounds)
+        taken, left_out = in_turn([*contenders, *again], rounds or self.rounds)
         second: Series | None = taken.pop() if again else None
-        return Table(title, note, taken, claims, list(facts), second)
+        return Table(title, note, taken, claims, [*facts, *(f"LEFT OUT: {line}" for line in left_out)], second)
 
     def _get(self, path: str, accept: str = "*/*") -> "urllib.request._UrlopenRet":
         request = urllib.request.Request(f"http://{self.registry.host}{path}", headers={"Accept": accept})

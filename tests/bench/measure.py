@@ -23,13 +23,15 @@ class Usage:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work. `prepare` is not measured."""
+    """One way to do the work. `prepare` and `finish` are not measured."""
 
     name: str
     command: Sequence[str]
     prepare: Callable[[], object] = lambda: None
+    finish: Callable[[], object] = lambda: None
     env: Mapping[str, str] = field(default_factory=dict)
-    codes: tuple[int, ...] = (0,)
+    elsewhere: Callable[[], float] = lambda: 0.0
+    """Seconds of processor that daemons have used so far on its behalf."""
 
 
 @dataclass
@@ -68,31 +70,50 @@ def run(contender: Contender) -> Usage:
         FailedError: with what the program said.
     """
     contender.prepare()
+    before = contender.elsewhere()
     reader, writer = os.pipe()
     launcher = [sys.executable, "-I", "-S", _LAUNCHER, str(writer)]
-    done = subprocess.run(
-        [*launcher, *contender.command],
-        env=os.environ | contender.env,
-        pass_fds=[writer],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    try:
+        done = subprocess.run(
+            [*launcher, *contender.command],
+            env=os.environ | contender.env,
+            pass_fds=[writer],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        daemons = contender.elsewhere() - before
+    finally:
+        contender.finish()
     os.close(writer)
     with open(reader) as file:
         said = dict(part.split("=") for part in file.read().split())
-    if int(said.get("code", 1)) not in contender.codes:
-        raise FailedError(f"{contender.name} failed: {done.stdout.decode(errors='replace')[-2000:]}")
-    return Usage(wall=float(said["wall"]), cpu=float(said["cpu"]), peak=int(said["peak"]))
+    if int(said.get("code", 1)) != 0:
+        raise FailedError(f"{contender.name} failed: {done.stdout.decode(errors='replace')[-300:]}")
+    return Usage(wall=float(said["wall"]), cpu=float(said["cpu"]) + daemons, peak=int(said["peak"]))
 
 
-def in_turn(contenders: Sequence[Contender], rounds: int) -> list[Series]:
-    """Each contender once a round, each round beginning with another one; one round beforehand to warm up."""
-    taken = [Series(contender.name) for contender in contenders]
-    for number in range(rounds + 1):
-        for at in range(len(contenders)):
-            which = (at + number) % len(contenders)
-            usage = run(contenders[which])
-            if number:
-                taken[which].runs.append(usage)
-    return taken
+def in_turn(contenders: Sequence[Contender], rounds: int) -> tuple[list[Series], list[str]]:
+    """Each contender once a round, each round beginning with another one; one round beforehand to warm up.
+
+    A peer that fails when it is tried first is left out, and the second list says so.
+
+    Raises:
+        FailedError: the first contender failed, or another one in a later round.
+    """
+    able: list[Contender] = []
+    left_out: list[str] = []
+    for contender in contenders:
+        try:
+            run(contender)
+            able.append(contender)
+        except FailedError as error:
+            if contender is contenders[0]:
+                raise
+            left_out.append(str(error).strip())
+    taken = [Series(contender.name) for contender in able]
+    for number in range(rounds):
+        for at in range(len(able)):
+            which = (at + number) % len(able)
+            taken[which].runs.append(run(able[which]))
+    return taken, left_out

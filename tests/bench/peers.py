@@ -77,10 +77,16 @@ class Docker:
         """`docker pull`, and a container whose files are copied to the host."""
         docker = f"docker -H unix://{self._socket}"
         script = (
-            f"{docker} pull -q {image.reference} && {docker} create --name x {image.reference} /none"
-            f" && {docker} cp -a x:/ashore/root/. {self._ground.root}"
+            f"{docker} pull -q {image.reference} && {docker} create --name bench {image.reference} /none"
+            f" && {docker} cp -a bench:/ashore/root/. {self._ground.root}"
         )
-        return Contender("docker pull + docker cp", ["sh", "-c", script], self._anew)
+        name = "docker pull + docker cp"
+        return Contender(name, ["sh", "-c", script], self._anew, self.stop, elsewhere=self._processor)
+
+    def _processor(self) -> float:
+        """Seconds that the daemon and all that it started have used."""
+        assert self._daemon is not None
+        return sum(_seconds(process) for process in _family(self._daemon.pid))
 
     def _anew(self) -> None:
         self.stop()
@@ -110,6 +116,20 @@ class Docker:
             self._daemon.terminate()
             self._daemon.wait(_DAEMON_SECONDS)
             self._daemon = None
+
+
+def _family(process: int) -> Iterator[int]:
+    """A process and its descendants (proc(5))."""
+    yield process
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
+
+
+def _seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    used = sum(int(field) for field in fields[11:15])  # its own, and those of children that ended
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from ashore.cli import output
 from ashore.errors import AshoreError
 from ashore.nouns.digest import of
 from ashore.nouns.limits import MIB
-from tests.hostile.closing import Closing
+from tests.flow.machine import Machine
 from tests.hostile.images.case import Case, HostileImages, OpenStore
 
 HOSTILE, GOOD = "reg.example/bad/image:1", "reg.example/good/image:1"
@@ -30,7 +30,7 @@ class Host:
     """One root, with victims in it and beside it; hostile images are tried on it one after another."""
 
     def __init__(self, folder: Path) -> None:
-        self.machine = Closing(folder, HostileImages())
+        self.machine = Machine(folder, HostileImages())
         self.images = self.machine.images
         assert isinstance(self.images, HostileImages)
         self.images.add(GOOD, {"srv/good": "good\n", "etc/good.conf": "good\n"})

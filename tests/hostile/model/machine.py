@@ -13,8 +13,8 @@ from ashore.acts.prune import collect
 from ashore.acts.recover import recover
 from ashore.errors import UsageError
 from ashore.nouns.digest import of
+from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
-from tests.hostile.closing import Closing
 from tests.hostile.model.host import EVERY, OWN, SHARED, VERSIONS, Model, shipped
 
 NAME = "reg.example/app"
@@ -31,7 +31,7 @@ class Diverging(RuleBasedStateMachine):
         super().__init__()
         base = "/dev/shm" if os.path.isdir("/dev/shm") else None
         self.folder = tempfile.TemporaryDirectory(dir=base)
-        self.machine = Closing(Path(self.folder.name))
+        self.machine = Machine(Path(self.folder.name))
         for version in VERSIONS:
             self.machine.images.add(f"{NAME}:{version}", shipped(version))
         self.machine.write("etc/ashore/config.toml", "keep = 1000\n")
@@ -41,7 +41,6 @@ class Diverging(RuleBasedStateMachine):
         self.edits = 0
 
     def teardown(self) -> None:
-        self.machine.close()
         self.folder.cleanup()
 
     @rule(command=COMMANDS)

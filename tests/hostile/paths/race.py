@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ashore.acts.recover import recover
 from ashore.errors import AshoreError, ExitCode
 from ashore.mechanisms import syscalls
-from tests.hostile.closing import Closing
+from tests.flow.machine import Machine
 from tests.hostile.images.host import differing, look
 
 FIRST, SECOND = "reg.example/race:1", "reg.example/race:2"
@@ -34,7 +34,7 @@ def raced(folder: Path, leads: str, seconds: float) -> Raced:
 
     `leads` is where the symlink leads: ``OUTSIDE`` stands for the absolute path of a folder beside the root.
     """
-    machine = Closing(folder)
+    machine = Machine(folder)
     for number, name in enumerate((FIRST, SECOND), 1):
         machine.images.add(name, {f"{FOLDER}/{path}": f"from version {number}\n" for path in NAMES})
     outside = victim(folder)
@@ -65,12 +65,14 @@ def raced(folder: Path, leads: str, seconds: float) -> Raced:
     return Raced(tried, done, problems + _settled(machine), swaps())
 
 
-def _settled(machine: Closing) -> list[str]:
-    """Once nobody races, a last recovery and a removal leave nothing of ours."""
+def _settled(machine: Machine) -> list[str]:
+    """Once nobody races, recovery and removal work, and an install brings all of it."""
     if (machine.root / FOLDER).is_symlink():
         syscalls.exchange(-100, str(machine.root / FOLDER), -100, str(machine.root / DECOY))
     try:
         _recover(machine)
+        if machine.tools().history.current().bundles:  # a file that the swap took away counts as deleted until then
+            machine.remove("race")
         machine.install(FIRST, adopt_all=True)
         came = all((machine.root / FOLDER / name).read_text() == "from version 1\n" for name in NAMES)
     except AshoreError as error:
@@ -78,7 +80,7 @@ def _settled(machine: Closing) -> list[str]:
     return [] if came else ["afterwards it is not what was installed"]
 
 
-def _recover(machine: Closing) -> None:
+def _recover(machine: Machine) -> None:
     tools = machine.tools()
     if tools.state.fd is not None:
         with tools.state.locked():

@@ -22,7 +22,7 @@ from ashore.nouns.limits import Limits
 from tests.fakes.images import MemoryStore, Silent, layer, member, put_image
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import auth_file, settings_in
-from tests.hostile.closing import Closing
+from tests.flow.machine import Machine
 from tests.hostile.images.host import look
 
 USER, PASSWORD, IDENTITY = "ann-of-home", "s3cret-of-ann", "identity-of-ann"
@@ -39,7 +39,7 @@ class World:
     def __init__(self, folder: Path, *, auth: str, certificate: tuple[str, str] | None = None) -> None:
         self.home = FakeRegistry(auth=auth, user=USER, password=PASSWORD, certificate=certificate)
         self.stranger = FakeRegistry(user="stranger", password="strangers-own")
-        self.machine = Closing(folder)
+        self.machine = Machine(folder)
         self.folder = folder
         self.image = publish(self.home)
         publish(self.stranger)

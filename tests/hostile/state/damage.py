@@ -13,7 +13,6 @@ from ashore.errors import AshoreError, ExitCode
 from tests.fakes.bundles import Tree
 from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
-from tests.hostile.closing import Closing
 
 NAME = "reg.example/all"
 TOML = """
@@ -44,7 +43,7 @@ class Situation(NamedTuple):
     An interrupted one is killed anew each time: recovery goes by inodes, and a copy has others.
     """
 
-    make: Callable[[Path], Closing]
+    make: Callable[[Path], Machine]
     stories: Mapping[str, Story]
     ends: Mapping[str, tuple[Mapping[str, object], ...]]
     """Story -> the trees that it may end with when it says that it did what it was asked."""
@@ -60,9 +59,9 @@ class Damage(NamedTuple):
     change: Callable[[bytes], bytes | None]
 
 
-def prepared(folder: Path) -> Closing:
+def prepared(folder: Path) -> Machine:
     """Generations, some collected, an edit that was moved aside by one of those, a secret value, a held digest."""
-    made = Closing(folder)
+    made = Machine(folder)
     for version in (1, 2, 3, 4):
         made.images.add(f"{NAME}:{version}", tree(version), TOML)
     made.install(f"{NAME}:1", sets={"token": "very secret"})
@@ -105,7 +104,7 @@ def interrupted(folder: Path) -> dict[str, Situation]:
     stories: dict[str, Story] = {"recover": _recover, "install": upgrade, "status": lambda m: status(m.tools())}
     found: dict[int, Situation] = {}
 
-    def killed(to: Path, at: int) -> Closing:
+    def killed(to: Path, at: int) -> Machine:
         machine = fresh(template, to)
         in_child(upgrade, machine, at)
         return machine
@@ -117,16 +116,15 @@ def interrupted(folder: Path) -> dict[str, Situation]:
         if parts and parts not in found and not half:
             ends = {"recover": (old, new), "install": (new,), "status": (machine.tree(),)}
             found[parts] = Situation(lambda to, at=at: killed(to, at), stories, ends, (old, new))  # type: ignore[misc]
-        machine.close()
         shutil.rmtree(machine.folder)
     names = {1: "begun", 2: "staged, half swapped", 3: "judged"}
     return {name: found[parts] for parts, name in names.items()}
 
 
-def fresh(template: Closing, folder: Path) -> Closing:
+def fresh(template: Machine, folder: Path) -> Machine:
     """A copy of a host, with the same registry."""
     shutil.copytree(template.root, folder / "host", symlinks=True)
-    return Closing(folder, template.images)
+    return Machine(folder, template.images)
 
 
 def files(machine: Machine) -> list[str]:
@@ -185,7 +183,6 @@ def tries(situation: Situation, name: str, damage: Damage, folder: Path) -> list
         problems = [f"a traceback: {error!r}"]
     else:
         problems = [] if machine.tree() in situation.ends[name] else ["a wrong apply"]
-    machine.close()
     shutil.rmtree(folder)
     return [f"{name}, {damage.file} {damage.kind}: {problem}" for problem in problems]
 
@@ -204,7 +201,7 @@ def _recover(machine: Machine) -> None:
         recover(tools)
 
 
-def _end(folder: Path, name: str, template: Closing, story: Story) -> Mapping[str, object]:
+def _end(folder: Path, name: str, template: Machine, story: Story) -> Mapping[str, object]:
     machine = fresh(template, folder / f"end of {name}")
     story(machine)
     return machine.tree()

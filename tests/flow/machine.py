@@ -15,7 +15,9 @@ from ashore.acts.outcome import Outcome
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.progress import Quiet
 from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.cache import Cache
+from ashore.mechanisms.state import State
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts, Interface, Network
@@ -31,6 +33,18 @@ FACTS = Facts(
         interfaces={"eth0": Interface(name="eth0", ipv4="10.0.0.5")}, default=Interface(name="eth0", ipv4="10.0.0.5")
     ),
 )
+
+
+_OPENED: list[tuple[Beneath, State]] = []
+"""What the tools of all machines hold open; thousands of tests in one process would run out of descriptors."""
+
+
+def close_all() -> None:
+    """Give back what the test that just ended held open."""
+    while _OPENED:
+        host, state = _OPENED.pop()
+        host.close()
+        state.close()
 
 
 class Machine:
@@ -49,6 +63,7 @@ class Machine:
     def tools(self) -> Tools:
         """Opened afresh, as each command does."""
         host, state, history, content = open_root(str(self.root))
+        _OPENED.append((host, state))
         return Tools(
             host=host,
             state=state,

@@ -37,8 +37,11 @@ class Beneath:
         self._kernel_resolves = True
 
     def close(self) -> None:
+        """Give the descriptors back; once more does no harm."""
         self.forget()
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,12 @@ class State:
         self._fd: int | None = None
         self._prepared = False
 
+    def close(self) -> None:
+        """Give the descriptor back; it is opened again when it is needed."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
     @property
     def fd(self) -> int | None:
         """The folder, if there is one.

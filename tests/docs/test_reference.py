@@ -23,7 +23,7 @@ REFERENCE = DOCS / "reference"
 SCHEMAS = REFERENCE / "schemas"
 _OUTCOMES = ("install", "upgrade", "remove", "rollback")
 _COPIES = ("push", "pull", "copy")
-_WITHOUT_JSON = ("new", "render")
+_WITHOUT_JSON = ("new", "render", "provision")
 
 
 @pytest.mark.parametrize("name", generate.PAGES)

@@ -4,9 +4,9 @@
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ashore.acts.install import install
 from ashore.acts.look import diff, host_drift, status

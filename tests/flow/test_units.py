@@ -3,9 +3,9 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ashore.acts import install as stories
 from ashore.acts.recover import recover

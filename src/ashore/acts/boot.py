@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a boot asks for: recover first; then the bundle by pull policy, and a node that was good comes up again."""
 
-import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
@@ -147,4 +146,4 @@ def brought_as(ask: Ask, folder: str) -> Ask:
 
 def told(tools: Tools, tell: Callable[[], None], *, booting: bool) -> Tools:
     """The same tools, with somebody to tell when all files are in place and units may start."""
-    return dataclasses.replace(tools, placed=tell, booting=booting and tools.live)
+    return msgspec.structs.replace(tools, placed=tell, booting=booting and tools.live)

@@ -11,6 +11,7 @@ from ashore.mechanisms.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.digest import Digest
+from ashore.nouns.files import Kind, parent
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.image import INDEXES
 from ashore.rules.inputs import fingerprint
@@ -45,13 +46,15 @@ def _digest(tools: Tools, ask: Ask) -> Digest:
 
 def untouched(tools: Tools, current: Generation) -> bool:
     """Whether every path's stat is as recorded."""
-    for path, record in current.files.items():
+    files = {path: record for path, record in current.files.items() if record.entry.kind is not Kind.DIR}
+    filled = {parent(path) for path, record in files.items() if record.stat is not None}
+    for path in current.files.keys() - files.keys() - filled:
+        # A folder's own times change with its content; that is not ours to judge. What lies in one shows it is there.
+        if tools.host.lstat(path) is None:
+            return False
+    for path, record in files.items():
         status = tools.host.lstat(path)
-        if record.entry.kind == "dir":
-            # A folder's own times change with its content; that is not ours to judge.
-            if status is None:
-                return False
-        elif (stat_of(status) if status is not None else None) != record.stat:
+        if (stat_of(status) if status is not None else None) != record.stat:
             return False
     return True
 

@@ -4,7 +4,8 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from ashore.errors import UnchangedError
 from ashore.mechanisms.attributes import may_own
@@ -24,8 +25,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an act is given. Tests give fakes; the command line gives the real things."""
 
     host: Beneath

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore inspect``."""
 
-import dataclasses
-
 import click
+import msgspec
 
 from ashore.cli import output
 from ashore.cli.options import debug_option, image_options, json_option, root_option
@@ -28,7 +27,7 @@ def command(image: str, platform: str | None, root: str, root_in_image: str, as_
     with wired(root) as tools:
         if platform:
             facts = Facts(architecture=parse_platform(platform).architecture)
-            tools = dataclasses.replace(tools, facts=lambda: facts)
+            tools = msgspec.structs.replace(tools, facts=lambda: facts)
         found = inspect(tools, wanted.reference, root_in_image=root_in_image)
     if as_json:
         output.result_json(found)

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ashore.acts import install as stories
-from ashore.acts.tools import Tools
 from ashore.cli import output
 from ashore.errors import AshoreError
 from ashore.nouns.digest import of
@@ -71,8 +72,7 @@ class Host:
         return problems
 
     def _install(self, case: Case) -> Exception | None:
-        tools = self.machine.tools()
-        limited = Tools(**{f: getattr(tools, f) for f in Tools.__slots__} | {"limits": case.limits})
+        limited = replace(self.machine.tools(), limits=case.limits)
         try:
             stories.install(limited, [self.machine.ask(HOSTILE)])
         except Exception as error:

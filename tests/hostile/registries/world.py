@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ashore.acts import install as stories
-from ashore.acts.tools import Tools
 from ashore.cli import output
 from ashore.errors import AshoreError
 from ashore.mechanisms.registry import open_repository
@@ -63,13 +63,12 @@ class World:
         environ["REGISTRY_AUTH_FILE"] = auth_file(str(self.folder), **{self.home.host: (USER, PASSWORD)})
         settings = settings_in(str(self.folder), environ=environ, limits=LIMITS)
         progress = Silent()
-        tools = self.machine.tools()
-        changed = {
-            "open_image": lambda name: open_repository(name, settings),
-            "progress": progress,
-            "limits": LIMITS,
-        }
-        tools = Tools(**{field: getattr(tools, field) for field in Tools.__slots__} | changed)
+        tools = replace(
+            self.machine.tools(),
+            open_image=lambda name: open_repository(name, settings),
+            progress=progress,
+            limits=LIMITS,
+        )
         code, said = 0, ""
         try:
             stories.install(tools, [self.machine.ask(self.address)])

@@ -12,13 +12,14 @@ from tests.bench.measure import Series
 
 @dataclass(frozen=True)
 class Claim:
-    """A target: the first contender against the one named `peer`."""
+    """A target: the first contender, or the one named `ours`, against the one named `peer`."""
 
     peer: str
     factor: float
     faster: bool = False
     """At least `factor` times faster than the peer; else at most `factor` times as long."""
     of: str = "wall"
+    ours: str = ""
 
     def ratio(self, ours: Series, peer: Series) -> float:
         mine, theirs = (ours.cpu, peer.cpu) if self.of == "cpu" else (ours.wall, peer.wall)
@@ -65,7 +66,9 @@ class Table:
             if isinstance(claim, Peak):
                 found.append(f"{ours.name}: {claim.text(ours)}")
             elif claim.peer in by_name:
-                found.append(f"against {claim.peer}: {claim.text(ours, by_name[claim.peer])}")
+                mine = by_name[claim.ours] if claim.ours else ours
+                named = f"{mine.name} against" if claim.ours else "against"
+                found.append(f"{named} {claim.peer}: {claim.text(mine, by_name[claim.peer])}")
         if self.control is not None:
             found.append(
                 f"control: {self.control.name} measured twice differs by {self.control.wall / self._same():.2f}"

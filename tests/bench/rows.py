@@ -66,7 +66,7 @@ def status_and_diff(lab: Lab) -> Iterator[Table]:
             Contender("ashore diff", lab.ashore("diff", "--root", root), env=lab.env),
             bare(),
         ],
-        [Claim(BARE, 20)],
+        [Claim(BARE, 20, ours="ashore status"), Claim(BARE, 20, ours="ashore diff")],
         control=BARE,
         rounds=lab.short,
     )

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the harnesses found once, each as its smallest case."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ashore.acts.recover import recover, with_room
+from ashore.errors import ChangedError
+from ashore.mechanisms import journal
+from ashore.mechanisms.staging import sweep
+from ashore.mechanisms.swap import undo
+from ashore.nouns.digest import of
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.generation import Verb
+from ashore.nouns.journal import Area, Begun, StagedStep
+from ashore.nouns.plan import Action, Step
+from tests.flow.machine import Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_content_of_a_batch_has_no_name_before_it_is_durable(machine: Machine) -> None:
+    """A power cut between left an empty file under its name, and recovery took it for the content."""
+    store, data = machine.tools().content, b"displaced\n"
+    (machine.folder / "source").write_bytes(data)
+    source = os.open(machine.folder / "source", os.O_RDONLY)
+    store.put(of(data), source, sync=False)
+    assert not store.has(of(data))
+    store.sync()
+    assert store.has(of(data))
+    os.close(source)
+
+
+def test_a_folder_that_an_interrupted_undo_had_made_gets_its_mode(machine: Machine) -> None:
+    old = Entry(kind=Kind.DIR, mode=0o755, uid=os.geteuid(), gid=os.getegid())
+    step = Step(action=Action.RMDIR, path="opt/gone", bundle="b", old=old)
+    (machine.root / "opt/gone").mkdir(mode=0o700)
+    undo(machine.tools().host, [], StagedStep(step=step, area=0, name=""))
+    assert stat.S_IMODE((machine.root / "opt/gone").stat().st_mode) == 0o755
+
+
+def test_a_killed_collection_is_done_again(machine: Machine) -> None:
+    """The journal went first: what was not collected yet stayed in the store."""
+    tools = machine.tools()
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        torn = machine.root / "var/lib/ashore/content/sha256/ab/.ab.new"
+        torn.parent.mkdir(parents=True)
+        torn.touch()
+        recover(tools)
+    assert not torn.exists()
+
+
+def test_a_staging_folder_that_cannot_be_removed_is_no_silence(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = machine.tools()
+    real = os.rmdir
+
+    def refused(name: str, *, dir_fd: int | None = None) -> None:
+        if name == ".ashore":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(name, dir_fd=dir_fd)
+
+    (machine.root / "opt/.ashore/t").mkdir(parents=True)
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot="", areas=(Area("opt/.ashore/t"),)))
+        monkeypatch.setattr(os, "rmdir", refused)
+        with pytest.raises(ChangedError):
+            recover(tools)
+        monkeypatch.undo()
+        recover(tools)
+    assert not (machine.root / "opt/.ashore").exists()
+    sweep(tools.host, Area("opt/.ashore/t"), tools.content)  # once more: nothing is there, and nothing happens
+
+
+def test_what_a_journal_set_aside_is_used_once_the_disk_is_full(machine: Machine) -> None:
+    tools = machine.tools()
+    tries = []
+
+    def end() -> str:
+        tries.append((machine.root / "var/lib/ashore/journal/0-reserve").exists())
+        if len(tries) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return "ended"
+
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        journal.reserve(tools.state, 4096)
+        assert with_room(tools, end) == "ended"
+    assert tries == [True, False]

@@ -110,7 +110,7 @@ def in_turn(contenders: Sequence[Contender], rounds: int) -> tuple[list[Series],
         except FailedError as error:
             if contender is contenders[0]:
                 raise
-            left_out.append(str(error).strip())
+            left_out.append(" ".join(str(error).split()))
     taken = [Series(contender.name) for contender in able]
     for number in range(rounds):
         for at in range(len(able)):

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,12 +56,29 @@ class Shell:
 
     def process(self, *arguments: str, uid: int | None = None, env: Mapping[str, str] | None = None) -> Ran:
         """In a process of its own, as another user if need be."""
-        become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid is not None else []
-        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}
-        done = subprocess.run(
-            [*become, sys.executable, "-m", "ashore", *arguments], capture_output=True, text=True, env=settings
-        )
+        command, path = [sys.executable, "-m", "ashore"], sys.path
+        if uid is not None:
+            command, path = self._for_user(uid, command, path)
+        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **(env or {})}
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=settings)
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _for_user(self, uid: int, command: list[str], path: list[str]) -> tuple[list[str], list[str]]:
+        """The command as another user, who may not be able to walk to the checkout or to its Python.
+
+        A mount of its own shows both below the test's folder.
+        """
+        seen = {
+            folder: self.folder / f"seen/{n}"
+            for n, folder in enumerate([sys.base_prefix, *filter(os.path.isdir, path)])
+        }
+        for place in seen.values():
+            place.mkdir(parents=True, exist_ok=True)
+        mounts = "".join(f"mount --bind {shlex.quote(folder)} {place} && " for folder, place in seen.items())
+        python = seen[sys.base_prefix] / os.path.relpath(os.path.realpath(sys.executable), sys.base_prefix)
+        become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        wrapped = ["unshare", "--mount", "sh", "-c", f'{mounts} exec "$@"', "sh", *become, str(python), *command[1:]]
+        return wrapped, [str(place) for folder, place in seen.items() if folder != sys.base_prefix]
 
     def bundle(self, name: str, files: Mapping[str, str], toml: str = "") -> Path:
         """Write a bundle's folder; paths are below root/."""

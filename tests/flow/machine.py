@@ -4,6 +4,7 @@
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,14 +36,16 @@ FACTS = Facts(
 )
 
 
-_OPENED: list[tuple[Beneath, State]] = []
+_OPENED: deque[tuple[Beneath, State]] = deque()
 """What the tools of all machines hold open; thousands of tests in one process would run out of descriptors."""
+_MOST_OPENED = 16
+"""A test that sweeps over every call of a story opens thousands, and never looks back so far."""
 
 
-def close_all() -> None:
-    """Give back what the test that just ended held open."""
-    while _OPENED:
-        host, state = _OPENED.pop()
+def close_all(but: int = 0) -> None:
+    """Give back what the test that just ended held open, or all `but` so many that were opened last."""
+    while len(_OPENED) > but:
+        host, state = _OPENED.popleft()
         host.close()
         state.close()
 
@@ -64,6 +67,7 @@ class Machine:
         """Opened afresh, as each command does."""
         host, state, history, content = open_root(str(self.root))
         _OPENED.append((host, state))
+        close_all(but=_MOST_OPENED)
         return Tools(
             host=host,
             state=state,

@@ -21,7 +21,14 @@ UNITS = {
     "dies.service": (Behaviour.DIES, "ExecStart=/bin/false"),
     "flaps.service": (Behaviour.FLAPS, "ExecStart=/bin/false\nRestart=always\nRestartSec=50ms\nStartLimitBurst=1000"),
     "hangs.service": (Behaviour.HANGS, "Type=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=infinity"),
+    "base.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000"),
+    "needs.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nRequires=base.service\nAfter=base.service"),
+    "binds.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nBindsTo=needs.service\nAfter=needs.service"),
+    "part.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nPartOf=base.service"),
 }  # fmt: skip
+SOCKET = "[Socket]\nListenStream=/run/base.sock\n"
+NEEDED = {"base.service": ("needs.service",), "needs.service": ("binds.service",)}
+FOLLOWED = {"base.service": ("part.service",)}
 FOLDER = "etc/systemd/system"
 RELAY = "/run/relay"
 
@@ -32,6 +39,7 @@ def booted() -> Iterator[lab.Host]:
     with lab.host("contract") as host:
         for name, (_, text) in UNITS.items():
             host.write(f"{FOLDER}/{name}", f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{text}\n")
+        host.write(f"{FOLDER}/base.socket", SOCKET)
         (host.path / FOLDER / "masked.service").symlink_to("/dev/null")
         host.run(["systemctl", "daemon-reload"])
         private = "/run/systemd/private"
@@ -46,7 +54,10 @@ def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
     if request.param == "fake":
         fake = FakeSystemd()
         for name, (behaviour, _) in UNITS.items():
-            fake.add(name, behaviour, can_reload=name == "reloads.service", samples=0)
+            needed_by, followed_by = NEEDED.get(name, ()), FOLLOWED.get(name, ())
+            reloads = name == "reloads.service"
+            fake.add(name, behaviour, can_reload=reloads, samples=0, needed_by=needed_by, followed_by=followed_by)
+        fake.add("base.socket", triggers=("base.service",))
         fake.add("masked.service", load="masked")
         yield fake
         return
@@ -172,3 +183,39 @@ def test_a_reload_keeps_what_runs(pid1: Systemd) -> None:
     before = pid1.states(["stays.service"])["stays.service"].invocation
     pid1.daemon_reload()
     assert pid1.states(["stays.service"])["stays.service"].invocation == before
+
+
+def test_what_runs_or_failed_is_listed_and_what_is_idle_is_not(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "stays.service", "fails.service", "ends.service")
+    listed = set(pid1.listed()) & UNITS.keys()
+    assert listed == {"stays.service", "fails.service"}
+
+
+CHAIN = ("base.service", "needs.service", "binds.service", "part.service")
+
+
+def test_a_unit_knows_what_stops_with_it_and_what_it_triggers(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, *CHAIN)  # PID 1 knows the other side of a dependency once it has loaded it
+    states = pid1.states(["base.service", "needs.service", "base.socket"])
+    assert states["base.service"].needed_by == ("needs.service",)
+    assert states["base.service"].followed_by == ("part.service",)
+    assert states["needs.service"].needed_by == ("binds.service",)
+    assert states["base.socket"].triggers == ("base.service",)
+
+
+def test_stopping_a_unit_takes_down_all_that_need_or_follow_it(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, *CHAIN)
+    assert [state.active for state in pid1.states(CHAIN).values()] == ["active"] * 4
+    results(pid1, UnitVerb.STOP, "base.service")
+    for unit in CHAIN:
+        wait_for(pid1, unit, lambda state: state.active == "inactive")
+
+
+def test_restarting_a_unit_and_what_goes_with_it_is_one_restart_of_each(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, *CHAIN)
+    before = pid1.states(CHAIN)
+    assert results(pid1, UnitVerb.RESTART, *CHAIN) == ["done"] * 4
+    after = pid1.states(CHAIN)
+    for unit in CHAIN:
+        assert after[unit].active == "active"
+        assert after[unit].invocation != before[unit].invocation, unit

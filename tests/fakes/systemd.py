@@ -35,6 +35,10 @@ class FakeUnit:
     result: str = "success"
     restarts: int = 0
     invocation: str = ""
+    needed_by: tuple[str, ...] = ()
+    followed_by: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    main_pid: int = 0
     left: int = field(default=0, repr=False)
 
     @property
@@ -64,6 +68,9 @@ class FakeSystemd:
             self._pass_time(name)
         return {name: self._state(name) for name in names}
 
+    def listed(self) -> tuple[str, ...]:
+        return tuple(name for name, unit in self.units.items() if unit.active != "inactive")
+
     def daemon_reload(self) -> None:
         self.log.append("daemon-reload")
 
@@ -86,16 +93,18 @@ class FakeSystemd:
         if unit is None:
             return "skipped" if action.verb is UnitVerb.STOP else "invalid", f"Unit {action.unit} not found."
         if action.verb is UnitVerb.STOP:
-            self._down(unit)
+            self._take_down(action.unit)
             return "done", ""
         if unit.load != "loaded":
             return "invalid", f"Unit {action.unit} is {unit.load}."
         if action.verb is UnitVerb.RELOAD:
             return ("done", "") if unit.can_reload else ("invalid", "Job type reload is not applicable.")
-        if action.verb is UnitVerb.RESTART:
-            self._down(unit)
+        down = self._take_down(action.unit) if action.verb is UnitVerb.RESTART else []
         if unit.active != "active":
             self._up(unit)
+        # A unit that needs one whose start failed stays down: its job ends with "dependency".
+        for other in down if unit.active == "active" else []:
+            self._up(other)
         return {"failed": ("failed", unit.result), "activating": ("timeout", "activating (start)")}.get(
             unit.active, ("done", "")
         )
@@ -112,6 +121,16 @@ class FakeSystemd:
                 unit.active, unit.sub = "activating", "start"
             case _:
                 unit.active, unit.sub = "active", "running"
+
+    def _take_down(self, name: str) -> list[FakeUnit]:
+        """Stop a unit, and those that stop with it; these are returned, as far as they ran."""
+        unit, others = self.units[name], list[FakeUnit]()
+        self._down(unit)
+        for other in (*unit.needed_by, *unit.followed_by):
+            found = self.units.get(other)
+            if found is not None and found.active in {"active", "activating"}:
+                others += [found, *self._take_down(other)]
+        return others
 
     def _down(self, unit: FakeUnit) -> None:
         unit.active, unit.sub, unit.result = "inactive", "dead", "success"
@@ -141,7 +160,11 @@ class FakeSystemd:
             type=unit.type,
             restarts=unit.restarts,
             invocation=unit.invocation,
+            main_pid=unit.main_pid,
             can_reload=unit.can_reload,
+            needed_by=unit.needed_by,
+            followed_by=unit.followed_by,
+            triggers=unit.triggers,
         )
 
 

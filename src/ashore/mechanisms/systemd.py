@@ -32,6 +32,9 @@ _METHODS = {
 }
 _RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "swap", "scope")
 """Unit types with a `Result` property of their own."""
+_LISTED = ["active", "reloading", "activating", "deactivating", "failed"]
+_NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
+_FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
 _SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus")
 
 
@@ -108,6 +111,12 @@ class DBusSystemd:
             if not reply.error:
                 answers[name] |= _properties(call, reply)
         return found | {name: _state(name, properties) for name, properties in answers.items()}
+
+    def listed(self) -> tuple[str, ...]:
+        (reply,) = self._ask([_manager("ListUnitsFiltered", "as", _LISTED)])
+        if reply.error:
+            raise AshoreError("systemd did not list its units", cause=reply.message)
+        return tuple(str(unit[0]) for unit in reply.values[0])
 
     def daemon_reload(self) -> None:
         (reply,) = self._ask([_manager("Reload")], seconds=_RELOAD_SECONDS)
@@ -239,7 +248,15 @@ def _state(name: str, properties: Mapping[str, object]) -> UnitState:
         can_reload=bool(properties.get("CanReload", False)),
         # Before the first try there is no result, and systemd says false.
         condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
+        needed_by=_names(properties, *_NEEDED_BY),
+        followed_by=_names(properties, *_FOLLOWED_BY),
+        triggers=_names(properties, "Triggers"),
     )
+
+
+def _names(properties: Mapping[str, object], *keys: str) -> tuple[str, ...]:
+    found = [name for key in keys if isinstance(names := properties.get(key), list) for name in names]
+    return tuple(dict.fromkeys(found))
 
 
 def _number(value: object) -> int:

@@ -63,6 +63,10 @@ class Systemd(Protocol):
         """The state of each unit, ``not-found`` included."""
         ...
 
+    def listed(self) -> tuple[str, ...]:
+        """The names of all units that run or have failed, instances of templates included."""
+        ...
+
     def daemon_reload(self) -> None: ...
 
     def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:

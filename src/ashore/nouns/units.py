@@ -30,6 +30,12 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     can_reload: bool = False
     condition: bool = True
     """False: its last start was skipped, since a ``Condition...=`` did not hold."""
+    needed_by: tuple[str, ...] = ()
+    """Units that stop and restart with it and cannot run without it: theirs is a ``Requires=``, ``BindsTo=``."""
+    followed_by: tuple[str, ...] = ()
+    """Units that stop and restart with it, and could run without it: theirs is a ``PartOf=``."""
+    triggers: tuple[str, ...] = ()
+    """What a socket, timer or path unit starts."""
 
     @property
     def running(self) -> bool:

@@ -89,6 +89,12 @@ def test_an_included_image_that_is_missing_stops_the_build(shell: Shell) -> None
     refused(ran, ran.code, "nowhere")
 
 
+def test_a_folder_option_that_names_no_folder(shell: Shell) -> None:
+    folder = shell.bundle("app", {"etc/app": "x"}, "")
+    for wrong in ("release", "release=", "=x"):
+        refused(shell.ashore("build", str(folder), "--folder", wrong, "-o", "oci:out"), 2, f"--folder {wrong}")
+
+
 def test_a_file_that_the_included_image_has_not(shell: Shell) -> None:
     image = shell.image("tools", {"etc/tool": "x"})
     toml = f'[[include]]\nimage = "{image}"\npath = "ashore/root/etc/nothing"\nto = "opt/x"\n'

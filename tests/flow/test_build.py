@@ -27,8 +27,8 @@ from ashore.nouns.image import OCI_LAYER, Image, Platform
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, parse
-from ashore.rules.verify import Policy, parse_policy, verify
-from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent, folder, layer, member, put_image, symlink
+from ashore.rules.verify import Policy, verify
+from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent
 
 ARM64 = Platform("arm64")
 COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
@@ -285,71 +285,6 @@ def test_no_folder_and_no_bundle(tmp_path: Path) -> None:
     for name in ("nothing", "x"):
         with pytest.raises(InputError):
             built(tmp_path / name)
-
-
-def other_image() -> MemoryStore:
-    store = MemoryStore()
-    put_image(
-        store,
-        [
-            layer(
-                folder("usr/local/bin"),
-                member("usr/local/bin/proxy", b"old", mode=b"0000755"),
-                member("usr/local/bin/null", kind=b"3"),
-                symlink("bin", "usr/local/bin"),
-                member("srv/data/a", b"1"),
-                member("srv/data/sub/b", b"2", mode=b"0000750"),
-                symlink("srv/data/l", "a"),
-            ),
-            layer(member("usr/local/bin/proxy", b"new", mode=b"0004755"), member("srv/data/sub/.wh.none")),
-        ],
-    )
-    return store
-
-
-def including(bundle: Path, path: str, to: str) -> None:
-    (bundle / "bundle.toml").write_text(
-        f'name = "worker"\n[[include]]\nimage = "reg.example.com/other:1"\npath = "{path}"\nto = "{to}"\n'
-    )
-
-
-def test_a_file_is_lifted_out_of_another_image(bundle: Path) -> None:
-    including(bundle, "usr/local/bin/proxy", "opt/bin/proxy")
-    store = built(bundle, other=other_image())
-    tree, contents = fetched(store)
-    assert (contents["root/opt/bin/proxy"], oct(tree["root/opt/bin/proxy"].mode)) == (b"new", "0o755")
-    assert not [path for path in tree if "null" in path]
-    assert "io.ashore.platform" not in image_of(store).config.labels
-
-
-def test_a_folder_is_lifted_out_of_another_image(bundle: Path) -> None:
-    including(bundle, "/srv/data", "opt/data")
-    tree, contents = fetched(built(bundle, other=other_image()))
-    assert {path: data for path, data in contents.items() if "data" in path} == {
-        "root/opt/data/a": b"1", "root/opt/data/sub/b": b"2",
-    }  # fmt: skip
-    assert tree["root/opt/data/l"].target == "a"
-
-
-@pytest.mark.parametrize("path", ["usr/local/bin/none", "nowhere/at/all", "bin/proxy"])
-def test_an_include_that_is_not_there(bundle: Path, path: str) -> None:
-    including(bundle, path, "opt/bin/proxy")
-    with pytest.raises(InputError):
-        built(bundle, other=other_image())
-
-
-def test_an_include_over_a_file_of_the_bundle_is_refused(bundle: Path) -> None:
-    including(bundle, "usr/local/bin/proxy", "opt/bin/tool")
-    with pytest.raises(InputError) as caught:
-        built(bundle, other=other_image())
-    assert caught.value.issues[0].where == "root/opt/bin/tool"
-
-
-def test_an_include_is_held_to_the_policy(bundle: Path) -> None:
-    including(bundle, "usr/local/bin/proxy", "opt/bin/proxy")
-    policy = parse_policy(b'{"default":[{"type":"reject"}]}', "policy.json")
-    with pytest.raises(Exception, match="rejected"):
-        build(str(bundle), MemoryStore(), tools({"other": other_image()}, policy))
 
 
 def test_the_table_of_contents_says_where_every_file_lies(bundle: Path) -> None:

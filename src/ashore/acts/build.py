@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from ashore.acts.fetch import resolve_image
-from ashore.acts.include import lift
+from ashore.acts.include import Opener, included, unnamed
 from ashore.errors import InputError, Issue, UsageError
 from ashore.mechanisms.layerfile import new_layer
 from ashore.mechanisms.sources import Source, scan
@@ -16,28 +15,28 @@ from ashore.mechanisms.streams import BytesStream, CountedHashed, Readable, read
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
-from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform, VerifiedImage
+from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.limits import MIB, Limits
-from ashore.nouns.ports import ImageReader, ImageWriter, Progress
-from ashore.nouns.reference import ImageReference
-from ashore.nouns.reference import parse as parse_reference
+from ashore.nouns.ports import ImageWriter, Progress
 from ashore.rules import packing
 from ashore.rules.bundle import ROOT, tree_issues
 from ashore.rules.manifest import parse_manifest
 from ashore.rules.packing import DEFAULT_PLATFORM
-from ashore.rules.verify import Policy, verify
+from ashore.rules.verify import Policy
 
 _KEY_SIZE = MIB  # a larger file is no key
 
 
 class BuildTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build is given: where included images are read, under which policy, and who is told."""
+    """What a build is given: where included images and folders are, under which policy, and who is told."""
 
-    open_image: Callable[[ImageReference], ImageReader]
+    open_image: Opener
     policy: Callable[[], Policy | None]
     progress: Progress
     limits: Limits
+    folders: Mapping[str, str] = {}
+    """What [[include]] takes from folders, by the name that the bundle has for each."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +63,11 @@ def build(
 
     Raises:
         InputError: all that is wrong with the bundle.
-        UsageError: no such compression.
+        UsageError: no such compression, or folders that the bundle lacks or does not know.
     """
     manifest = read_manifest(folder, tools.limits)
+    if issues := unnamed(manifest.includes, tools.folders, platforms):
+        raise UsageError("the bundle takes files from folders", issues=issues)
     top = _tops(folder, platforms)
     fits_all = not platforms and not manifest.includes
     built: list[Descriptor] = []
@@ -132,7 +133,11 @@ def _sources(
     for top in (ROOT, f"{ROOT}.{platform.architecture}"):
         if top in tops:
             _lay_over(found, scan(os.path.join(folder, top)))
-    issues = [issue for include in _included(manifest, platform, tools, aside) for issue in _add(found, *include)]
+    issues = []
+    for number, include in enumerate(manifest.includes):
+        place = os.path.join(aside, f"{platform.architecture}{platform.variant}-{number}")
+        brought = included(include, platform, tools, place)
+        issues += _add(found, include.source, brought)
     packed = {path: _packed(manifest, path, source) for path, source in found.items()}
     issues += tree_issues(manifest, {path: source.entry for path, source in packed.items()}, tools.limits)
     if issues:
@@ -150,22 +155,6 @@ def _lay_over(lower: dict[str, Source], upper: Mapping[str, Source]) -> None:
     for path in packing.overlay(entries, {path: source.entry for path, source in upper.items()}):
         del lower[path]
     lower.update(upper)
-
-
-def _included(
-    manifest: BundleManifest, platform: Platform, tools: BuildTools, aside: str
-) -> list[tuple[str, Mapping[str, Source]]]:
-    """What each [[include]] brings, by path below root/."""
-    brought = []
-    for number, include in enumerate(manifest.includes):
-        reference = parse_reference(include.image)
-        reader = tools.open_image(reference)
-        image = resolve_image(reader, reference, platform, tools.limits)
-        verified: VerifiedImage = verify(image, reference, tools.policy())
-        tools.progress.say(f"including {include.path} of {reference}, {image.digest}")
-        place = os.path.join(aside, f"{platform.architecture}{platform.variant}-{number}")
-        brought.append((include.image, lift(verified, reader, include, place, tools.progress, tools.limits)))
-    return brought
 
 
 def _add(found: dict[str, Source], image: str, brought: Mapping[str, Source]) -> list[Issue]:

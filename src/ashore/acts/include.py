@@ -1,24 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``[[include]]``: a file or folder is lifted out of another image while a bundle is built."""
+"""``[[include]]``: a file or folder is lifted out of another image, or a folder, while a bundle is built."""
 
 import os
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Protocol
 
-from ashore.acts.fetch import fetch_tree
+from ashore.acts.fetch import fetch_tree, resolve_image
 from ashore.acts.obtain import POLICY_PATH
-from ashore.errors import InputError
+from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.newfile import write_fault
-from ashore.mechanisms.sources import Source
+from ashore.mechanisms.sources import Source, scan_at
 from ashore.nouns.bundle import Include
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import parent, shown
-from ashore.nouns.image import VerifiedImage
+from ashore.nouns.files import parent, printable, shown
+from ashore.nouns.image import Platform, VerifiedImage
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, Progress
+from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.imagetree import ROOT
-from ashore.rules.verify import Policy, parse_policy
+from ashore.rules.verify import Policy, parse_policy, verify
+
+Opener = Callable[[ImageReference], ImageReader]
+
+
+class Means(Protocol):
+    """What of a build's tools is for includes."""
+
+    @property
+    def open_image(self) -> Opener: ...
+    @property
+    def policy(self) -> Callable[[], Policy | None]: ...
+    @property
+    def progress(self) -> Progress: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def folders(self) -> Mapping[str, str]: ...
 
 
 def load_policy(root: str, limits: Limits) -> Policy | None:
@@ -33,6 +52,51 @@ def load_policy(root: str, limits: Limits) -> Policy | None:
         except FileNotFoundError:
             return None
     return parse_policy(data, POLICY_PATH)
+
+
+def unnamed(
+    includes: Sequence[Include], folders: Mapping[str, str], platforms: Sequence[Platform]
+) -> tuple[Issue, ...]:
+    """What is wrong with the folders that a build was given for what the bundle includes."""
+    return tuple(_unnamed(dict.fromkeys(i.folder for i in includes if i.folder), folders, platforms))
+
+
+def _unnamed(wanted: Mapping[str, None], folders: Mapping[str, str], platforms: Sequence[Platform]) -> Iterator[Issue]:
+    for name in wanted:
+        if name not in folders:
+            yield Issue(where=name, message="no folder is given", remedy=f"add --folder {name}=DIR")
+        elif not os.path.isdir(folders[name]):
+            yield Issue(where=name, message=f"{printable(folders[name])} is not a folder")
+        elif len(platforms) > 1:
+            yield Issue(where=name, message="is for one platform", remedy="build each --platform by itself")
+    for name in folders.keys() - wanted.keys():
+        yield Issue(where=name, message="no [[include]] of the bundle takes from it")
+
+
+def included(include: Include, platform: Platform, means: Means, place: str) -> Mapping[str, Source]:
+    """What `include` brings, by path below ``root/``; what comes out of an image is written into the new `place`.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if include.folder:
+        return _from_folder(include, means.folders[include.folder], means.progress)
+    reference = parse_reference(include.image)
+    reader = means.open_image(reference)
+    image = resolve_image(reader, reference, platform, means.limits)
+    verified: VerifiedImage = verify(image, reference, means.policy())
+    means.progress.say(f"including {include.path} of {reference}, {image.digest}")
+    return lift(verified, reader, include, place, means.progress, means.limits)
+
+
+def _from_folder(include: Include, folder: str, progress: Progress) -> Mapping[str, Source]:
+    # What is named may be a symlink of this machine; what lies below it is brought as it is.
+    top, to = os.path.realpath(os.path.join(folder, include.path.strip("/"))), include.to.strip("/")
+    if not os.path.exists(top):
+        remedy = f"see what --folder {include.folder}= names"
+        raise InputError(f"{printable(folder)} has no {shown(include.path.strip('/'))}", remedy=remedy)
+    progress.say(f"including {printable(top)}")
+    return {f"{to}/{path}" if path else to: source for path, source in scan_at(top).items()}
 
 
 def lift(

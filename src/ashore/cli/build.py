@@ -23,6 +23,7 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="For this platform; can be repeated.")
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True)
 @click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (6).")
+@click.option("--folder", "folders", multiple=True, metavar="NAME=DIR", help="Where [[include]] finds a folder.")
 @click.option("--installer", is_flag=True, help="Make an image that a container engine runs to install the bundle.")
 @click.option(
     "--self-contained", metavar="DIR", envvar="ASHORE_SELF_CONTAINED", help="The build of ashore that it brings along."
@@ -37,6 +38,7 @@ def command(
     platforms: tuple[str, ...],
     compression: str,
     level: int | None,
+    folders: tuple[str, ...],
     installer: bool,
     self_contained: str | None,
     as_json: bool,
@@ -52,7 +54,11 @@ def command(
     with shown() as progress:
         open_image = image_opener(ROOT, progress)
         tools = BuildTools(
-            open_image=open_image, policy=lambda: load_policy(ROOT, DEFAULT), progress=progress, limits=DEFAULT
+            open_image=open_image,
+            policy=lambda: load_policy(ROOT, DEFAULT),
+            progress=progress,
+            limits=DEFAULT,
+            folders=_folders(folders),
         )
         first, *others = targets
         with image_writer(ROOT, first, progress) as writer:
@@ -79,6 +85,21 @@ def command(
         output.result_json({"images": [str(target) for target in targets], "built": built})
     else:
         output.result("\n".join(f"{target}@{built.digest}" for target in targets))
+
+
+def _folders(given: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=DIR`` of each --folder.
+
+    Raises:
+        UsageError: one is not of that form, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, place = text.partition("=")
+        if not equals or not name or not place or name in found:
+            raise UsageError(f"--folder {text} is not NAME=DIR, or NAME comes twice", remedy="write each name once")
+        found[name] = place
+    return found
 
 
 def _targets(tag: str | None, push: bool, place: str | None) -> list[ImageReference]:

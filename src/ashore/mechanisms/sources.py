@@ -63,6 +63,19 @@ def scan(folder: str) -> dict[str, Source]:
     return found
 
 
+def scan_at(path: str) -> dict[str, Source]:
+    """The file at `path` as ``""``, or a folder and everything below it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        top = _source(path)
+    except OSError as error:
+        raise InputError(f"cannot read {printable(path)}", cause=error.strerror or str(error)) from error
+    return {"": top} | (scan(path) if top.entry.kind is Kind.DIR else {})
+
+
 def _source(path: str) -> Source:
     status = os.lstat(path)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER)

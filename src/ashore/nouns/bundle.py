@@ -23,11 +23,18 @@ class ValueSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Include(msgspec.Struct, frozen=True, kw_only=True):
-    """Build time: lift `path` (a file or folder) of `image` to `to` in ``root/``."""
+    """Build time: lift `path` (a file or folder) to `to` in ``root/``, out of `image` or of a `folder` of the builder's
+    machine, which the build names."""
 
-    image: str
+    image: str = ""
+    folder: str = ""
     path: str
     to: str
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages."""
+        return self.image or f"the folder {self.folder}"
 
 
 class FileRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,7 @@ def include_findings(manifest: BundleManifest, document: Document, entries: Mapp
         place = document.place(("include", number, "to"))
         for other in manifest.includes[:number]:
             if _overlap(include.to, other.to):
-                yield error(place, f"{include.to} overlaps the include of {other.image} to {other.to}")
+                yield error(place, f"{include.to} overlaps the include of {other.source} to {other.to}")
         found = entries.get(include.to)
         if found is not None and found.kind is not Kind.DIR:
             yield error(place, f"{include.to} exists as a {found.kind} below {ROOT}/", "remove one of them")

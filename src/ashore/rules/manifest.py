@@ -140,13 +140,32 @@ def _is_url(text: str) -> bool:
         return False
 
 
-_INCLUDE = Table(
-    {
-        "image": Field(Text(), "the image to lift from, by any transport", required=True),
-        "path": Field(Path(), "a file or folder in it", required=True),
-        "to": Field(Path(), "where it goes below root/", required=True),
-    }
-)
+class _Include:
+    """One [[include]]: out of an image, or out of a folder that the build names."""
+
+    table = Table(
+        {
+            "image": Field(Text(), "the image to lift from, by any transport"),
+            "folder": Field(Name(), "or the folder to lift from: build --folder NAME=DIR says where it is"),
+            "path": Field(Path(), "a file or folder in it", required=True),
+            "to": Field(Path(), "where it goes below root/", required=True),
+        }
+    )
+
+    def read(self, value: object, at: At) -> object:
+        read = self.table.read(value, at)
+        if not isinstance(read, dict) or not isinstance(value, dict):
+            return read
+        if "image" in value and "folder" in value:
+            at.below("folder").problem(f"{at} has image and folder", "it comes from one of them: write two of them")
+        elif "image" not in value and "folder" not in value:
+            at.problem(f"{at} has no image", "or folder, to lift it out of one of this machine")
+        return Include(**read) if {"path", "to"} <= read.keys() else BAD
+
+    def schema(self) -> Schema:
+        return self.table.schema() | {"oneOf": [{"required": ["image"]}, {"required": ["folder"]}]}
+
+
 _FILE = Table(
     {
         "path": Field(Path(), "a path on the host, or a glob: * within a name, ** across folders", required=True),
@@ -166,7 +185,7 @@ _DOCUMENT = Table(
         "name": Field(Name(), "the bundle's name; the folder's if not said"),
         "version": Field(Text(128), "the version of what it carries"),
         "values": Field(_Values(), "what the bundle asks for and the host may set"),
-        "include": Field(ListOf(_INCLUDE), "files lifted out of other images when it is built"),
+        "include": Field(ListOf(_Include()), "files lifted out of other images, or folders, when it is built"),
         "units": Field(
             Table({"enable": Field(_UNITS, "units to enable and start; all that have [Install] if not said")}),
             "what happens to its units",
@@ -216,7 +235,7 @@ def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
         name=name,
         version=read.get("version", ""),
         values=read.get("values", {}),
-        includes=tuple(Include(**item) for item in read.get("include", ())),
+        includes=read.get("include", ()),
         enable=read.get("units", {}).get("enable"),
         files=tuple(FileRule(**item) for item in read.get("files", ())),
         shell_templates=read.get("templates", {}).get("shell", ()),

@@ -7,6 +7,7 @@ folder there.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -43,6 +44,9 @@ sys.exit(main())
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOT_SECONDS = 30.0
+_ENGINE_SETTINGS = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_SECCOMP": "0"}
+# systemd-nspawn mounts the controllers read-only; an engine makes groups of its own in them.
+_WRITABLE_CGROUPS = "for group in /sys/fs/cgroup/*; do mount -o remount,bind,rw $group; done"
 _REBOOT = 133
 """With --keep-unit, systemd-nspawn leaves the restart to whoever started it."""
 
@@ -61,9 +65,11 @@ def missing() -> str:
     return f"{', '.join(absent)} missing: run scripts/lab-packages" if absent else ""
 
 
-def base_tree() -> Path:
-    """The unpacked Debian tree, made in about 30 seconds when its recipe is new."""
-    return _cached("base", [SUITE, PACKAGES, *QUIET_UNITS, WRAPPER, HOSTS], _make_base)
+def base_tree(include: Sequence[str] = ()) -> Path:
+    """The unpacked Debian tree, made in about 30 seconds when its recipe is new; `include` names further packages."""
+    packages = ",".join((PACKAGES, *sorted(include)))
+    recipe = [SUITE, packages, *QUIET_UNITS, WRAPPER, HOSTS]
+    return _cached("base", recipe, functools.partial(_make_base, packages=packages))
 
 
 def dependencies() -> Path:
@@ -73,12 +79,26 @@ def dependencies() -> Path:
 
 
 class Host:
-    """One host. Its changes lie in an overlay of its own and go with `remove`; a reboot keeps them."""
+    """One host. Its changes lie in an overlay of its own and go with `remove`; a reboot keeps them.
 
-    def __init__(self, name: str, *, src: Path = CHECKOUT / "src", address: str = "10.77.0.2/24") -> None:
+    `include` names Debian packages that it has beside the usual ones. On an `engine` host a container engine works:
+    podman runs privileged containers there (`engine.py`).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        src: Path = CHECKOUT / "src",
+        address: str = "10.77.0.2/24",
+        include: Sequence[str] = (),
+        engine: bool = False,
+    ) -> None:
         self.name = name
         self.address = address
         self._src = src
+        self._include = include
+        self._engine = engine
         self.machine = f"{name}-{os.getpid()}"
         self._folder = LAB / "hosts" / self.machine
         self.path = self._folder / "root"
@@ -100,8 +120,11 @@ class Host:
             self._mount()
             self._make_network()
         log = (self._folder / "console.log").open("ab")
-        self._nspawn = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        settings = os.environ | (_ENGINE_SETTINGS if self._engine else {})
+        self._nspawn = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=settings)
         self._await_boot()
+        if self._engine:
+            self.run(["sh", "-c", _WRITABLE_CGROUPS])
         return self
 
     def reboot(self) -> None:
@@ -191,7 +214,7 @@ class Host:
         raise LabError(f"no relay at {listen}")
 
     def _mount(self) -> None:
-        base = base_tree()
+        base = base_tree(self._include)
         for name in ("upper", "work", "root"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         layers = f"lowerdir={base},upperdir={self._folder}/upper,workdir={self._folder}/work"
@@ -209,6 +232,7 @@ class Host:
             f"--network-namespace-path=/run/netns/{self.machine}",
             "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             f"--bind-ro={self._src}:{RUN}/src", f"--bind-ro={dependencies()}:{RUN}/deps",
+            *(["--capability=all"] if self._engine else []),
         ]  # fmt: skip
 
     def _await_boot(self) -> None:
@@ -249,9 +273,16 @@ class Host:
 
 
 @contextlib.contextmanager
-def host(name: str, *, src: Path = CHECKOUT / "src", address: str = "10.77.0.2/24") -> Iterator[Host]:
+def host(
+    name: str,
+    *,
+    src: Path = CHECKOUT / "src",
+    address: str = "10.77.0.2/24",
+    include: Sequence[str] = (),
+    engine: bool = False,
+) -> Iterator[Host]:
     """A booted host, removed in the end."""
-    made = Host(name, src=src, address=address)
+    made = Host(name, src=src, address=address, include=include, engine=engine)
     try:
         yield made.boot()
     finally:
@@ -299,8 +330,8 @@ def _cached(kind: str, recipe: Sequence[str], make: Callable[[Path], None]) -> P
     return folder
 
 
-def _make_base(tree: Path) -> None:
-    _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree)])
+def _make_base(tree: Path, packages: str) -> None:
+    _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITE, str(tree)])
     finish_base(tree)
 
 

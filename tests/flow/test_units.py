@@ -2,6 +2,7 @@
 """Units of a live root: enabled, started, restarted, stopped; and all of it taken back where one does not come up."""
 
 import os
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -359,3 +360,70 @@ def test_a_failed_rollback_leaves_the_host_as_it_was(live: Machine, systemd: Fak
     assert live.tree() == before
     assert unit.active == "active"
     assert live.tools().history.current_number() == 2
+
+
+OTHER = "reg.example/other:1"
+
+
+def _breaks(live: Machine, systemd: FakeSystemd, broken: str) -> None:
+    """Bundle `other` has other.service, which is `broken` as soon as the second version of app is placed."""
+    text = UNIT.format("other").replace("/opt/bin/app", "/bin/other")
+    live.images.add(OTHER, {"etc/systemd/system/other.service": text})
+    systemd.add("other.service")
+    live.install(ONE, OTHER)
+    real_run = systemd.run
+
+    def run(actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        other = systemd.units["other.service"]
+        if "Description=2" in live.read(SERVICE) and any(a.unit == "app.service" for a in actions):
+            other.active, other.sub = broken, "dead"
+        return real_run(actions, deadline)
+
+    systemd.run = run  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("broken", ["failed", "inactive"])
+def test_a_change_that_breaks_the_unit_of_another_bundle_goes_back(
+    live: Machine, systemd: FakeSystemd, broken: str
+) -> None:
+    _breaks(live, systemd, broken)
+    before = live.tree()
+    with pytest.raises(UnitsFailedError, match=r"other\.service.*it ran before this change"):
+        live.install(TWO)
+    assert live.tree() == before
+    assert systemd.units["other.service"].active == "active", "it runs again"
+    (held,) = live.tools().history.held().values()
+    assert held.reference == TWO, "the one that broke it is held, and not the broken one"
+
+
+def test_a_unit_of_another_bundle_that_had_failed_before_stops_nobody(live: Machine, systemd: FakeSystemd) -> None:
+    _breaks(live, systemd, "failed")
+    systemd.units["other.service"].active = "failed"
+    live.install(TWO)
+    assert "Description=2" in live.read(SERVICE)
+
+
+def test_a_check_of_another_bundle_that_fails_before_and_after_stops_nobody(live: Machine) -> None:
+    check = '[[health]]\ntcp = "127.0.0.1:1"\nwithin = "2s"\n'
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        live.images.add(OTHER, {"etc/other": "x"}, check.replace(":1", f":{server.getsockname()[1]}"))
+        live.install(OTHER)
+    live.install(ONE)
+    assert live.exists(SERVICE)
+
+
+def test_a_check_of_another_bundle_that_held_before_has_to_hold_after(live: Machine, systemd: FakeSystemd) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    check = f'[[health]]\ntcp = "127.0.0.1:{server.getsockname()[1]}"\nwithin = "2s"\n'
+    live.images.add(OTHER, {"etc/other": "x"}, check)
+    live.install(OTHER)
+    real_run = systemd.run
+
+    def run(actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        server.close()
+        return real_run(actions, deadline)
+
+    systemd.run = run  # type: ignore[method-assign]
+    with pytest.raises(UnitsFailedError, match="other was well before this change"):
+        live.install(ONE)
+    assert not live.exists(SERVICE)

@@ -16,6 +16,7 @@ from ashore.mechanisms import systemd
 from ashore.nouns.bundle import Health
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules import enablement
+from ashore.rules.health import Watched
 from tests.system import lab
 from tests.system.snapshot import differences
 
@@ -219,6 +220,10 @@ HEALTH = {
 }  # fmt: skip
 
 
+def _watched(unit: str) -> Watched:
+    return Watched(health=Health(unit=unit), settle=1.0, within=10.0, started=True)
+
+
 def test_health_tells_what_stays_up_from_what_only_started(host: lab.Host) -> None:
     for name, (text, _) in HEALTH.items():
         host.write(f"{SYSTEM}/{name}", f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{text}\n")
@@ -227,7 +232,7 @@ def test_health_tells_what_stays_up_from_what_only_started(host: lab.Host) -> No
     host.run(["systemctl", "enable", "skipped.service"])
     pid1 = systemd.connect(host.live_root)
     pid1.run([UnitAction(verb=UnitVerb.START, unit=unit, reason="") for unit in HEALTH], 10)
-    found = {unit: watch(pid1, [unit], [Health(unit=unit, settle=1.0, within=10)]) for unit in reversed(HEALTH)}
+    found = {unit: watch(pid1, [_watched(unit)]) for unit in reversed(HEALTH)}
     pid1.run([UnitAction(verb=UnitVerb.STOP, unit=unit, reason="") for unit in HEALTH], 10)
     pid1.reset_failed(HEALTH)
     host.run(["systemctl", "disable", "skipped.service"])

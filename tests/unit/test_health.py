@@ -7,8 +7,10 @@ import pytest
 from ashore.acts.health import watch
 from ashore.errors import Issue
 from ashore.nouns.bundle import Health
+from ashore.nouns.generation import BundleRecord
+from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitAction, UnitState, UnitVerb
-from ashore.rules.health import Judgement, Sample, Verdict, judge
+from ashore.rules.health import Judgement, Sample, Verdict, Watched, judge, start_seconds, to_watch
 from tests.fakes.systemd import Behaviour, FakeSystemd
 
 
@@ -108,6 +110,77 @@ def test_a_watched_unit_that_this_transaction_did_not_start_may_be_down_for_now(
     assert verdict([down()] * 9, started=False) == ("failed", "is inactive (dead), 5 s after the start")
 
 
+def plan(
+    *, started: Iterable[str] = (), stopped: Iterable[str] = (), health: Iterable[Health] = (), other: object = None
+) -> Plan:
+    """A plan about bundle b; `other` is what else bundle o has in its record."""
+    base: dict[str, object] = dict.fromkeys(("version", "reference", "digest", "manifest_digest", "inputs"), "")
+    records: list[dict[str, object]] = [base | {"name": "b", "enabled": tuple(started), "health": tuple(health)}]
+    records += [base | {"name": "o"} | other] if isinstance(other, dict) else []
+    return Plan(
+        actions=tuple(UnitAction(verb=UnitVerb.START, unit=unit, reason="") for unit in started),
+        stops=tuple(UnitAction(verb=UnitVerb.STOP, unit=unit, reason="") for unit in stopped),
+        bundles=tuple(msgspec.convert(record, BundleRecord) for record in records),
+    )
+
+
+def names(found: Iterable[Watched]) -> dict[str, float]:
+    """What is watched, and for how long it has to hold."""
+    return {w.health.unit or w.health.http: w.settle for w in found}
+
+
+def test_every_unit_that_is_started_and_every_other_that_ran_is_watched() -> None:
+    before = {"a.service": down(), "o.service": up(), "broken.service": STARTING, "stopped.service": down()}
+    other = {"enabled": ("o.service", "broken.service", "stopped.service")}
+    found = to_watch(plan(started=["a.service"], other=other), before, touched=["b"], answered=[])
+    assert names(found) == {"a.service": 3.0, "o.service": 3.0}
+    assert [(w.started, w.within) for w in found] == [(True, 90.0), (False, 3.0)]
+
+
+def test_where_no_unit_was_touched_one_good_look_is_enough() -> None:
+    health = Health(unit="o.service", settle=10.0)
+    other = {"enabled": ("o.service", "p.service"), "health": (health,)}
+    before = {"o.service": up(), "p.service": up()}
+    found = to_watch(plan(other=other), before, touched=["o"], answered=[])
+    assert names(found) == {"o.service": 0.0, "p.service": 0.0}
+
+
+def test_what_this_plan_stops_is_not_missed() -> None:
+    found = to_watch(plan(stopped=["b.service"]), {"b.service": up()}, touched=["b"], answered=[])
+    assert found == ()
+
+
+def test_a_check_of_another_bundle_counts_only_if_it_held_before() -> None:
+    well, ill = Health(http="http://well/"), Health(http="http://ill/")
+    other = {"health": (well, ill)}
+    found = to_watch(plan(started=["a.service"], other=other), {}, touched=["b"], answered=[well])
+    assert names(found) == {"http://well/": 3.0, "a.service": 3.0}
+    assert found[0].why == "o was well before this change"
+
+
+def test_a_declared_unit_that_somebody_stopped_is_not_waited_for() -> None:
+    health = [Health(unit="a.service"), Health(unit="stopped.service")]
+    found = to_watch(
+        plan(started=["a.service"], health=health), {"stopped.service": down()}, touched=["b"], answered=[]
+    )
+    assert names(found) == {"a.service": 3.0}
+
+
+def test_a_start_may_take_as_long_as_its_bundle_says() -> None:
+    health = [Health(unit="a.service", within=7.0)]
+    assert start_seconds(plan(started=["a.service"], health=health), 120.0) == 7.0
+    assert start_seconds(plan(started=["a.service", "b.service"], health=health), 120.0) == 120.0
+    assert start_seconds(plan(health=health), 120.0) == 120.0
+
+
+def test_one_that_fails_while_another_still_comes_up_has_failed() -> None:
+    pid1 = FakeSystemd()
+    pid1.add("early.service", Behaviour.DIES, samples=20)
+    pid1.add("slow.service", Behaviour.HANGS)
+    (issue,), seconds = watched(pid1, ["early.service", "slow.service"])
+    assert (issue.where, seconds) == ("early.service", 5.0)
+
+
 class Clock:
     """A time that passes only by sleeping."""
 
@@ -124,7 +197,8 @@ class Clock:
 def watched(pid1: FakeSystemd, units: list[str], *health: Health, probe: str = "") -> tuple[tuple[Issue, ...], float]:
     clock = Clock()
     pid1.run([UnitAction(verb=UnitVerb.START, unit=unit, reason="") for unit in units], 10)
-    issues = watch(pid1, units, health, clock=clock, sleep=clock.sleep, probe=lambda _h, _s: probe)
+    found = to_watch(plan(started=units, health=health), {}, touched=["b"], answered=[])
+    issues = watch(pid1, found, clock=clock, sleep=clock.sleep, probe=lambda _h, _s: probe)
     return issues, clock.now - 100.0
 
 

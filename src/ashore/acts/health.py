@@ -10,7 +10,7 @@ from ashore.errors import Issue
 from ashore.mechanisms import probes
 from ashore.nouns.bundle import Health
 from ashore.nouns.ports import Systemd
-from ashore.rules.health import SETTLE, Sample, Verdict, judge
+from ashore.rules.health import Judgement, Sample, Verdict, Watched, judge
 
 _PAUSE = 0.25
 _PROBE_SECONDS = 5.0
@@ -19,67 +19,60 @@ _PROBE_SECONDS = 5.0
 class _Subject(msgspec.Struct, kw_only=True):
     """One thing to watch, and what was seen of it."""
 
-    health: Health
-    started: bool
+    watched: Watched
     samples: list[Sample]
 
-    @property
-    def name(self) -> str:
-        return self.health.unit or self.health.http or self.health.tcp or " ".join(self.health.command)
-
-    @property
-    def settle(self) -> float:
-        if self.health.settle is not None:
-            return self.health.settle
-        return SETTLE if self.started else 0.0
+    def judge(self) -> Judgement:
+        w = self.watched
+        return judge(self.samples, settle=w.settle, within=w.within, started=w.started)
 
 
 def watch(
     systemd: Systemd,
-    units: Sequence[str],
-    health: Sequence[Health],
+    watched: Sequence[Watched],
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     probe: Callable[[Health, float], str] = probes.probe,
 ) -> tuple[Issue, ...]:
-    """Watch `units`, whose start or restart just ended, and all that `health` declares.
+    """Watch until all are healthy at once: one that fails while others still come up has failed.
 
     Returns as soon as one of them has failed, with an issue for each that has; empty when all are healthy.
     """
-    waiting = _subjects(units, health)
-    while waiting:
-        _sample(systemd, waiting, clock, probe)
-        judged = [
-            (s, judge(s.samples, settle=s.settle, within=s.health.within, started=s.started)) for s in waiting
-        ]  # fmt: skip
-        failed = tuple(_issue(s, j.reason) for s, j in judged if j.verdict is Verdict.FAILED)
+    subjects = [_Subject(watched=w, samples=[]) for w in watched]
+    while subjects:
+        _sample(systemd, subjects, clock, probe)
+        judged = [(s, s.judge()) for s in subjects]
+        failed = tuple(_issue(s.watched, j.reason) for s, j in judged if j.verdict is Verdict.FAILED)
         if failed:
             return failed
-        waiting = [s for s, j in judged if j.verdict is Verdict.WAITING]
-        if waiting:
-            sleep(_PAUSE)
+        if all(j.verdict is Verdict.HEALTHY for _, j in judged):
+            break
+        sleep(_PAUSE)
     return ()
 
 
-def _subjects(units: Sequence[str], health: Sequence[Health]) -> list[_Subject]:
-    named = {h.unit for h in health}
-    declared = [_Subject(health=h, started=h.unit in units, samples=[]) for h in health]
-    plain = [Health(unit=unit) for unit in dict.fromkeys(units) if unit not in named]
-    return declared + [_Subject(health=h, started=True, samples=[]) for h in plain]
+def answering(health: Sequence[Health], systemd: Systemd) -> frozenset[Health]:
+    """Those of the checks that hold now, each asked once."""
+    states = systemd.states([h.unit for h in health if h.unit])
+    up = [h for h in health if not h.unit or states[h.unit].active == "active"]
+    return frozenset(h for h in up if not probes.probe(h, min(_PROBE_SECONDS, h.within)))
 
 
 def _sample(
     systemd: Systemd, subjects: Sequence[_Subject], clock: Callable[[], float], probe: Callable[[Health, float], str]
 ) -> None:
     """One more sample of each: all states with one question, then each probe."""
-    states = systemd.states([s.health.unit for s in subjects if s.health.unit])
+    checks = [s.watched.health for s in subjects]
+    states = systemd.states([health.unit for health in checks if health.unit])
     now = clock()
-    for subject in subjects:
-        said = probe(subject.health, min(_PROBE_SECONDS, subject.health.within))
-        subject.samples.append(Sample(time=now, state=states.get(subject.health.unit), probe=said))
+    for subject, health in zip(subjects, checks, strict=True):
+        said = probe(health, min(_PROBE_SECONDS, health.within))
+        subject.samples.append(Sample(time=now, state=states.get(health.unit), probe=said))
 
 
-def _issue(subject: _Subject, reason: str) -> Issue:
-    remedy = f"see why: journalctl -u {subject.health.unit}" if subject.health.unit else ""
-    return Issue(where=subject.name, message=reason, remedy=remedy)
+def _issue(watched: Watched, reason: str) -> Issue:
+    health = watched.health
+    name = health.unit or health.http or health.tcp or " ".join(health.command)
+    remedy = f"see why: journalctl -u {health.unit}" if health.unit else ""
+    return Issue(where=name, message=reason + (f"; {watched.why}" if watched.why else ""), remedy=remedy)

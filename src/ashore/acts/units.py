@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units during a transaction: noted, stopped, brought up, judged, and put back as they ran. Live roots only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from ashore.acts.health import watch
+from ashore.acts.health import answering, watch
 from ashore.acts.tools import Tools
 from ashore.errors import Issue, UnitsFailedError
+from ashore.nouns.bundle import Health
 from ashore.nouns.journal import Staged
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+from ashore.rules.health import start_seconds, to_watch
 
 _DEADLINE = 120.0
 """Seconds for all jobs of one phase; a unit's own TimeoutStartSec usually ends earlier."""
@@ -20,6 +22,7 @@ def snapshot(tools: Tools, plan: Plan) -> Mapping[str, UnitState]:
         return {}
     names = {action.unit for action in (*plan.stops, *plan.actions)}
     names |= {unit for bundle in plan.bundles for unit in bundle.enabled}
+    names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
     return tools.systemd.states(sorted(names)) if names else {}
 
 
@@ -31,8 +34,23 @@ def stop(tools: Tools, stops: Sequence[UnitAction]) -> None:
             raise UnitsFailedError("units did not stop", issues=[_issue(result) for result in failed])
 
 
-def bring_up(tools: Tools, plan: Plan) -> None:
-    """Reload, start, restart, and watch until health is settled.
+def others_well(tools: Tools, plan: Plan, touched: Collection[str]) -> frozenset[Health]:
+    """The checks of bundles that a plan is not about, as far as they hold before it: they have to hold after it."""
+    if tools.systemd is None:
+        return frozenset()
+    checks = [health for bundle in plan.bundles if bundle.name not in touched for health in bundle.health]
+    return answering(checks, tools.systemd) if checks else frozenset()
+
+
+def bring_up(
+    tools: Tools,
+    plan: Plan,
+    before: Mapping[str, UnitState],
+    *,
+    touched: Collection[str] = (),
+    answered: Collection[Health] = (),
+) -> None:
+    """Reload, start, restart, and watch until health is settled (`rules.health.to_watch` says of what).
 
     Raises:
         UnitsFailedError: something did not come up, or did not stay up.
@@ -45,17 +63,15 @@ def bring_up(tools: Tools, plan: Plan) -> None:
         # A unit that had failed and has no file any more would be listed for ever.
         systemd.reset_failed([action.unit for action in plan.stops])
     tools.placed()
-    if not plan.actions:
-        return
-    units = [action.unit for action in plan.actions]
-    systemd.reset_failed(units)
+    if plan.actions:
+        systemd.reset_failed([action.unit for action in plan.actions])
     for action in plan.actions:
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
-    failed = [_issue(result) for result in systemd.run(plan.actions, _DEADLINE) if not result.ok]
+    results = systemd.run(plan.actions, start_seconds(plan, _DEADLINE)) if plan.actions else ()
+    failed = [_issue(result) for result in results if not result.ok]
     if not failed:
-        checks = [check for bundle in plan.bundles for check in bundle.health]
-        started = [a.unit for a in plan.actions if a.verb is not UnitVerb.RELOAD]
-        failed = list(watch(systemd, started, checks, clock=tools.clock, sleep=tools.sleep))
+        watched = to_watch(plan, before, touched=touched, answered=answered)
+        failed = list(watch(systemd, watched, clock=tools.clock, sleep=tools.sleep))
     if failed:
         raise UnitsFailedError(
             "units did not come up; the host is as it was before",

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from ashore.nouns.files import Entry
-from ashore.nouns.generation import BundleRecord, FileRecord
+from ashore.nouns.generation import BundleRecord, FileRecord, Generation
 from ashore.nouns.units import UnitAction
 
 
@@ -80,3 +80,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def empty(self) -> bool:
         """Nothing to do on the host; whether the record changes is another question."""
         return not (self.steps or self.conflicts or self.stops or self.actions or self.daemon_reload)
+
+    def touched(self, previous: Generation) -> frozenset[str]:
+        """The bundles that this plan is about: those with a step, and those of another version or with other values."""
+        changed = {b.name for b in self.bundles if b != previous.bundle(b.name)}
+        return frozenset(changed | {step.bundle for step in self.steps})

@@ -5,17 +5,86 @@
 reads ``active`` in most samples. So a unit must stay up, as the same invocation, for a settle time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.units import UnitState
+from ashore.nouns.bundle import Health
+from ashore.nouns.plan import Plan
+from ashore.nouns.units import UnitState, UnitVerb
 
 SETTLE = 3.0
 """Seconds that a started or restarted unit must stay up when its bundle does not say."""
 _ENDED_WELL = ("exec-condition", "success")
 """Results of a service that ended as it should: its work is done, or it had none."""
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to watch after a change, and how long it may take and must hold, in seconds."""
+
+    health: Health
+    settle: float
+    within: float
+    started: bool = False
+    """This transaction started it, so that finding it down means that it ended."""
+    why: str = ""
+    """Why it is watched, where that is not plain."""
+
+
+def to_watch(
+    plan: Plan, before: Mapping[str, UnitState], *, touched: Collection[str], answered: Collection[Health]
+) -> tuple[Watched, ...]:
+    """What must hold after `plan` was carried out.
+
+    `before` is how units ran before it, `touched` the bundles that it is about, `answered` the checks of the
+    others that held before. Of the `touched` all that they declare; of every bundle each unit that runs by this
+    plan or ran before. What was down before by somebody's hand, or for a fault of its own, is not judged. Where
+    no unit was touched, one good look is enough.
+    """
+    started = {a.unit for a in plan.actions if a.verb in (UnitVerb.START, UnitVerb.RESTART)}
+    hold = SETTLE if plan.actions else 0.0
+    found = []
+    for bundle in plan.bundles:
+        for health in bundle.health:
+            ours = bundle.name in touched and (not health.unit or health.unit in started or _ran(before, health.unit))
+            if not ours and health not in answered:
+                continue
+            settle = health.settle if health.settle is not None else SETTLE if health.unit in started else 0.0
+            found.append(
+                Watched(
+                    health=health,
+                    settle=hold and (settle if ours else hold),
+                    within=health.within,
+                    started=health.unit in started,
+                    why="" if ours else f"{bundle.name} was well before this change",
+                )
+            )
+    named = {watched.health.unit for watched in found}
+    found += [
+        Watched(health=Health(unit=unit), settle=SETTLE, within=Health().within, started=True)
+        for unit in sorted(started - named)
+    ]
+    stopped = {action.unit for action in plan.stops}
+    others = sorted({unit for bundle in plan.bundles for unit in bundle.enabled} - named - started - stopped)
+    return tuple(found) + tuple(
+        Watched(health=Health(unit=unit), settle=hold, within=SETTLE, why="it ran before this change")
+        for unit in others
+        if _ran(before, unit)
+    )
+
+
+def _ran(before: Mapping[str, UnitState], unit: str) -> bool:
+    """Whether it was up: one that was about to come up, or tried again and again, was not."""
+    return unit in before and _is_up(before[unit])
+
+
+def start_seconds(plan: Plan, otherwise: float) -> float:
+    """How long the jobs of `plan` may take: what the bundles declare for its units, else `otherwise`."""
+    declared: dict[str, float] = {}
+    for health in (h for bundle in plan.bundles for h in bundle.health if h.unit):
+        declared[health.unit] = max(health.within, declared.get(health.unit, 0.0))
+    return max((declared.get(action.unit, otherwise) for action in plan.actions), default=otherwise)
 
 
 class Verdict(StrEnum):

@@ -96,6 +96,10 @@ class UnchangedError(AshoreError):
     code = ExitCode.UNCHANGED
 
 
+class DamagedContentError(UnchangedError):
+    """A content that ashore had stored is not what its name says; it was dropped, and another try looks elsewhere."""
+
+
 class ChangedError(AshoreError):
     """It failed, and the host is NOT as it was; ``issues`` says what is left to do."""
 

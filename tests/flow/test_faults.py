@@ -156,7 +156,7 @@ def test_a_disk_that_fails_from_some_call_on_is_recovered_from_once_it_works(nam
 
 
 class Watching(Faults):
-    """No fault: tells in `hit` which call makes the verdict visible. The next one makes it durable."""
+    """No fault: tells in `hit` which call makes the verdict visible. The one after the next makes it durable."""
 
     def see(self, name: str, arguments: tuple[object, ...], number: int) -> None:
         if name == "rename" and arguments[1] == "3-verdict.json":
@@ -177,7 +177,7 @@ def test_a_verdict_that_may_not_be_durable_is_taken_back_before_anything_else_is
     _, verdict, _ = forked(story, whole, Watching(-1, lasting=False))
     trees[number_of(whole)] = whole.tree()
     for calls in range(40):
-        victim, faults = fresh(str(calls)), Faults(int(verdict) + 1, lasting=True)
+        victim, faults = fresh(str(calls)), Faults(int(verdict) + 2, lasting=True)
         faults.from_then = calls
         ended, *_ = forked(story, victim, faults)
         assert after_recovery(victim, trees, ended) == [], f"{calls} calls after the verdict's sync failed"

@@ -7,19 +7,24 @@ import msgspec
 
 from ashore.acts import discard
 from ashore.acts.asking import installed
+from ashore.acts.complete import complete
 from ashore.acts.desire import Part, as_recorded, desire
-from ashore.acts.obtain import IntoCache, IntoStaging, Place, obtain
+from ashore.acts.obtain import IntoCache, IntoStaging, Place
 from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
-from ashore.acts.recorded import here
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import Afterwards, Transaction, carry_out, contents_of, opened
-from ashore.errors import InputError, Issue, UnchangedError, UnitsFailedError, UsageError
+from ashore.acts.transaction import Afterwards, carry_out, opened
+from ashore.errors import (
+    DamagedContentError,
+    InputError,
+    UnchangedError,
+    UnitsFailedError,
+    UsageError,
+)
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, Supply
-from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, Generation, Verb
@@ -72,7 +77,14 @@ def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "") -> Outco
 def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> Outcome:
     """The one way to change a host: recover, wish, plan, refuse or carry out."""
     try:
-        return _change(tools, verb, wish, adopt_all)
+        try:
+            return _change(tools, verb, wish, adopt_all)
+        except DamagedContentError as error:
+            # Everything was taken back. What is damaged is dropped, all of it at once: then it is missed in time.
+            tools.progress.say(f"{error}; looking for it elsewhere")
+            with tools.state.locked():
+                tools.content.scrub()
+            return _change(tools, verb, wish, adopt_all)
     except OSError as error:
         # `carry_out` answers for what it does; whatever else fails does so before the first change.
         at = f" ({error.filename})" if error.filename else ""
@@ -98,7 +110,7 @@ def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
             for part in target.parts:
                 for value in part.secrets.values():
                     Secrets(tools.state).put(value, salt)
-            supply = _complete(tools, transaction, plan, target, supply)
+            supply = complete(tools, transaction.staging, plan, target.parts, supply)
             afterwards = Afterwards(
                 held=_held_after(tools, plan, target.let_go),
                 restores=target.restores,
@@ -223,37 +235,6 @@ def _left_behind(current: Generation, older: Generation, bundle: str) -> tuple[B
 
 def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
-
-
-def _complete(tools: Tools, transaction: Transaction, plan: Plan, target: Target, supply: Supply) -> Supply:
-    """Have every content at hand before anything is touched; what is gone from the host is fetched again."""
-    loose = transaction.staging.open_loose
-    supply = Supply([supply.open, loose])
-    needed = contents_of(plan)
-    for part in target.parts:
-        if part.more is not None:
-            part.more({d for d in needed - here(tools) if not transaction.staging.lies_ready(d)})
-    missing = set(supply.missing(d for d in needed if not transaction.staging.lies_ready(d)))
-    if not missing:
-        return supply
-    lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})
-    tools.progress.say(f"contents of {', '.join(lacking)} are no longer on this host; fetching them")
-    for part in target.parts:
-        if part.record.name in lacking:
-            pinned = reference.parse(part.record.reference).pinned(part.record.digest)
-            place = IntoStaging(tools, transaction.staging, tools.cache)
-            got = obtain(tools, pinned, place, root_in_image=part.record.root_in_image, name=part.record.name)
-            if got.more is not None:
-                got.more(missing)
-            supply = Supply([supply.open, got.contents])
-    missing = set(supply.missing(missing))
-    if missing:
-        paths = sorted(s.path for s in plan.steps if s.new is not None and s.new.digest in missing)
-        raise UnchangedError(
-            "contents are nowhere to be had; nothing was changed",
-            issues=[Issue(where=p, message="gone") for p in paths],
-        )
-    return supply
 
 
 def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:

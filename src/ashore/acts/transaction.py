@@ -20,7 +20,7 @@ from ashore.acts.validate import validate
 from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError
 from ashore.mechanisms import journal, swap
 from ashore.mechanisms.attributes import stat_of
-from ashore.mechanisms.staging import Staging
+from ashore.mechanisms.staging import Staging, beside_state
 from ashore.mechanisms.supply import Supply
 from ashore.mechanisms.sync import sync_swapped
 from ashore.nouns.digest import Digest
@@ -48,7 +48,8 @@ class Transaction:
         self.ended = False
         """Committed, taken back, or left to recovery."""
         after = tools.history.current().number
-        self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot, after=after)
+        areas = (beside_state(tools.host, self.id),)
+        self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot, areas=areas, after=after)
         journal.begin(tools.state, self.begun)
         self.staging = Staging(tools.host, tools.state, self.id, self._announce)
 

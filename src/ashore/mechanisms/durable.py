@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,11 +24,15 @@ class _Sealed(msgspec.Struct, frozen=True):
     body: msgspec.Raw
 
 
-def replace(directory: int, name: str, data: bytes, *, mode: int = 0o600) -> None:
+def replace(
+    directory: int, name: str, data: bytes, *, mode: int = 0o600, along: Sequence[tuple[str, str]] = ()
+) -> None:
     """Make `name` hold `data`: after a crash it holds the old or the new bytes, never a mix.
 
+    `along` are renames right after it, made durable by the same sync.
+
     Raises:
-        OSError: nothing was changed, except perhaps a file ``.NAME.new`` left behind.
+        OSError: nothing was changed, except perhaps a file ``.NAME.new`` left behind; or not all of `along` was done.
     """
     beside = f".{name}.new"
     descriptor = os.open(
@@ -39,7 +44,8 @@ def replace(directory: int, name: str, data: bytes, *, mode: int = 0o600) -> Non
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+        for old, new in ((beside, name), *along):
+            os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(beside, dir_fd=directory)

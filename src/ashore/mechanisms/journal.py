@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal on disk: a folder of three sealed files, each written once, before the act that it is about."""
+"""The journal on disk: a folder of three sealed files, each written once, before the act that it is about.
+
+The first one's name says which of the others have to be there, so that one that is taken away is missed.
+"""
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import TypeVar
 
 from ashore.mechanisms import durable
@@ -14,7 +18,9 @@ T = TypeVar("T")
 _FOLDER = "journal"
 _DONE = "journal.done"
 _RESERVE = "0-reserve"
-_BEGUN, _STAGED, _VERDICT = "1-begun.json", "2-staged.json", "3-verdict.json"
+_BEGUN, _IS_STAGED, _IS_JUDGED = "1-begun.json", "1-staged.json", "1-judged.json"
+_STAGED, _VERDICT = "2-staged.json", "3-verdict.json"
+_AREAS = "stage"
 _LIMIT = 1 << 30
 
 
@@ -55,11 +61,13 @@ def release(state: State) -> bool:
 
 
 def staged(state: State, what: Staged) -> None:
-    _write(state, _STAGED, what)
+    """Write every step down, before the first is taken."""
+    _write(state, _STAGED, what, along=((_BEGUN, _IS_STAGED),))
 
 
 def verdict(state: State, what: Verdict) -> None:
-    _write(state, _VERDICT, what)
+    """Write what holds from now on."""
+    _write(state, _VERDICT, what, along=((_IS_STAGED, _IS_JUDGED),))
 
 
 def withdraw(state: State) -> None:
@@ -70,6 +78,8 @@ def withdraw(state: State) -> None:
     """
     folder = state.folder(_FOLDER)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(_IS_JUDGED, _IS_STAGED, src_dir_fd=folder, dst_dir_fd=folder)
         durable.remove(folder, _VERDICT)
     finally:
         os.close(folder)
@@ -86,12 +96,19 @@ def read(state: State) -> Journal | None:
     try:
         folder = os.open(_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
     except FileNotFoundError:
+        _refuse_orphans(state, _FOLDER)
         return None
     try:
-        begun = _read(folder, _BEGUN, Begun)
+        names = set(os.listdir(folder))
+        first = next((name for name in (_IS_JUDGED, _IS_STAGED, _BEGUN) if name in names), None)
+        begun = _read(folder, first, Begun) if first else None
+        due = {_IS_JUDGED: {_STAGED, _VERDICT}, _IS_STAGED: {_STAGED}}.get(first or "", set())
+        if lacking := sorted(due - names):
+            raise durable.damaged(f"{_FOLDER}/{lacking[0]}", "it is missing")
         if begun is None:
-            if {_STAGED, _VERDICT} & set(os.listdir(folder)):
+            if {_STAGED, _VERDICT} & names:
                 raise durable.damaged(f"{_FOLDER}/{_BEGUN}", "it is missing")
+            _refuse_orphans(state, f"{_FOLDER}/{_BEGUN}")
             return None  # Killed between making the folder and the first line: nothing else was created yet.
         return Journal(begun=begun, staged=_read(folder, _STAGED, Staged), verdict=_read(folder, _VERDICT, Verdict))
     finally:
@@ -99,9 +116,9 @@ def read(state: State) -> Journal | None:
 
 
 def exists(state: State) -> bool:
-    """Whether there is anything of a journal, readable or not."""
+    """Whether there is anything of a journal, readable or not, or of a transaction that has lost its own."""
     names = os.listdir(state.fd) if state.fd is not None else []
-    return _FOLDER in names or _DONE in names
+    return _FOLDER in names or _DONE in names or bool(_AREAS in names and _orphans(state))
 
 
 def drop(state: State) -> None:
@@ -127,10 +144,31 @@ def _sweep(base: int) -> None:
     os.rmdir(_DONE, dir_fd=base)
 
 
-def _write(state: State, name: str, value: object) -> None:
+def _orphans(state: State) -> list[str]:
+    """Staging folders beside the state: each transaction has one, from after its journal to before that goes."""
+    try:
+        folder = os.open(_AREAS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
+    except FileNotFoundError:
+        return []
+    try:
+        return sorted(os.listdir(folder))
+    finally:
+        os.close(folder)
+
+
+def _refuse_orphans(state: State, missing: str) -> None:
+    """Without its journal nobody knows what a transaction had done: what it displaced must not be lost."""
+    if orphans := _orphans(state):
+        raise durable.damaged(
+            missing,
+            f"it is missing, and {_AREAS}/{orphans[0]} holds what an interrupted transaction staged or displaced",
+        )
+
+
+def _write(state: State, name: str, value: object, *, along: Sequence[tuple[str, str]] = ()) -> None:
     folder = state.folder(_FOLDER)
     try:
-        durable.replace(folder, name, durable.seal(value))
+        durable.replace(folder, name, durable.seal(value), along=along)
     finally:
         os.close(folder)
 

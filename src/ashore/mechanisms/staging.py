@@ -37,20 +37,28 @@ class Loose(msgspec.Struct, frozen=True):
     name: str
 
 
+def beside_state(host: Beneath, transaction: str) -> Area:
+    """The staging folder on the mount of the state, which every transaction has."""
+    return Area(f"{host.physical(STATE_FOLDER)}/stage/{transaction}")
+
+
 class Staging:
-    """A transaction's staging folders. `announce` makes them durable in the journal before they are made."""
+    """A transaction's staging folders. The one beside the state is in the journal already.
+
+    `announce` makes the others durable in the journal before they are made.
+    """
 
     def __init__(
         self, host: Beneath, state: State, transaction: str, announce: Callable[[tuple[Area, ...]], None]
     ) -> None:
         self.host = host
         self.transaction = transaction
-        self.areas: list[Area] = []
-        self._state_path = host.physical(STATE_FOLDER)
+        self.areas = [beside_state(host, transaction)]
+        """The first is made at once: as long as it is there, a journal that is gone is missed."""
         self._state_key = self._key(state.prepare())
         self._announce = announce
         self._descriptors: list[int] = []
-        self._by_key: dict[tuple[int, int], int] = {}
+        self._by_key = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
         self._loose: dict[Digest, list[Loose]] = {}
@@ -82,7 +90,7 @@ class Staging:
 
     def own_area(self) -> int:
         """The staging folder beside the state."""
-        return self.area_for(f"{self._state_path}/x")
+        return self._by_key[self._state_key]
 
     def fd(self, area: int) -> int:
         return self._descriptors[area]
@@ -134,20 +142,21 @@ class Staging:
             os.close(self._descriptors.pop())
 
     def _make(self, base: str) -> int:
-        path = f"{base}/{self.transaction}" if base else self.transaction
-        self.areas.append(Area(path))
+        self.areas.append(Area(f"{base}/{self.transaction}"))
         self._announce(tuple(self.areas))
-        for folder in (base, path):
+        return self._create(len(self.areas) - 1)
+
+    def _create(self, index: int) -> int:
+        path = self.areas[index].path
+        for folder in (parent(path), path):
             directory, name = self.host.at(folder)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=directory)
         self._descriptors.append(self.host.open(path, os.O_RDONLY | os.O_DIRECTORY))
-        return len(self.areas) - 1
+        return index
 
     def _base(self, existing: str, key: tuple[int, int]) -> str:
         """The topmost folder of the mount: at its root nobody else's folders lie in the way."""
-        if key == self._state_key:
-            return f"{self._state_path}/stage"
         top = existing
         while top and self._key(self.host.folder(parent(top))) == key:
             top = parent(top)

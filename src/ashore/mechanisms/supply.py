@@ -4,7 +4,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ashore.errors import UnchangedError
+from ashore.errors import DamagedContentError, UnchangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, copy, hash_file
@@ -89,7 +89,8 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
     is moved out of the store (it lies on the host afterwards, or goes back).
 
     Raises:
-        UnchangedError: the content is nowhere, or not what its digest says.
+        UnchangedError: the content is nowhere.
+        DamagedContentError: it is not what its digest says.
     """
     if (name := staging.claim(digest, area)) is not None:
         staging.lend(digest, Loose(area, name))
@@ -109,7 +110,7 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
         os.close(target)
     if found != digest:
         store.discard(digest)
-        raise UnchangedError(
+        raise DamagedContentError(
             f"the stored content {digest} is damaged",
             cause=f"it is {found}",
             remedy="it was dropped; run it again, and the registry is asked for it",

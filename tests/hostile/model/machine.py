@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ashore.acts.prune import collect
 from ashore.acts.recover import recover
-from ashore.errors import UnchangedError, UsageError
+from ashore.errors import UsageError
 from ashore.nouns.digest import of
 from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
@@ -125,17 +125,6 @@ class Diverging(RuleBasedStateMachine):
         assert self.machine.leftovers() == []
 
     def _run(self, command: tuple[str, int]) -> None:
-        """Again after each content that is found damaged: the host is as it was, and the next time it is fetched."""
-        for _ in range(10):
-            before = self.machine.tree()
-            try:
-                return self._run_once(command)
-            except UnchangedError as error:
-                assert "damaged" in str(error)
-                assert self.machine.tree() == before
-        raise AssertionError("a damaged content is never replaced")
-
-    def _run_once(self, command: tuple[str, int]) -> None:
         match command:
             case ("install", version):
                 self.machine.install(f"{NAME}:{version}")

@@ -39,6 +39,7 @@ class FakeUnit:
     followed_by: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     main_pid: int = 0
+    condition: bool = True
     left: int = field(default=0, repr=False)
 
     @property
@@ -161,6 +162,7 @@ class FakeSystemd:
             restarts=unit.restarts,
             invocation=unit.invocation,
             main_pid=unit.main_pid,
+            condition=unit.condition,
             can_reload=unit.can_reload,
             needed_by=unit.needed_by,
             followed_by=unit.followed_by,

@@ -26,6 +26,7 @@ from ashore.nouns.files import Stat
 from ashore.nouns.generation import Verb
 from ashore.nouns.ports import Systemd
 from tests.fakes.bundles import FakeImages
+from tests.fakes.processes import FakeProcesses
 
 FACTS = Facts(
     hostname="node-1",
@@ -60,6 +61,7 @@ class Machine:
         self.folder = folder
         self.images = images or FakeImages()
         self.systemd = systemd
+        self.processes = FakeProcesses()
         self.facts = FACTS
         self.seconds = 0.0
 
@@ -78,6 +80,7 @@ class Machine:
             open_image=self.images.open,
             facts=lambda: self.facts,
             systemd=self.systemd,
+            processes=self.processes if self.systemd is not None else None,
             boot="boot-1" if self.systemd is not None else "",
             now=lambda: "2026-01-01T00:00:00Z",
             clock=lambda: self.seconds,

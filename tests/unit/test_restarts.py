@@ -5,10 +5,12 @@ import pytest
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.plan import Action, Step
-from ashore.nouns.units import UnitState
+from ashore.nouns.units import HostUnits, UnitState
 from ashore.rules import unitfile
-from ashore.rules.restarts import Changes, Reaction, UnitPlan, UnitSet, changes_of, concerned, plan_units
-from ashore.rules.unitpaths import named_paths, own_paths, touches
+from ashore.rules.changes import Changes, changes_of
+from ashore.rules.reasons import Reaction
+from ashore.rules.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
+from ashore.rules.unitpaths import Changed, named_paths, own_paths
 
 SYSTEM = "etc/systemd/system"
 KUBELET = "[Service]\nExecStart=/opt/bin/kubelet --config=/etc/kubernetes/kubelet.yaml\n"
@@ -45,9 +47,13 @@ def plan(
     running: dict[str, UnitState] | None = None,
     reactions: dict[str, Reaction] | None = None,
     disabled: frozenset[str] = frozenset(),
+    host: HostUnits | None = None,
 ) -> UnitPlan:
     known = states(*ALL) if running is None else running
-    return plan_units(changes, old=old, new=new, states=known, reactions=reactions or {}, disabled=disabled)
+    situation = Situation(
+        changes=changes, old=old, new=new, reactions=reactions or {}, disabled=disabled, host=host or HostUnits()
+    )
+    return plan_units(situation, reasons_of(situation), known)
 
 
 def said(result: UnitPlan) -> list[str]:
@@ -294,7 +300,8 @@ def test_the_units_to_ask_for_are_all_that_could_be_acted_on() -> None:
     reactions = {"etc/x": Reaction(reload=("ssh.service",), restart=("cron.service",))}
     changes = replaced(f"{SYSTEM}/docker.service.d/1.conf")
     new = UnitSet(texts={f"{SYSTEM}/w@.service": ""}, wanted=("w@a.service",))
-    assert concerned(changes, old=WORKER, new=new, reactions=reactions) == tuple(
+    situation = Situation(changes=changes, old=WORKER, new=new, reactions=reactions)
+    assert concerned(situation, reasons_of(situation)) == tuple(
         sorted([*ALL, "cron.service", "docker.service", "ssh.service", "w@a.service"])
     )
 
@@ -340,7 +347,7 @@ def test_the_paths_that_a_unit_names(line: str, expected: set[str]) -> None:
     ],
 )
 def test_which_changes_a_named_path_stands_for(named: str, changed: str, expected: bool) -> None:
-    assert touches(named, changed) is expected
+    assert bool(Changed([changed]).by(named)) is expected
 
 
 def test_the_files_of_a_unit_in_the_order_they_apply() -> None:

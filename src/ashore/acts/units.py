@@ -10,6 +10,7 @@ from ashore.nouns.bundle import Health
 from ashore.nouns.journal import Staged
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+from ashore.rules import dependants
 from ashore.rules.health import start_seconds, to_watch
 
 _DEADLINE = 120.0
@@ -20,10 +21,14 @@ def snapshot(tools: Tools, plan: Plan) -> Mapping[str, UnitState]:
     """How the units that a plan may touch run now."""
     if tools.systemd is None:
         return {}
-    names = {action.unit for action in (*plan.stops, *plan.actions)}
-    names |= {unit for bundle in plan.bundles for unit in bundle.enabled}
+    acted_on = [action.unit for action in (*plan.stops, *plan.actions)]
+    names = {*acted_on, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
     names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
-    return tools.systemd.states(sorted(names)) if names else {}
+    states = dict(tools.systemd.states(sorted(names))) if names else {}
+    # What goes down with them belongs to nobody here perhaps, and has to come back all the same.
+    while missing := dependants.unknown(acted_on, states):
+        states |= tools.systemd.states(missing)
+    return states
 
 
 def stop(tools: Tools, stops: Sequence[UnitAction]) -> None:

@@ -38,6 +38,9 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
         lines.append("Units:")
         lines += ["  daemon-reload"] if plan.daemon_reload else []
         lines += [f"  {a.verb} {printable(a.unit)}: {printable(a.reason)}" for a in units]
+    if plan.reboot:
+        lines.append("Reboot needed, when it suits:")
+        lines += [f"  * {printable(reason)}" for reason in plan.reboot]
     if plan.notes:
         lines.append("Notes:")
         lines += [f"  * {printable(note)}" for note in plan.notes]
@@ -73,6 +76,7 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
         ],
         "units": [{"verb": a.verb, "unit": a.unit, "reason": a.reason} for a in (*plan.stops, *plan.actions)],
         "daemon_reload": plan.daemon_reload,
+        "reboot": list(plan.reboot),
         "notes": list(plan.notes),
         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in plan.bundles],
     }
@@ -87,6 +91,7 @@ def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:
         waits = "; the new version is stored as pending" if kept.pending else ""
         lines.append(f"kept {shown(kept.path)}: {kept.verdict} on this host{waits}")
     lines += [f"{shown(step.path)}: {step.note}" for step in plan.steps if step.edited and step.note]
+    lines += [f"reboot needed: {printable(reason)}" for reason in plan.reboot]
     lines += [f"note: {printable(note)}" for note in plan.notes]
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT
-from ashore.nouns.ports import ImageReader, ImageWriter, Progress, Systemd
+from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Progress, Systemd
 from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
             open_image=image_opener(root, progress),
             facts=functools.cache(lambda: _facts(root, live, facts_file)),
             systemd=_systemd(root) if live else None,
+            processes=_processes(root) if live else None,
             boot=_boot_id() if live else "",
         )
 
@@ -164,6 +165,12 @@ def _systemd(root: str) -> Systemd:
     from ashore.mechanisms.systemd import connect
 
     return connect(root)
+
+
+def _processes(root: str) -> Processes:
+    from ashore.mechanisms.host.processes import ProcFolder
+
+    return ProcFolder(root)
 
 
 def _boot_id() -> str:

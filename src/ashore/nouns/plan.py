@@ -68,6 +68,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[UnitAction, ...] = ()
     """After the swap, in order."""
     daemon_reload: bool = False
+    reboot: tuple[str, ...] = ()
+    """Why not all of it is in effect before the next boot: said, never done."""
     notes: tuple[str, ...] = ()
     """What the reader should know: masks, setuid files, skipped checks."""
     bundles: tuple[BundleRecord, ...] = ()

@@ -77,6 +77,19 @@ class Systemd(Protocol):
     def reset_failed(self, units: Iterable[str]) -> None: ...
 
 
+Identity = tuple[int, int]
+"""A file's device and inode, as stat(2) has them."""
+
+
+class Processes(Protocol):
+    """The processes of a live root."""
+
+    def mapping(self, files: Mapping[Identity, str]) -> Mapping[str, tuple[str, ...]]:
+        """Which of `files` (paths by identity) are in memory, by the unit whose processes have them there:
+        a service, a scope, ``init.scope`` for PID 1, or nothing."""
+        ...
+
+
 class Progress(Protocol):
     """Where long work tells how far it is. Amounts are bytes."""
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systemd knows of a unit, and what a plan asks of it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -76,3 +77,16 @@ class Enablement(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     path: str
     target: str
+
+
+class HostUnits(msgspec.Struct, frozen=True, kw_only=True):
+    """What planning knows of units beyond those of bundles.
+
+    `listed` are the units that run or have failed; `texts` their unit files and drop-ins as they lie on the
+    host, by path; `mapped` the changed files that a unit's processes have in memory, by unit: a service,
+    or what else they run in.
+    """
+
+    listed: tuple[str, ...] = ()
+    texts: Mapping[str, str] = {}
+    mapped: Mapping[str, tuple[str, ...]] = {}

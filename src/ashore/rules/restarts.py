@@ -2,7 +2,7 @@
 """Which units a plan stops, starts, restarts and reloads, each with its reason. Pure: states are passed in.
 
 What does not run is not started by an upgrade: somebody stopped it, or it is not its time (a oneshot, the
-service of a timer). A new unit is, and one that had failed: the change may be its repair.
+service of a timer). A new unit is, and one that had failed or was skipped: the change may be its repair.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,33 +10,19 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from ashore.nouns.plan import Action, Step
-from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules import unitfile
+from ashore.rules.changes import Changes
+from ashore.rules.dependants import with_dependants
 from ashore.rules.enablement import is_template, template_of, unit_of
-from ashore.rules.unitpaths import named_paths, own_paths, touches
+from ashore.rules.reasons import IN_UNIT_FOLDERS, Reaction, Reasons, left_alone
+from ashore.rules.reboot import PID_1, reboot_reasons
+from ashore.rules.unitpaths import own_paths
 
 _NO_RESTART = (".target", ".slice")
 """A daemon-reload is enough: they have no process of their own."""
 _TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
 _KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
-
-
-class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """The paths that a plan touches, folders aside. `attributes` keep their content."""
-
-    created: frozenset[str] = frozenset()
-    replaced: frozenset[str] = frozenset()
-    removed: frozenset[str] = frozenset()
-    attributes: frozenset[str] = frozenset()
-
-    @property
-    def all(self) -> frozenset[str]:
-        return self.created | self.replaced | self.removed | self.attributes
-
-    def word(self, path: str) -> str:
-        """What happens to `path`, for a reason."""
-        return "is new" if path in self.created else "is removed" if path in self.removed else "changed"
 
 
 class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,92 +37,87 @@ class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
         return any(unit_of(path) in {unit, template_of(unit)} and not _is_drop_in(path) for path in self.texts)
 
 
-class Reaction(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``[[files]]`` declares for a path."""
-
-    reload: tuple[str, ...] = ()
-    restart: tuple[str, ...] = ()
-
-
 class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a plan that concerns units. `stops` come before the swap, `actions` after it."""
 
     stops: tuple[UnitAction, ...] = ()
     actions: tuple[UnitAction, ...] = ()
     daemon_reload: bool = False
+    reboot: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def changes_of(steps: Iterable[Step]) -> Changes:
-    """What of a plan's steps can concern a unit."""
-    found: dict[Action | str, set[str]] = {}
-    for step in steps:
-        same = step.old is not None and step.old.same_content(step.new)
-        found.setdefault("attributes" if same else step.action, set()).add(step.path)
-    return Changes(
-        created=frozenset(found.get(Action.CREATE, ())),
-        replaced=frozenset(found.get(Action.REPLACE, ())),
-        removed=frozenset(found.get(Action.REMOVE, ())),
-        attributes=frozenset(found.get("attributes", ())),
-    )
-
-
-def concerned(
-    changes: Changes, *, old: UnitSet, new: UnitSet, reactions: Mapping[str, Reaction]
-) -> tuple[str, ...]:  # fmt: skip
-    """Every unit that the plan may act on: ask PID 1 for the states of these. Sorted, no templates."""
-    shipped = {unit_of(path) for path in (*old.texts, *new.texts)} | {unit_of(path) for path in changes.all}
-    declared = {unit for r in reactions.values() for unit in (*r.reload, *r.restart)}
-    units = {unit for unit in shipped if unit} | declared | {*old.wanted, *new.wanted}
-    return tuple(sorted(unit for unit in units if not is_template(unit)))
-
-
-def plan_units(
-    changes: Changes,
-    *,
-    old: UnitSet,
-    new: UnitSet,
-    states: Mapping[str, UnitState],
-    reactions: Mapping[str, Reaction],
-    disabled: AbstractSet[str] = frozenset(),
-) -> UnitPlan:
-    """What to do with units when `changes` take a host from `old` to `new`.
-
-    `states` are those of `concerned`; a unit without one counts as not running. `reactions` are by
-    changed path, those of removed paths from the old generation. `disabled` units are those whose
-    enablement an administrator took away.
-    """
-    planner = _Planner(changes=changes, old=old, new=new, states=states, reactions=reactions, disabled=disabled)
-    stops = planner.stops()
-    stopped = {stop.unit for stop in stops}
-    units = [u for u in concerned(changes, old=old, new=new, reactions=reactions) if u not in stopped]
-    actions = {unit: action for unit in units if (action := planner.action(unit))}
-    actions = planner.with_services_of_sockets(actions)
-    return UnitPlan(
-        stops=stops,
-        actions=tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u))),
-        daemon_reload=any(path.startswith(_IN_UNIT_FOLDERS) for path in changes.all - changes.attributes),
-        notes=tuple(note for unit in units if (note := planner.note(unit))),
-    )
-
-
-_IN_UNIT_FOLDERS = tuple(folder + "/" for folder in UNIT_FOLDERS)
-# Jobs are queued together and PID 1 orders them; this order is for readers.
-_ORDER = {UnitVerb.STOP: 0, UnitVerb.START: 1, UnitVerb.RESTART: 2, UnitVerb.RELOAD: 3}
-
-
-class _Planner(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs of `plan_units`, and the questions about one unit."""
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes, and for whom. `reactions` are by changed path, those of removed paths from the old generation;
+    `disabled` units are those whose enablement an administrator took away."""
 
     changes: Changes
     old: UnitSet
     new: UnitSet
-    states: Mapping[str, UnitState]
-    reactions: Mapping[str, Reaction]
-    disabled: AbstractSet[str]
+    reactions: Mapping[str, Reaction] = {}
+    disabled: AbstractSet[str] = frozenset()
+    host: HostUnits = HostUnits()
+
+
+def reasons_of(situation: Situation) -> Reasons:
+    """What gives units a reason to act: made once, since it reads all unit files."""
+    texts = {p: t for p, t in situation.host.texts.items() if p not in situation.changes.all}
+    return Reasons(situation.changes, texts | dict(situation.new.texts), situation.reactions, situation.host)
+
+
+def concerned(situation: Situation, reasons: Reasons) -> tuple[str, ...]:
+    """Every unit that the plan may act on: ask PID 1 for the states of these. Sorted, no templates."""
+    return _Planner(situation, reasons, {}).concerned()
+
+
+def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> UnitPlan:
+    """What to do with units when changes take a host from an old to a new generation.
+
+    `states` are those of `concerned`, and of what `dependants.unknown` asks for; a unit without one counts
+    as not running.
+    """
+    planner = _Planner(situation, reasons, states)
+    stops = planner.stops()
+    stopped = {stop.unit for stop in stops}
+    units = [unit for unit in planner.concerned() if unit not in stopped]
+    actions = {unit: action for unit in units if (action := planner.action(unit))}
+    actions = planner.with_services_of_sockets(actions)
+    ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
+    stops, ordered, notes = with_dependants(stops, ordered, states, planner.freed())
+    changes = situation.changes
+    return UnitPlan(
+        stops=stops,
+        actions=ordered,
+        daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
+        reboot=reboot_reasons(changes, situation.host.mapped),
+        notes=(*(note for unit in units if (note := planner.note(unit))), *notes, *_outside(situation.host)),
+    )
+
+
+# Jobs are queued together and PID 1 orders them; this order is for readers.
+_ORDER = {UnitVerb.STOP: 0, UnitVerb.START: 1, UnitVerb.RESTART: 2, UnitVerb.RELOAD: 3}
+
+
+class _Planner:
+    """The inputs of `plan_units`, and the questions about one unit."""
+
+    def __init__(self, situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> None:
+        self.changes, self.old, self.new = situation.changes, situation.old, situation.new
+        self.host, self.disabled, self.reactions = situation.host, situation.disabled, situation.reactions
+        self.states, self.reasons = states, reasons
+
+    def concerned(self) -> tuple[str, ...]:
+        shipped = {unit_of(path) for path in (*self.old.texts, *self.new.texts)}
+        shipped |= {unit_of(path) for path in self.changes.all}
+        declared = {unit for r in self.reactions.values() for unit in (*r.reload, *r.restart)}
+        units = {unit for unit in shipped if unit} | declared | {*self.old.wanted, *self.new.wanted}
+        units |= {unit for unit in self.host.listed if self.reasons.own(unit) or self.reasons.named(unit)}
+        units |= {unit for unit in self.host.mapped if unit.endswith(".service")}
+        return tuple(sorted(unit for unit in units if not is_template(unit)))
 
     def stops(self) -> tuple[UnitAction, ...]:
         shipped = {unit for path in self.old.texts if (unit := unit_of(path))} | {*self.old.wanted}
+        shipped |= {unit for unit in self.host.listed if template_of(unit) in shipped}
         candidates = sorted(unit for unit in shipped if self.old.ships(unit) and not is_template(unit))
         return tuple(
             UnitAction(verb=UnitVerb.STOP, unit=unit, reason=reason)
@@ -154,43 +135,47 @@ class _Planner(msgspec.Struct, frozen=True, kw_only=True):
         dropped = unit in self.old.wanted and unit not in self.new.wanted
         return "no bundle enables it any more" if dropped and not self.needed(unit) else ""
 
+    def freed(self) -> dict[str, frozenset[str]]:
+        """By a unit, those that need it by a symlink in their ``.requires`` folder which goes."""
+        found: dict[str, set[str]] = {}
+        for path in self.changes.removed:
+            folder, _, unit = path.rpartition("/")
+            if folder.endswith(".requires") and path.startswith(IN_UNIT_FOLDERS):
+                found.setdefault(unit, set()).add(folder.rpartition("/")[2].removesuffix(".requires"))
+        return {unit: frozenset(others) for unit, others in found.items()}
+
     def action(self, unit: str) -> UnitAction | None:
         if self.masked(unit):
             return None
-        reasons = self.restart_reasons(unit)
         if self.is_new(unit) and not self.runs(unit):
             return _act(UnitVerb.START, unit, ["newly enabled"])
+        reasons = self.restart_reasons(unit)
+        if self.skipped(unit) and (holds := self.reasons.conditions(unit)):
+            return _act(UnitVerb.START, unit, holds)
         if not self.restartable(unit):
             return None
         if self.failed(unit):
             return _act(UnitVerb.START, unit, [f"{why}, and it had failed" for why in reasons]) if reasons else None
         if reasons:
             return _act(UnitVerb.RESTART, unit, reasons)
-        if reloads := self.declared(unit, "reload"):
+        if reloads := self.reasons.declared(unit, "reload"):
             if self.states[unit].can_reload:
                 return _act(UnitVerb.RELOAD, unit, reloads)
             return _act(UnitVerb.RESTART, unit, [f"{why}, and it cannot reload" for why in reloads])
         return None
 
     def restart_reasons(self, unit: str) -> list[str]:
-        own = own_paths(unit, self.changes.all - self.changes.attributes)
-        texts = own_paths(unit, self.new.texts)
-        named = named_paths(unit, unitfile.merged(self.new.texts[path] for path in texts))
-        reasons = [f"{path} {self.changes.word(path)}" for path in own]
-        reasons += self.declared(unit, "restart")
-        for path in sorted(self.changes.all - set(own)):
-            if unit in self.reactions.get(path, _NO_REACTION).reload:
-                continue  # the author says that a reload is enough
-            if key := next((key for name, key in named.items() if touches(name, path)), ""):
-                reasons.append(f"{path}, named by {key}=, {self.changes.word(path)}")
-        return list(dict.fromkeys(reasons))
-
-    def declared(self, unit: str, kind: str) -> list[str]:
-        return [
-            f"{path} {self.changes.word(path)}"
-            for path in sorted(self.changes.all)
-            if unit in getattr(self.reactions.get(path, _NO_REACTION), kind)
-        ]
+        """Why it has to restart. A unit that no bundle has anything to do with restarts only while a process of
+        its own runs: a oneshot of the host is not run again."""
+        reasons = [*self.reasons.own(unit), *self.reasons.declared(unit, "restart")]
+        if not self.is_foreign(unit):
+            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit), *self.reasons.conditions(unit)]
+        elif not left_alone(unit) and self.has_process(unit):
+            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit)]
+        by_path: dict[str, str] = {}
+        for why in reasons:
+            by_path.setdefault(why.partition(" ")[0].rstrip(","), why)
+        return list(by_path.values())
 
     def with_services_of_sockets(self, actions: Mapping[str, UnitAction]) -> dict[str, UnitAction]:
         """A socket restarts only while its service is down, so that one restarts with it."""
@@ -204,14 +189,13 @@ class _Planner(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def service_of(self, socket: str) -> str:
-        texts = own_paths(socket, self.new.texts)
-        settings = unitfile.merged(self.new.texts[path] for path in texts)
-        return unitfile.last(settings, "Socket", "Service", socket.removesuffix(".socket") + ".service")
+        default = (*self.states[socket].triggers, socket.removesuffix(".socket") + ".service")[0]
+        return unitfile.last(self.reasons.settings(socket), "Socket", "Service", default)
 
     def note(self, unit: str) -> str:
-        affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.declared(unit, "reload"))
+        affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
         if not affected:
-            return ""
+            return self.note_of_foreign(unit)
         if self.masked(unit):
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
@@ -219,6 +203,13 @@ class _Planner(msgspec.Struct, frozen=True, kw_only=True):
         if unit in _TAKES_THE_BUS_DOWN:
             return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
         return ""
+
+    def note_of_foreign(self, unit: str) -> str:
+        """What a unit that is left alone still runs with."""
+        if not self.is_foreign(unit) or not left_alone(unit) or unit.startswith("ashore-") or not self.runs(unit):
+            return ""
+        stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
+        return f"{unit} is not restarted, and runs on as it was: {stale[0]}" if stale else ""
 
     def needed(self, unit: str) -> bool:
         """Whether a unit of the new generation still pulls this one in."""
@@ -233,14 +224,28 @@ class _Planner(msgspec.Struct, frozen=True, kw_only=True):
     def is_new(self, unit: str) -> bool:
         return unit in self.new.wanted and unit not in self.old.wanted and unit not in self.disabled
 
+    def is_foreign(self, unit: str) -> bool:
+        """Whether no bundle ships or wants it."""
+        wanted = unit in self.old.wanted or unit in self.new.wanted
+        return not (wanted or self.old.ships(unit) or self.new.ships(unit))
+
     def masked(self, unit: str) -> bool:
         return unit in self.states and self.states[unit].load == "masked"
 
     def runs(self, unit: str) -> bool:
         return unit in self.states and self.states[unit].running
 
+    def has_process(self, unit: str) -> bool:
+        return self.runs(unit) and self.states[unit].main_pid > 0 and self.states[unit].type != "oneshot"
+
     def failed(self, unit: str) -> bool:
         return unit in self.states and self.states[unit].active == "failed"
+
+    def skipped(self, unit: str) -> bool:
+        """Whether it should run, and was not started since a condition did not hold."""
+        if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
+            return False
+        return not self.states[unit].condition and self.states[unit].active == "inactive"
 
     def restartable(self, unit: str) -> bool:
         """Whether a change is a reason to act on it now."""
@@ -252,7 +257,11 @@ class _Planner(msgspec.Struct, frozen=True, kw_only=True):
         return self.runs(unit) and (self.states[unit].type, self.states[unit].active) != ("oneshot", "activating")
 
 
-_NO_REACTION = Reaction()
+def _outside(host: HostUnits) -> Iterable[str]:
+    """Notes on processes of sessions and containers: nobody restarts those."""
+    for unit, paths in host.mapped.items():
+        if not unit.endswith(".service") and unit != PID_1:
+            yield f"{unit or 'a process of no unit'} runs on with the old {paths[0]}"
 
 
 def _is_drop_in(path: str) -> bool:

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
+from ashore.nouns.files import ancestors
 from ashore.nouns.units import UNIT_FOLDERS
 from ashore.rules import unitfile
 from ashore.rules.enablement import drop_in_folders, is_drop_in, template_of
@@ -37,40 +38,75 @@ _DEPTH = 2
 def own_paths(unit: str, paths: Iterable[str]) -> tuple[str, ...]:
     """Those of `paths` that are the unit's file (or its template's) and drop-ins, in the order they apply."""
     files, drop_ins = [], []
+    names, folders = {unit, template_of(unit)}, set(drop_in_folders(unit))
     for path in paths:
         name = _below_unit_folder(path)
         folder, slash, last = name.rpartition("/")
-        if slash and folder in drop_in_folders(unit) and is_drop_in(last):
+        if slash and folder in folders and is_drop_in(last):
             drop_ins.append(path)
-        elif name and name in {unit, template_of(unit)}:
+        elif name and name in names:
             files.append(path)
     # The administrator's folder comes first and hides the others; drop-ins are read by file name.
     files.sort(key=lambda path: (path.rpartition("/")[2] != unit, _rank(path)))
     return (*files, *sorted(drop_ins, key=lambda path: (path.rpartition("/")[2], -_rank(path))))
 
 
+def effective(paths: Iterable[str]) -> tuple[str, ...]:
+    """Of `own_paths`, those that systemd reads: the first unit file, and of drop-ins of one name the last."""
+    files: list[str] = []
+    drop_ins: dict[str, str] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder in UNIT_FOLDERS:
+            files.append(path)
+        else:
+            drop_ins[name] = path
+    return (*files[:1], *drop_ins.values())
+
+
 def named_paths(unit: str, settings: Iterable[Setting]) -> dict[str, str]:
     """The paths (below the root, globs included) that the settings name, each with the key that does."""
     found: dict[str, str] = {}
     for key, value in _effective(tuple(settings)):
-        for path in _paths_in(key, _expanded(value, unit)):
+        for path in _paths_in(key, expanded(value, unit)):
             found.setdefault(path, key)
     return found
 
 
-def touches(named: str, changed: str) -> bool:
-    """Whether a change of `changed` is one of `named`: itself, below it, a folder or link above it."""
-    named, changed = merged_usr(named), merged_usr(changed)
-    if named == changed or named.startswith(changed + "/"):
-        return True
-    if any(char in named for char in "*?["):
-        return fnmatch.fnmatchcase(changed, named)
-    return changed.startswith(named + "/") and named.count("/") + 1 >= _DEPTH
+class Changed:
+    """The paths that a plan changes, looked up by the names that units have for them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._at: dict[str, str] = {}
+        self._below: dict[str, list[str]] = {}
+        for path in sorted(paths):
+            merged = merged_usr(path)
+            self._at[merged] = path
+            for folder in ancestors(merged):
+                self._below.setdefault(folder, []).append(path)
+
+    def by(self, named: str) -> list[str]:
+        """Those whose change is one of `named`: itself, below it, a folder or link above it."""
+        named = merged_usr(named)
+        found = [self._at[above] for above in (*ancestors(named), named) if above in self._at]
+        if any(char in named for char in "*?["):
+            return found + [path for merged, path in self._at.items() if fnmatch.fnmatchcase(merged, named)]
+        return found + (self._below.get(named, []) if named.count("/") + 1 >= _DEPTH else [])
 
 
 def merged_usr(path: str) -> str:
     """``bin/sh`` -> ``usr/bin/sh``: units and payloads use both names of one folder."""
     return f"usr/{path}" if path.partition("/")[0] in _MERGED else path
+
+
+def expanded(value: str, unit: str) -> str:
+    """`value` with the specifiers of systemd.unit(5) that the unit's name or the system manager fixes."""
+    stem, _, _ = unit.rpartition(".")
+    prefix, _, instance = stem.partition("@")
+    known = {"%": "%", "n": unit, "N": stem, "p": prefix, "i": instance, "I": instance.replace("-", "/")}
+    known |= {"j": prefix.rpartition("-")[2], "E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log"}
+    known |= {"t": "/run", "h": "/root"}
+    return _SPECIFIER.sub(lambda match: known.get(match[1], match[0]), value)
 
 
 def _below_unit_folder(path: str) -> str:
@@ -108,13 +144,3 @@ def _paths_in(key: str, value: str) -> Iterable[str]:
 
 def _clean(path: str) -> str:
     return posixpath.normpath("/" + path).lstrip("/")
-
-
-def _expanded(value: str, unit: str) -> str:
-    """`value` with the specifiers of systemd.unit(5) that the unit's name or the system manager fixes."""
-    stem, _, _ = unit.rpartition(".")
-    prefix, _, instance = stem.partition("@")
-    known = {"%": "%", "n": unit, "N": stem, "p": prefix, "i": instance, "I": instance.replace("-", "/")}
-    known |= {"j": prefix.rpartition("-")[2], "E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log"}
-    known |= {"t": "/run", "h": "/root"}
-    return _SPECIFIER.sub(lambda match: known.get(match[1], match[0]), value)

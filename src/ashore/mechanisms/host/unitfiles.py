@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The unit files and drop-ins of a host's own units, as they lie there."""
+
+import contextlib
+from collections.abc import Iterable
+
+from ashore.mechanisms.beneath import Beneath
+from ashore.nouns.units import UNIT_FOLDERS
+
+
+def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str], limit: int) -> dict[str, str]:
+    """The texts of unit files by these names, and of all ``*.conf`` in drop-in folders by these, by path.
+
+    What is masked, cannot be read or has more than `limit` bytes is left out.
+    """
+    wanted_files, wanted_folders = set(files), set(folders)
+    texts: dict[str, str] = {}
+    for folder in dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS):
+        for name in _names(host, folder):
+            if name in wanted_files:
+                _read(host, f"{folder}/{name}", limit, texts)
+            elif name in wanted_folders:
+                for drop_in in _names(host, f"{folder}/{name}"):
+                    if drop_in.endswith(".conf"):
+                        _read(host, f"{folder}/{name}/{drop_in}", limit, texts)
+    return texts
+
+
+def _physical(host: Beneath, folder: str) -> str:
+    """``lib/systemd/system`` -> ``usr/lib/systemd/system`` where /lib is a symlink."""
+    with contextlib.suppress(OSError):
+        return host.physical(f"{folder}/x").removesuffix("/x")
+    return folder
+
+
+def _names(host: Beneath, folder: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return host.listdir(folder)
+    return []
+
+
+def _read(host: Beneath, path: str, limit: int, texts: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):
+        texts[path] = host.read_bytes(path, limit).decode(errors="replace")

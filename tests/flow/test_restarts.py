@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change restarts, and what of that is nobody's: shown in the plan with its reason, and back after a failure."""
+
+import os
+
+import pytest
+
+from ashore.acts import install as stories
+from ashore.errors import UnitsFailedError
+from ashore.nouns.plan import Plan
+from tests.fakes.systemd import Behaviour, FakeSystemd, FakeUnit
+from tests.flow.machine import Machine
+
+ONE, TWO = "reg.example/three:1", "reg.example/three:2"
+UNIT = "[Service]\nExecStart=/opt/bin/{0} --config=/etc/{0}.conf\n[Install]\nWantedBy=multi-user.target\n"
+NAMES = ("a", "b", "c")
+
+
+def tree(**configured: str) -> dict[str, str]:
+    units = {f"etc/systemd/system/{name}.service": UNIT.format(name) for name in NAMES}
+    programs = {f"opt/bin/{name}": f"program {name}" for name in NAMES}
+    return units | programs | {f"etc/{name}.conf": configured.get(name, "1") for name in NAMES}
+
+
+@pytest.fixture
+def systemd() -> FakeSystemd:
+    found = FakeSystemd()
+    for name in NAMES:
+        found.add(f"{name}.service", main_pid=1)
+    return found
+
+
+@pytest.fixture
+def live(host: Machine, systemd: FakeSystemd) -> Machine:
+    host.systemd = systemd
+    host.images.add(ONE, tree())
+    host.images.add(TWO, tree(b="2"))
+    host.install(ONE)
+    systemd.log.clear()
+    return host
+
+
+def planned(live: Machine, name: str) -> Plan:
+    return stories.plan_install(live.tools(), [live.ask(name)])[0]
+
+
+def shown(plan: Plan) -> list[str]:
+    return [f"{action.verb} {action.unit}: {action.reason}" for action in (*plan.stops, *plan.actions)]
+
+
+def test_one_file_of_one_of_three_services_changed_is_one_restart(live: Machine, systemd: FakeSystemd) -> None:
+    assert shown(planned(live, TWO)) == ["restart b.service: etc/b.conf, named by ExecStart=, changed"]
+    assert systemd.log == [], "a plan restarts nothing"
+    live.install(TWO)
+    assert systemd.log == ["restart b.service"]
+
+
+def test_nothing_changed_restarts_nothing_and_looks_at_no_process(live: Machine, systemd: FakeSystemd) -> None:
+    live.processes.looks = 0
+    live.install(ONE)
+    assert planned(live, ONE).empty
+    assert (systemd.log, live.processes.looks) == ([], 0)
+
+
+def test_a_process_that_has_the_old_library_in_memory_is_found_by_device_and_inode(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    library = "usr/local/lib/libx.so.1"
+    live.images.add(ONE, {**tree(), library: "old"})
+    live.images.add(TWO, {**tree(), library: "new"})
+    live.install(ONE)
+    systemd.log.clear()
+    systemd.add("host.service", main_pid=9, running=True)
+    status = os.stat(live.root / library)
+    for unit in ("host.service", "c.service", "session-1.scope"):
+        live.processes.map(unit, (status.st_dev, status.st_ino))
+    plan = live.install(TWO).plan
+    assert shown(plan) == [
+        f"restart {unit}: {library}, which it has in memory, changed" for unit in ("c.service", "host.service")
+    ]
+    assert plan.notes == (f"session-1.scope runs on with the old {library}",)
+    assert systemd.log == ["restart c.service", "restart host.service"]
+
+
+def test_configuration_is_mapped_by_nobody_so_that_no_process_is_looked_at(live: Machine) -> None:
+    live.processes.looks = 0
+    live.install(TWO)
+    assert live.processes.looks == 0
+
+
+def test_a_file_of_pid_1_is_not_restarted_but_said_to_need_a_boot(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add(ONE, {**tree(), "usr/lib/libc.so.6": "old"})
+    live.images.add(TWO, {**tree(), "usr/lib/libc.so.6": "new"})
+    live.install(ONE)
+    systemd.log.clear()
+    status = os.stat(live.root / "usr/lib/libc.so.6")
+    live.processes.map("init.scope", (status.st_dev, status.st_ino))
+    assert live.install(TWO).plan.reboot == ("usr/lib/libc.so.6, which PID 1 runs with, changed",)
+    assert systemd.log == []
+
+
+def test_a_unit_of_the_host_restarts_when_a_bundle_brings_a_file_that_it_names(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    live.write("usr/lib/systemd/system/ssh.service", "[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/x\n")
+    systemd.add("ssh.service", main_pid=9, running=True)
+    live.images.add(TWO, {**tree(), "etc/default/ssh": "SSHD_OPTS=-4\n"})
+    assert shown(planned(live, TWO)) == ["restart ssh.service: etc/default/ssh, named by EnvironmentFile=, is new"]
+    live.install(TWO)
+    assert systemd.log == ["restart ssh.service"]
+
+
+@pytest.fixture
+def chained(live: Machine, systemd: FakeSystemd) -> FakeSystemd:
+    """Two units of the host hang on one of the bundle: one needs it, one is part of it."""
+    systemd.units["b.service"].needed_by = ("needs.service",)
+    systemd.units["b.service"].followed_by = ("part.service",)
+    for name in ("needs.service", "part.service"):
+        systemd.add(name, running=True)
+    return systemd
+
+
+def running(systemd: FakeSystemd) -> set[str]:
+    return {name for name, unit in systemd.units.items() if unit.active == "active"}
+
+
+def test_what_a_restart_takes_down_is_in_the_plan_and_runs_again(live: Machine, chained: FakeSystemd) -> None:
+    before = {name: unit.invocation for name, unit in chained.units.items()}
+    assert shown(live.install(TWO).plan) == [
+        "restart b.service: etc/b.conf, named by ExecStart=, changed",
+        "restart needs.service: it goes down with b.service",
+        "restart part.service: it goes down with b.service",
+    ]
+    assert running(chained) == chained.units.keys()
+    same = {name for name, unit in chained.units.items() if unit.invocation == before[name]}
+    assert same == {"a.service", "c.service"}
+
+
+@pytest.mark.parametrize("failing", ["b.service", "needs.service"])
+def test_what_a_failed_restart_took_down_runs_again_though_no_bundle_owns_it(
+    live: Machine, chained: FakeSystemd, failing: str
+) -> None:
+    before = live.tree()
+    victim, up = chained.units[failing], chained._up
+
+    def starts(unit: FakeUnit) -> None:
+        victim.behaviour = Behaviour.FAILS if live.read("etc/b.conf") == "2" else Behaviour.STAYS
+        up(unit)
+
+    chained._up = starts  # type: ignore[method-assign]
+    with pytest.raises(UnitsFailedError) as raised:
+        live.install(TWO)
+    assert raised.value.issues[0].where == failing
+    assert live.tree() == before
+    assert running(chained) == chained.units.keys()
+
+
+def test_what_a_stop_takes_down_comes_back_where_it_can(live: Machine, chained: FakeSystemd) -> None:
+    live.images.add(TWO, {path: text for path, text in tree().items() if "b.service" not in path})
+    outcome = live.install(TWO)
+    assert running(chained) == {"a.service", "c.service", "part.service"}
+    assert "needs.service needs b.service and stops with it" in outcome.plan.notes
+    live.roll_back()
+    assert running(chained) == {"a.service", "b.service", "c.service", "part.service"}
+
+
+def test_a_unit_that_waited_for_a_file_starts_when_a_bundle_brings_it(live: Machine, systemd: FakeSystemd) -> None:
+    gated = {**tree(), "etc/systemd/system/c.service": "[Unit]\nConditionPathExists=/etc/gate\n" + UNIT.format("c")}
+    live.images.add(ONE, gated)
+    live.images.add(TWO, {**gated, "etc/gate": ""})
+    live.install(ONE)
+    systemd.units["c.service"].active, systemd.units["c.service"].condition = "inactive", False
+    systemd.log.clear()
+    assert shown(planned(live, TWO)) == ["start c.service: ConditionPathExists=/etc/gate says something else now"]
+    live.install(TWO)
+    assert systemd.log == ["start c.service"]

@@ -37,8 +37,20 @@ _LIMITS = """\
 # Limits
 
 What ashore takes from outside, at the most. Beyond it an input is refused with exit code 3 (5 where size or digest
-differ from what was announced, 4 where a registry is at fault), and nothing has changed. Made from
-`src/ashore/nouns/limits.py` by `tests/docs/generate.py`.
+differ from what was announced, 4 where a registry is at fault), and nothing has changed.
+
+All but `path` and `name`, which are the kernel's, can be set in
+[`/etc/ashore/config.toml`](files.md#configtoml) of the root that a command works on (`build`, `lint`, `push`, `pull`
+and `copy` read this machine's):
+
+```toml etc/ashore/config.toml
+[limits]
+image_bytes      = "100 GiB"      # a number, or KiB, MiB, GiB, TiB
+entries          = 2_000_000
+template_seconds = "20s"
+```
+
+Made from `src/ashore/nouns/limits.py` by `tests/docs/generate.py`.
 
 | limit | value | of what |
 |---|---|---|

@@ -141,6 +141,7 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
         raise UnchangedError(
             "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
         )
+    read_config(tools.host)
     current = tools.history.current()
     target = wish_for(tools, asks)(current, IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
     supply = _supply(tools, current, target)

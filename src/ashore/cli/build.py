@@ -6,10 +6,9 @@ import click
 from ashore.cli import output
 from ashore.cli.options import ROOT, debug_option, json_option
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, image_writer
+from ashore.cli.wiring import image_opener, image_writer, limits_of
 from ashore.errors import UsageError
 from ashore.nouns import reference
-from ashore.nouns.limits import DEFAULT
 from ashore.nouns.reference import ImageReference, Transport
 
 COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
@@ -51,17 +50,18 @@ def command(
 
     targets = _targets(tag, push, place)
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
+    limits = limits_of(ROOT)
     with shown() as progress:
-        open_image = image_opener(ROOT, progress)
+        open_image = image_opener(ROOT, progress, limits)
         tools = BuildTools(
             open_image=open_image,
-            policy=lambda: load_policy(ROOT, DEFAULT),
+            policy=lambda: load_policy(ROOT, limits),
             progress=progress,
-            limits=DEFAULT,
+            limits=limits,
             folders=_folders(folders),
         )
         first, *others = targets
-        with image_writer(ROOT, first, progress) as writer:
+        with image_writer(ROOT, first, progress, limits) as writer:
             if installer:
                 from ashore.acts.installer import build_installer
 
@@ -78,9 +78,9 @@ def command(
             else:
                 built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
         for other in others:
-            with image_writer(ROOT, other, progress) as writer:
+            with image_writer(ROOT, other, progress, limits) as writer:
                 reader = open_image(first)
-                copy(first, reader, other, writer, platform=None, progress=progress, limits=DEFAULT)
+                copy(first, reader, other, writer, platform=None, progress=progress, limits=limits)
     if as_json:
         output.result_json({"images": [str(target) for target in targets], "built": built})
     else:

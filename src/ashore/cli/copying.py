@@ -4,9 +4,8 @@
 from ashore.cli import output
 from ashore.cli.options import ROOT
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, image_writer
+from ashore.cli.wiring import image_opener, image_writer, limits_of
 from ashore.nouns import reference
-from ashore.nouns.limits import DEFAULT
 
 
 def carry(source: str, target: str, platform: str | None, *, as_json: bool) -> None:
@@ -17,9 +16,10 @@ def carry(source: str, target: str, platform: str | None, *, as_json: bool) -> N
     origin, goal = reference.parse(source), reference.parse(target)
     wanted = parse_platform(platform) if platform else None
     with shown() as progress:
-        reader = image_opener(ROOT, progress)(origin)
-        with image_writer(ROOT, goal, progress) as writer:
-            digest = copy(origin, reader, goal, writer, platform=wanted, progress=progress, limits=DEFAULT)
+        limits = limits_of(ROOT)
+        reader = image_opener(ROOT, progress, limits)(origin)
+        with image_writer(ROOT, goal, progress, limits) as writer:
+            digest = copy(origin, reader, goal, writer, platform=wanted, progress=progress, limits=limits)
     if as_json:
         output.result_json({"reference": str(goal), "digest": digest})
     else:

@@ -4,7 +4,8 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option
+from ashore.cli.options import ROOT, debug_option, json_option
+from ashore.cli.wiring import limits_of
 from ashore.errors import ExitCode
 
 
@@ -26,7 +27,7 @@ def command(ctx: click.Context, folder: str, as_json: bool, schema: bool) -> Non
         return
     from ashore.acts.lint import failed, lint
 
-    findings = lint(folder)
+    findings = lint(folder, limits_of(ROOT))
     if as_json:
         output.result_json({"findings": findings})
     else:

@@ -55,9 +55,9 @@ def _wish(
     name = reference.parse(image)
     if pinned:
         from ashore.cli.progress import Quiet
-        from ashore.cli.wiring import image_opener
+        from ashore.cli.wiring import image_opener, limits_of
 
-        name = pin(name, image_opener(ROOT, Quiet()))
+        name = pin(name, image_opener(ROOT, Quiet(), limits_of(ROOT)))
     fetched = Fetched(url=ashore_url, sha256=sha256) if ashore_url and sha256 else None
     return Wish(reference=name, engine=Engine(engine), pull=Pull(pull), fetched=fetched, **files)
 

@@ -12,15 +12,17 @@ import msgspec
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.options import NOTHING_GIVEN, Given
 from ashore.cli.progress import shown
-from ashore.errors import UsageError
+from ashore.errors import InputError, UsageError
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
+from ashore.nouns.config import CONFIG_PATH
 from ashore.nouns.facts import Facts
-from ashore.nouns.limits import DEFAULT
+from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Progress, Systemd
 from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
+    from ashore.mechanisms.beneath import Beneath
     from ashore.mechanisms.registry import RegistrySettings
     from ashore.mechanisms.transports import SettingsFactory
 
@@ -33,6 +35,7 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
 
     host, state, history, content = open_root(root)
     live = is_live(root)
+    limits = _limits(host)
     with host, shown() as progress:
         yield Tools(
             host=host,
@@ -41,7 +44,8 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
             content=content,
             cache=Cache(cache_folder()),
             progress=progress,
-            open_image=image_opener(root, progress),
+            open_image=image_opener(root, progress, limits),
+            limits=limits,
             facts=functools.cache(lambda: _facts(root, live, facts_file)),
             systemd=_systemd(root) if live else None,
             processes=_processes(root) if live else None,
@@ -49,33 +53,45 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
         )
 
 
-def image_opener(root: str, progress: Progress) -> Callable[[ImageReference], ImageReader]:
+def limits_of(root: str) -> Limits:
+    """What the configuration of `root` takes from outside, at the most.
+
+    Raises:
+        InputError: all that is wrong with the configuration.
+    """
+    from ashore.mechanisms.beneath import Beneath
+
+    with Beneath(root) as host:
+        return _limits(host, refuse=True)
+
+
+def image_opener(root: str, progress: Progress, limits: Limits) -> Callable[[ImageReference], ImageReader]:
     """How references become readers: the registry's settings are those of `root`."""
 
     def open_image(name: ImageReference) -> ImageReader:
         from ashore.mechanisms.transports import open_reader
 
-        return open_reader(name, settings_factory=settings_factory(root), progress=progress, limits=DEFAULT)
+        return open_reader(name, settings_factory=settings_factory(root, limits), progress=progress, limits=limits)
 
     return open_image
 
 
 @contextmanager
-def image_writer(root: str, name: ImageReference, progress: Progress) -> Iterator[ImageWriter]:
+def image_writer(root: str, name: ImageReference, progress: Progress, limits: Limits) -> Iterator[ImageWriter]:
     """A place for an image."""
     from ashore.mechanisms.transports import open_writer
 
-    with open_writer(name, settings_factory=settings_factory(root), progress=progress, limits=DEFAULT) as writer:
+    with open_writer(name, settings_factory=settings_factory(root, limits), progress=progress, limits=limits) as writer:
         yield writer
 
 
-def settings_factory(root: str) -> "SettingsFactory":
+def settings_factory(root: str, limits: Limits) -> "SettingsFactory":
     """The registry's settings, read when they are first needed."""
 
     def settings() -> "RegistrySettings":
         from ashore.mechanisms.registry import load_settings
 
-        return load_settings(root, os.environ, os.path.expanduser("~"))
+        return load_settings(root, os.environ, os.path.expanduser("~"), limits=limits)
 
     return settings
 
@@ -120,6 +136,24 @@ def cache_folder() -> str:
     if os.geteuid() == 0 and "XDG_CACHE_HOME" not in os.environ:
         return "/var/cache/ashore"
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ashore")
+
+
+def _limits(host: "Beneath", *, refuse: bool = False) -> Limits:
+    """Those of the host's configuration. If that is wrong, the defaults: whatever uses them refuses it in time."""
+    try:
+        said = b"limits" in host.read_bytes(CONFIG_PATH, DEFAULT.bundle_toml)
+    except OSError:
+        return DEFAULT
+    if not said:
+        return DEFAULT
+    from ashore.mechanisms.host.config import read_config
+
+    try:
+        return read_config(host).limits
+    except InputError:
+        if refuse:
+            raise
+        return DEFAULT
 
 
 def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:

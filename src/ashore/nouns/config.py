@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ashore.nouns.limits import DEFAULT, Limits
+
 CONFIG_PATH = "etc/ashore/config.toml"
 VALUES_FOLDER = "etc/ashore/values.d"
 STATE_FOLDER = "var/lib/ashore"
@@ -26,3 +28,4 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     keep: int = 3
     window: str = ""
     random_delay: float = 0.0
+    limits: Limits = DEFAULT

@@ -9,7 +9,7 @@ GIB = 1024 * MIB
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes in bytes, times in seconds, the rest counts. Passed in, so that a test can lower them."""
+    """Sizes in bytes, times in seconds, the rest counts. Passed in, so that configuration can raise them."""
 
     manifest: int = 4 * MIB
     """A manifest, index or image config. The distribution specification asks registries for at least 4 MiB."""
@@ -64,3 +64,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT = Limits()
+
+FIXED = frozenset({"path", "name"})
+"""The kernel's own: configuration raises all others."""

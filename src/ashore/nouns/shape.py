@@ -22,6 +22,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 """A bundle's name: it is a file's name and a word on the command line."""
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_SIZE = re.compile(r"(\d{1,19}) ?(?:([KMGT])iB)?")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\$?")
 BAD = object()
 """What `read` returns after it reported a problem."""
@@ -107,6 +108,23 @@ class Count(msgspec.Struct, frozen=True):
 
     def schema(self) -> Schema:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """A whole number above zero, or a size: ``"64 MiB"``."""
+
+    most: int = (1 << 62) - 1
+
+    def read(self, value: object, at: At) -> object:
+        if isinstance(value, str):
+            found = _SIZE.fullmatch(value)
+            if not found:
+                return at.problem(f"{at}: {value!r} is not an amount", 'write a whole number, or "64 MiB"')
+            value = int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2] or ""]
+        return Count(1, self.most).read(value, at)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}]}
 
 
 class Seconds(msgspec.Struct, frozen=True):

@@ -3,14 +3,25 @@
 
 from typing import Any, cast
 
+import msgspec
+
 from ashore.errors import AshoreError, InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import reference, toml
 from ashore.nouns.config import CONFIG_PATH, HostConfig, Pull
 from ashore.nouns.files import shown
-from ashore.nouns.limits import DEFAULT, Limits
-from ashore.nouns.shape import At, Count, Field, ListOf, OneOf, Seconds, Table, Text
+from ashore.nouns.limits import DEFAULT, FIXED, Limits
+from ashore.nouns.shape import Amount, At, Count, Field, ListOf, OneOf, Seconds, Table, Text
 
+_MOST = {"zstd_window_log": 31}
+"""What a decoder can do at all."""
+
+
+def _limit(name: str, default: object) -> Field:
+    return Field(Seconds() if isinstance(default, float) else Amount(_MOST.get(name, Amount().most)), "see limits.md")
+
+
+_LIMITS = {n: _limit(n, value) for n, value in msgspec.structs.asdict(DEFAULT).items() if n not in FIXED}
 _DOCUMENT = Table(
     {
         "bundles": Field(ListOf(Text()), "images that belong on this host"),
@@ -18,6 +29,7 @@ _DOCUMENT = Table(
         "keep": Field(Count(1, 1000), "generations to keep"),
         "window": Field(Text(), "when changes may be made by themselves"),
         "random_delay": Field(Seconds(), "spreads the hosts of a fleet over so long"),
+        "limits": Field(Table(_LIMITS), "what is taken from outside, at the most"),
     }
 )
 
@@ -45,4 +57,5 @@ def read_config(host: Beneath, limits: Limits = DEFAULT) -> HostConfig:
             at.below("bundles").below(number).problem(str(error), error.remedy)
     if issues:
         raise InputError(f"{where} is wrong", issues=issues)
+    read["limits"] = msgspec.structs.replace(DEFAULT, **read.get("limits", {}))
     return HostConfig(**read)

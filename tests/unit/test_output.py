@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import sys
 from ashore.mechanisms import output
-output._DRAIN_SECONDS = 0.1
+output._DRAIN_SECONDS = {seconds}
 output.survive_lost_output()
 for number in range({lines}):
     print("x" * 99)
@@ -17,8 +17,9 @@ sys.stdout.write("no newline at the end")
 """
 
 
-def program(lines: int) -> list[str]:
-    return [sys.executable, "-c", PROGRAM.format(lines=lines)]
+def program(lines: int, seconds: float = 60) -> list[str]:
+    """`seconds`: how long its end waits for a slow reader."""
+    return [sys.executable, "-c", PROGRAM.format(lines=lines, seconds=seconds)]
 
 
 def test_everything_arrives_in_order_and_complete() -> None:
@@ -37,7 +38,8 @@ def test_a_closed_pipe_is_no_error_and_the_rest_goes_on() -> None:
 
 def test_a_reader_that_never_reads_does_not_stop_the_writer() -> None:
     reading, writing = os.pipe()
-    done = subprocess.run(program(lines=5000), stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30)
+    never = program(lines=5000, seconds=0.1)
+    done = subprocess.run(never, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30)
     os.close(writing)
     os.close(reading)
     assert (done.stderr, done.returncode) == ("done\n", 0)

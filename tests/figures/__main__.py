@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the harnesses, print their figures, and with ``--write`` put them into docs/reliability.md.
 
-python -m tests.figures [--write] [--only WORD]
+What each printed is kept in build/figures, so that a run that was broken off goes on where it was.
+
+python -m tests.figures [--continue] [--write] [--only WORD]
 """
 
 import argparse
+import functools
+import hashlib
 import os
 import platform
 import re
@@ -13,32 +17,35 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from tests.figures.rows import HARNESSES, Harness
 from tests.figures.rows_hostile import HARNESSES as HOSTILE
 
-PAGE = Path(__file__).parents[2] / "docs/reliability.md"
+CHECKOUT = Path(__file__).parents[2]
+PAGE = CHECKOUT / "docs/reliability.md"
+KEPT = CHECKOUT / "build/figures"
 _BEGIN, _END = "<!-- figures: written by make figures -->", "<!-- end of figures -->"
 _LINE = re.compile(r"(?P<title>.+): (?P<passed>[\d,]+) / (?P<tried>[\d,]+)")
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True):
     title: str
     passed: str
     tried: str
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a harness printed, and whether all of it was as expected."""
 
-    harness: Harness
+    command: str
     figures: tuple[Figure, ...]
     expected: bool
     seconds: float
+    source: str = ""
+    """What was tried: a digest of ashore and of the harnesses."""
 
 
 def run(harness: Harness) -> Result:
@@ -53,23 +60,52 @@ def run(harness: Harness) -> Result:
             print(f"{harness.command}: {line}", end="", flush=True)
             if match := _LINE.fullmatch(line.strip()):
                 figures.append(Figure(**match.groupdict()))
-    return Result(harness, tuple(figures), process.returncode == 0 and bool(figures), time.monotonic() - began)
+    expected = process.returncode == 0 and bool(figures)
+    return Result(harness.command, tuple(figures), expected, time.monotonic() - began, source())
 
 
-def table(results: Iterable[Result]) -> str:
+def kept(harness: Harness) -> Result | None:
+    """What it printed the last time, if nothing that it tries has changed since, and all was as expected."""
+    try:
+        result = msgspec.json.decode(_place(harness).read_bytes(), type=Result)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return result if result.source == source() and result.expected else None
+
+
+def keep(harness: Harness, result: Result) -> None:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    _place(harness).write_bytes(msgspec.json.encode(result))
+
+
+def _place(harness: Harness) -> Path:
+    return KEPT / f"{re.sub(r'[^a-z0-9]+', '-', harness.command)}.json"
+
+
+@functools.cache
+def source() -> str:
+    """A digest of everything that a figure depends on."""
+    hashed = hashlib.sha256()
+    for folder in ("src", "tests/hostile", "tests/figures", "tests/flow", "tests/fakes", "tests/system"):
+        for path in sorted((CHECKOUT / folder).rglob("*.py")):
+            hashed.update(f"{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def table(results: Iterable[tuple[Harness, Result]]) -> str:
     """The figures as a page's part: a table for each section."""
     date, machine = time.strftime("%Y-%m-%d", time.gmtime()), f"Linux {platform.release()}, {os.cpu_count()} cores"
     lines = [f"Printed by `make figures` on {date}, {machine}, Python {platform.python_version()}."]
-    sections: dict[str, list[Result]] = {}
-    for result in results:
-        sections.setdefault(result.harness.section, []).append(result)
+    sections: dict[str, list[tuple[Harness, Result]]] = {}
+    for harness, result in results:
+        sections.setdefault(harness.section, []).append((harness, result))
     for section, there in sections.items():
         lines += ["", f"### {section}", "", "| what | passed / tried | command |", "|---|---|---|"]
-        for result in there:
+        for harness, result in there:
             for figure in result.figures:
-                title = f"_{figure.title}_" if result.harness.beside else figure.title
-                lines.append(f"| {title} | {figure.passed} / {figure.tried} | `{result.harness.command}` |")
-        notes = [f"- `{r.harness.command}`: {r.harness.note} {r.seconds / 60:.0f} min." for r in there]
+                title = f"_{figure.title}_" if harness.beside else figure.title
+                lines.append(f"| {title} | {figure.passed} / {figure.tried} | `{harness.command}` |")
+        notes = [f"- `{h.command}`: {h.note} {r.seconds / 60:.0f} min." for h, r in there]
         lines += ["", *notes]
     return "\n".join(lines)
 
@@ -86,6 +122,7 @@ def write(text: str, page: Path = PAGE) -> None:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md; only when all is run")
+    parser.add_argument("--continue", action="store_true", dest="going_on", help="take what an earlier run has printed")
     parser.add_argument("--only", default="", help="the harnesses whose command or section has this word")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many harnesses at a time")
     given = parser.parse_args(arguments)
@@ -95,13 +132,21 @@ def main(arguments: Sequence[str]) -> int:
         print("the figures need root: file systems are made, mounted and broken", file=sys.stderr)
         return 2
     chosen = [h for h in (*HARNESSES, *HOSTILE) if given.only.lower() in f"{h.section} {h.command}".lower()]
+
+    def result_of(harness: Harness) -> Result:
+        result = kept(harness) if given.going_on else None
+        if result is None:
+            result = run(harness)
+            keep(harness, result)
+        return result
+
     with ThreadPoolExecutor(given.jobs) as pool:
-        results = list(pool.map(run, chosen))
+        results = list(pool.map(result_of, chosen))
     if given.write:
-        write(table(results))
+        write(table(zip(chosen, results, strict=True)))
     for result in results:
         if not result.expected:
-            print(f"NOT AS EXPECTED: {result.harness.command}", file=sys.stderr)
+            print(f"NOT AS EXPECTED: {result.command}", file=sys.stderr)
     return 0 if all(result.expected for result in results) else 1
 
 

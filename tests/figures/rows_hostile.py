@@ -10,6 +10,7 @@ IMAGES, REGISTRIES, STATE, PATHS, MODEL, FUZZ = (
 
 HARNESSES = (
     Harness(IMAGES, _MODULE, ("images",), note="Each through the whole of install; a benign image beside it installs."),
+    Harness(IMAGES, _MODULE, ("images-rootfs",), note="The same from within a container that has the host at /rootfs."),
     Harness(
         IMAGES,
         _MODULE,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The complete harnesses of hostile input, for `make figures`: each prints ``title: passed / tried``.
 
-python -m tests.hostile.figures images|peers|registries|state|paths|race-control|model|fuzz
+python -m tests.hostile.figures images|images-rootfs|peers|registries|state|paths|race-control|model|fuzz
 """
 
 import random
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.hostile.fuzz.targets import TARGETS
+from tests.hostile.images.container import tried_in_container
 from tests.hostile.images.host import Host, quick_folder
 from tests.hostile.images.peers import PEERS, outcome
 from tests.hostile.images.test_images import CASES
@@ -37,10 +38,21 @@ def images() -> bool:
     with quick_folder() as folder:
         host = Host(folder)
         wrong = {name: problems for name, case in CASES.items() if (problems := host.tries(case))}
+    return _images_told("", wrong)
+
+
+def images_rootfs() -> bool:
+    """The same, by an ashore in a container that has the host's root at /rootfs."""
+    with quick_folder() as folder:
+        return _images_told(" through /rootfs", tried_in_container(folder, CASES, list(CASES)))
+
+
+def _images_told(how: str, wrong: dict[str, list[str]]) -> bool:
     refused = [name for name, case in CASES.items() if case.code]
     legal = [name for name, case in CASES.items() if not case.code]
-    told("hostile images refused, exit 3 or 5, the host unchanged", sum(n not in wrong for n in refused), len(refused))
-    told("images that policy allows, contained", sum(n not in wrong for n in legal), len(legal))
+    right = sum(name not in wrong for name in refused)
+    told(f"hostile images refused{how}, exit 3 or 5, the host unchanged", right, len(refused))
+    told(f"images that policy allows, contained{how}", sum(name not in wrong for name in legal), len(legal))
     return complained(wrong)
 
 
@@ -167,6 +179,7 @@ def complained(wrong: dict[str, list[str]]) -> bool:
 
 HARNESSES: dict[str, Callable[[], bool]] = {
     "images": images,
+    "images-rootfs": images_rootfs,
     "peers": peers,
     "registries": registries,
     "state": state,

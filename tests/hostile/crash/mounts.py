@@ -48,9 +48,10 @@ def mount(source: str, target: str | Path, kind: str, flags: int = 0, options: s
     _check(_libc.mount(*arguments), str(target))
 
 
-def bind(source: Path, target: Path) -> None:
+def bind(source: Path, target: Path, *, whole: bool = False) -> None:
+    """`whole`: with all that is mounted below."""
     target.mkdir(parents=True, exist_ok=True)
-    mount(str(source), target, "", _MS_BIND)
+    mount(str(source), target, "", _MS_BIND | (_MS_REC if whole else 0))
 
 
 def tmpfs(target: Path) -> None:

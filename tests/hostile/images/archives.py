@@ -73,6 +73,8 @@ LINKS: dict[str, Case] = {
     **{f"through a symlink to {to!r}": refused(BELOW, layer(
         symlink("srv/l", to), member("srv/l/victim", b"x")), entry="srv/l/victim")
         for to in ("/", "/.", "/..", "../etc", "/etc", ".", "..", "/proc/self/root", "../../victim", "nowhere")},
+    "through the host's own absolute symlink": legal(layer(folder("srv.abs"), member("srv.abs/through", b"x")),
+        lands=("srv.d/through",)),
     "CVE-2025-4517": refused(BELOW, long_way_out()),
     "through a symlink of a lower layer": refused(BELOW, layer(symlink("srv/l", "/etc")), layer(
         member("srv/l/victim", b"x")), entry="srv/l/victim"),

@@ -44,6 +44,9 @@ class Host:
         self.machine.write("srv.d/keep", "kept\n")
         (self.machine.root / "run").mkdir()
         (self.machine.root / "var/run").symlink_to("../run")
+        (self.machine.root / "srv.abs").symlink_to("/srv.d")
+        self.outside: tuple[Path, ...] = (folder / "victim",)
+        """Folders that no image may reach."""
         self.machine.install(GOOD)
         self.machine.remove("image")
 
@@ -52,11 +55,11 @@ class Host:
         assert isinstance(self.images, HostileImages)
         store = self.images.stores[HOSTILE] = OpenStore()
         case.put(store)
-        before, outside = look(self.machine.root, times=True), look(self.machine.folder / "victim")
+        before, outside = look(self.machine.root, times=True), self._outside()
         gauge = Gauge()
         error = self._install(case)
         memory, written = gauge.read()
-        problems = [f"outside: {path} changed" for path in differing(outside, look(self.machine.folder / "victim"))]
+        problems = [f"outside: {path} changed" for path in differing(outside, self._outside())]
         problems += self._refused(case, error, before) if case.code else self._landed(case, error, before)
         if error is None and case.code:
             self._empty()
@@ -70,6 +73,9 @@ class Host:
             f"not as before at the end: {path}" for path in differing(untimed(before), look(self.machine.root))
         ]
         return problems
+
+    def _outside(self) -> Look:
+        return {f"{folder}/{path}": what for folder in self.outside for path, what in look(folder, times=True).items()}
 
     def _install(self, case: Case) -> Exception | None:
         limited = replace(self.machine.tools(), limits=case.limits)

@@ -90,6 +90,11 @@ def _verb(name: str) -> str:
     context = click.Context(program, info_name="ashore")
     command = program.get_command(context, name)
     assert command is not None
+    below = command.commands.items() if isinstance(command, click.Group) else ()
+    return _section(name, command) + "".join(_section(f"{name} {word}", part) for word, part in below)
+
+
+def _section(name: str, command: click.Command) -> str:
     usage = " ".join(command.collect_usage_pieces(click.Context(command, info_name=name)))
     lines = ["", f"## ashore {name}", "", f"`ashore {name} {usage}`", "", inspect.cleandoc(command.help or ""), ""]
     options = [

@@ -78,6 +78,8 @@ def _unknown(text: str) -> str:
         return f"no verb {words[0]}"
     command = Verbs(name="ashore").get_command(click.Context(click.Command("ashore")), words[0])
     assert command is not None
+    if isinstance(command, click.Group) and len(words) > 1 and words[1] in command.commands:
+        command = command.commands[words[1]]
     known = {"--help", *(option for p in command.params for option in (*p.opts, *p.secondary_opts))}
     unknown = [word for word in words[1:] if word.startswith("-") and word.partition("=")[0] not in known]
     return f"no option {unknown[0]}" if unknown else ""

@@ -21,7 +21,7 @@ from tests.system.conftest import require_real
 
 REFERENCE = DOCS / "reference"
 SCHEMAS = REFERENCE / "schemas"
-_OUTCOMES = ("install", "upgrade", "remove", "rollback")
+_OUTCOMES = ("install", "upgrade", "remove", "rollback", "pending take", "pending keep")
 _COPIES = ("push", "pull", "copy")
 _WITHOUT_JSON = ("new", "render", "provision")
 
@@ -55,7 +55,7 @@ def test_json_md_names_every_verb_that_has_json() -> None:
 
 
 def validator(verb: str) -> jsonschema.Draft202012Validator:
-    name = "outcome" if verb in _OUTCOMES else "copy" if verb in _COPIES else verb
+    name = "outcome" if verb in _OUTCOMES else "copy" if verb in _COPIES else verb.partition(" ")[0]
     path = REFERENCE / "facts.schema.json" if verb == "facts" else SCHEMAS / f"{name}.json"
     return jsonschema.Draft202012Validator(json.loads(path.read_text()))
 
@@ -88,7 +88,7 @@ class Author:
         printed = self._capture.readouterr()
         assert ended == code, printed.err
         answer = json.loads(printed.out)
-        validator(verb).validate(answer)
+        validator(f"{verb} {arguments[0]}" if verb == "pending" and arguments else verb).validate(answer)
         return answer
 
     def host_is(self, verb: str, *arguments: str, code: int = 0) -> Any:
@@ -133,6 +133,23 @@ def test_the_story_of_a_host_in_json(author: Author) -> None:
     history = author.host_is("history")
     assert [g["displaced"] != [] for g in history["generations"]][-1]
     assert author.host_is("prune", "--keep", "1")["generations"]
+
+
+def test_a_decision_in_json(author: Author) -> None:
+    author.host_is("install", author.bundle("1", FILES, VALUES))
+    for name in ("a", "b"):
+        (author.host / f"etc/worker/{name}.conf").write_text("edited\n")
+    changed = FILES | {"etc/worker/a.conf": "2\n", "etc/worker/b.conf.j2": "{{ port }} {{ token }} 2\n"}
+    kept = author.host_is("install", author.bundle("2", changed, VALUES))["kept"]
+    assert {item["reason"] for item in kept} == {"both changed the same lines"}
+    paths = [item["path"] for item in author.host_is("pending")]
+    assert paths == ["/etc/worker/a.conf", "/etc/worker/b.conf"]
+    (shown,) = author.host_is("pending", "show", paths[0])
+    assert shown["diff"].endswith("-edited\n+2\n")
+    assert author.host_is("pending", "take", paths[0])["steps"]
+    assert author.host_is("pending", "keep", paths[1])["changed"]
+    assert [g["verb"] for g in author.host_is("history")["generations"]][-2:] == ["take", "keep"]
+    assert author.host_is("pending") == []
 
 
 def test_a_conflict_in_json(author: Author) -> None:

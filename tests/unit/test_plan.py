@@ -15,8 +15,9 @@ from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind, OnEdit, Seen, Stat, Wanted, ancestors, format_mode
 from ashore.nouns.generation import EMPTY, FileRecord, Generation, Verb
 from ashore.nouns.plan import Action, Step
+from ashore.rules.decide import View
 from ashore.rules.folders import listed
-from ashore.rules.plan import FilePlan, View, combine, plan_files
+from ashore.rules.plan import FilePlan, combine, plan_files
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "plan").glob("*.toml"))
 _TEXTS: dict[str, str] = {}

@@ -103,7 +103,11 @@ def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> P
             on_edit=file.on_edit,
             adopt=file.original is not None,
             settled=settled,
+            restored=not settled,
+            edit=None if settled else file.put,
+            edit_of=None if settled else file.base,
             secret=file.secret,
+            validate=file.validate,
             reload=file.reload,
             restart=file.restart,
         )

@@ -26,11 +26,12 @@ from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, Supply
 from ashore.nouns.ask import Ask
-from ashore.nouns.files import Entry
+from ashore.nouns.files import Entry, shown
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
 from ashore.rules import retention
+from ashore.rules.wayback import edits_when_left
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,17 +182,21 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
     def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
         recorded = list(tools.history.all())
         older = _older(current, recorded, to, bundle)
+        edits = edits_when_left(older, recorded, tools.history.edits())
+        at_hand = Supply(on_host(tools, current))
+
+        def part(name: str) -> Part:
+            return _with_edits(as_recorded(older, name, settled=False), edits, at_hand)
+
         if bundle:
-            part = (as_recorded(older, bundle, settled=False),) if older.bundle(bundle) else ()
-            parts = (*part, *(as_recorded(current, b.name) for b in current.bundles if b.name != bundle))
+            back = [part(bundle)] if older.bundle(bundle) else []
+            others = [as_recorded(current, b.name) for b in current.bundles if b.name != bundle]
             return Target(
-                parts=parts,
+                parts=(*back, *others),
                 bundle_restores={bundle: older.number},
                 let_go=_left_behind(current, older, bundle),
             )
-        parts = tuple(
-            _with_edits(as_recorded(older, b.name, settled=False), recorded, older.number) for b in older.bundles
-        )
+        parts = tuple(part(b.name) for b in older.bundles)
         return Target(parts=parts, restores=older.number, let_go=_left_behind(current, older, ""))
 
     return wish
@@ -217,15 +222,19 @@ def _older(current: Generation, recorded: Sequence[Generation], to: int | None, 
     return older
 
 
-def _with_edits(part: Part, recorded: Sequence[Generation], after: int) -> Part:
-    """An edit that a later generation moved aside is brought back with the generation before it."""
-    displaced: dict[str, Entry] = {}
-    for generation in reversed([g for g in recorded if g.number > after]):
-        displaced |= generation.displaced
-    wanted = tuple(
-        msgspec.structs.replace(w, entry=displaced[w.path]) if w.path in displaced else w for w in part.wanted
-    )
-    return msgspec.structs.replace(part, wanted=wanted)
+def _with_edits(part: Part, edits: Mapping[str, Entry], at_hand: Supply) -> Part:
+    """The administrators' edits of that time come back with their files, as far as nobody discarded them."""
+    notes = []
+    wanted = []
+    for item in part.wanted:
+        edit = edits.get(item.path, item.edit)
+        if edit is not None and edit.same(item.entry):
+            edit = None
+        if edit is not None and edit.digest and at_hand.missing([edit.digest]):
+            notes.append(f"the edit of {shown(item.path)} from that time is no longer in the store")
+            edit = None
+        wanted.append(msgspec.structs.replace(item, edit=edit))
+    return msgspec.structs.replace(part, wanted=tuple(wanted), notes=(*part.notes, *notes))
 
 
 def _left_behind(current: Generation, older: Generation, bundle: str) -> tuple[BundleRecord, ...]:

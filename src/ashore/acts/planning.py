@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts.desire import Part
+from ashore.acts.merging import merge_edits
 from ashore.acts.reactions import React
 from ashore.acts.tools import Tools
 from ashore.errors import ConflictError, Issue
@@ -16,8 +17,9 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import FileSet, Kind, Seen, ancestors, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
+from ashore.rules.decide import View
 from ashore.rules.folders import listed
-from ashore.rules.plan import View, combine, plan_files
+from ashore.rules.plan import combine, plan_files
 
 
 def make_plan(
@@ -25,7 +27,7 @@ def make_plan(
 ) -> Plan:
     """What it takes to bring the host from `current` to what `parts` want."""
     desired, shared = combine(wanted for part in parts for wanted in part.wanted)
-    view = _view(tools, current, desired, adopt_all)
+    view = _view(tools, current, desired, supply, adopt_all)
     files = plan_files(desired, current, view)
     react = React(tools=tools, current=current, parts=parts, desired=desired, files=files, supply=supply)
     units = react.units(view.seen)
@@ -78,7 +80,7 @@ def on_host(tools: Tools, current: Generation) -> list[Opener]:
     return [tools.content.open, lying(tools.host, paths)]
 
 
-def _view(tools: Tools, current: Generation, desired: FileSet, adopt_all: bool) -> View:
+def _view(tools: Tools, current: Generation, desired: FileSet, supply: Supply, adopt_all: bool) -> View:
     paths = desired.keys() | current.files.keys()
     paths = paths | {above for path in paths for above in ancestors(path)}
     seen = observe(tools.host, paths, current.files)
@@ -88,6 +90,7 @@ def _view(tools: Tools, current: Generation, desired: FileSet, adopt_all: bool) 
         owners=_package_owners(tools, current, desired, seen),
         owner=tools.owner or (0, 0),
         adopt_all=adopt_all,
+        merges=merge_edits(tools, desired, current.files, seen, supply),
     )
 
 

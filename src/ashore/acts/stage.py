@@ -18,7 +18,7 @@ from ashore.nouns.files import Entry, Kind, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.filecontexts import FileContexts
-from ashore.rules.retention import is_base
+from ashore.rules.threeway import is_base
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
@@ -39,8 +39,8 @@ def stage(
     """
     groups: dict[tuple[int, str], str] = {}
     steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
-    _store_pending(staging, store, supply, plan)
-    _store_bases(staging, store, steps)
+    _store_versions(staging, store, supply, plan)
+    _store_bases(staging, store, plan, steps)
     files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
@@ -101,27 +101,27 @@ def _stage_file(
     return name
 
 
-def _store_pending(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
-    """New versions that wait for a decision, and originals' companions, go to the store."""
-    for kept in plan.kept:
-        record = plan.files.get(kept.path)
-        if not kept.pending or record is None or record.entry.kind is not Kind.FILE:
+def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
+    """Versions of a bundle that are not laid on the host: one waits for a decision, an edit lies over another."""
+    for path, record in plan.files.items():
+        entry, edit = record.entry, record.put or record.found
+        under = edit is not None and is_base(path, entry, record.on_edit)
+        if not (record.pending or under) or entry.kind is not Kind.FILE or store.has(entry.digest):
             continue
-        digest = record.entry.digest
-        if store.has(digest):
-            continue
-        source = supply.open(digest) or staging.open_loose(digest)
+        source = supply.open(entry.digest) or staging.open_loose(entry.digest)
+        if source is None and record.put is None and not record.pending:
+            continue  # Nobody can come back for it; only a merge with it will not be had.
         if source is None:
-            raise UnchangedError(f"the content of {shown(kept.path)} is nowhere on this host")
+            raise UnchangedError(f"the content of {shown(path)} is nowhere on this host")
         try:
-            store.put(digest, source)
+            store.put(entry.digest, source)
         finally:
             os.close(source)
 
 
-def _store_bases(staging: Staging, store: ContentStore, steps: tuple[StagedStep, ...]) -> None:
+def _store_bases(staging: Staging, store: ContentStore, plan: Plan, steps: tuple[StagedStep, ...]) -> None:
     """Configuration is kept twice: later edits are compared, and merged, with what was placed."""
-    bases = [s for s in steps if s.inode and s.step.new is not None and is_base(s.step.path, s.step.new)]
+    bases = [s for s in steps if s.inode and _is_base(plan, s)]
     batch = len(bases) > FEW
     for staged in bases:
         assert staged.step.new is not None
@@ -133,6 +133,13 @@ def _store_bases(staging: Staging, store: ContentStore, steps: tuple[StagedStep,
             os.close(descriptor)
     if batch:
         store.sync()
+
+
+def _is_base(plan: Plan, staged: StagedStep) -> bool:
+    new, record = staged.step.new, plan.files.get(staged.step.path)
+    if new is None or record is None or new.digest != record.placed.digest:
+        return False
+    return is_base(staged.step.path, new, record.on_edit)
 
 
 def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:

@@ -28,6 +28,7 @@ VERBS = {
     "status": "Show what is installed and whether it still is so.",
     "history": "List the generations.",
     "diff": "Compare the host with its generation.",
+    "pending": "List, show and settle new versions that wait.",
     "owns": "Tell which bundle owns a path.",
     "facts": "Show what templates can know of this host.",
     "render": "Render one file of a bundle for this host.",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
 from ashore.nouns.generation import Generation
-from ashore.nouns.plan import Action, Plan, Step
+from ashore.nouns.plan import Action, Kept, Plan, Step
 
 _SIGN = {
     Action.CREATE: "+",
@@ -31,8 +31,7 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
     if plan.kept:
         lines.append("Kept as they are on this host:")
         for kept in plan.kept:
-            waits = "; the new version is stored as pending" if kept.pending else ""
-            lines.append(f"  = {shown(kept.path)} ({kept.bundle}): {kept.verdict}{waits}")
+            lines.append(f"  = {shown(kept.path)} ({kept.bundle}): {kept.verdict}{_waits(kept)}")
     units = [*plan.stops, *plan.actions]
     if units or plan.daemon_reload:
         lines.append("Units:")
@@ -63,12 +62,20 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
                 "old": entry_json(step.old),
                 "new": entry_json(step.new),
                 "note": step.note,
+                "merged": step.merged,
                 "diff": diffs.get(step.path, ""),
             }
             for step in plan.steps
         ],
         "kept": [
-            {"path": shown(k.path), "bundle": k.bundle, "verdict": k.verdict, "pending": k.pending} for k in plan.kept
+            {
+                "path": shown(k.path),
+                "bundle": k.bundle,
+                "verdict": k.verdict,
+                "pending": k.pending,
+                "reason": k.reason,
+            }
+            for k in plan.kept
         ],
         "conflicts": [
             {"path": shown(c.path), "bundle": c.bundle, "owner": c.owner, "message": c.message, "remedy": c.remedy}
@@ -87,10 +94,8 @@ def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:
     if not changed:
         return "nothing to do"
     lines = [f"generation {generation.number}: {_summary(plan, 'added', 'changed', 'removed')}"]
-    for kept in plan.kept:
-        waits = "; the new version is stored as pending" if kept.pending else ""
-        lines.append(f"kept {shown(kept.path)}: {kept.verdict} on this host{waits}")
-    lines += [f"{shown(step.path)}: {step.note}" for step in plan.steps if step.edited and step.note]
+    lines += [f"kept {shown(kept.path)}: {kept.verdict} on this host{_waits(kept)}" for kept in plan.kept]
+    lines += [f"{shown(s.path)}: {s.note}" for s in plan.steps if (s.edited or s.merged) and s.note]
     lines += [f"reboot needed: {printable(reason)}" for reason in plan.reboot]
     lines += [f"note: {printable(note)}" for note in plan.notes]
     return "\n".join(lines)
@@ -113,6 +118,11 @@ def entry_json(entry: Entry | None) -> dict[str, object] | None:
     if entry.xattrs:
         described["xattrs"] = sorted(entry.xattrs)
     return described
+
+
+def _waits(kept: Kept) -> str:
+    reason = f" ({kept.reason})" if kept.reason else ""
+    return f"; the new version is stored as pending{reason}" if kept.pending else reason
 
 
 def _step(step: Step) -> str:

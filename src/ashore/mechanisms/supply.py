@@ -52,7 +52,11 @@ class Supply:
     """All places that may have a content, the cheapest first."""
 
     def __init__(self, openers: Sequence[Opener]) -> None:
-        self._openers = openers
+        self._openers = list(openers)
+
+    def offer(self, contents: Mapping[Digest, bytes]) -> None:
+        """What was made of others is to be had here as well."""
+        self._openers.insert(0, rendered(contents))
 
     def open(self, digest: Digest) -> int | None:
         for opener in self._openers:

@@ -85,6 +85,13 @@ class OnEdit(StrEnum):
     ABORT = "abort"
 
 
+class Decided(StrEnum):
+    """What somebody said about a new version that waits."""
+
+    TAKE = "take"
+    KEEP = "keep"
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """One path of a file set: what should lie there, for whom, and how to treat what does."""
 
@@ -95,6 +102,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     adopt: bool = False
     settled: bool = False
     """Of a bundle that this transaction is not about: whatever lies there stays, by any policy."""
+    restored: bool = False
+    """Of a version that a rollback brings back: it was accepted once."""
+    edit: Entry | None = None
+    """What lay there then, where that was not `entry` itself: an edit to bring back with it."""
+    edit_of: Entry | None = None
+    """The version that the edit was made of, where `entry` only waited."""
+    decided: Decided | None = None
     secret: bool = False
     """It holds a secret value: its content is shown nowhere."""
     validate: tuple[str, ...] = ()

@@ -16,6 +16,10 @@ class Verb(StrEnum):
     UPGRADE = "upgrade"
     REMOVE = "remove"
     ROLLBACK = "rollback"
+    TAKE = "take"
+    """A new version that waited was placed: ``pending take``."""
+    KEEP = "keep"
+    """An edit was said to be right, so that no version waits: ``pending keep``."""
 
 
 class SetValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,14 +54,16 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One path that ashore answers for.
 
-    `entry` is what the bundle wants. `base` is what ashore last put there, where that is something
-    else (an edit was kept, so `entry` was not placed). `found` is what lay there at commit where that
-    is neither; `stat` belongs to what lay there, None if nothing did. `original` was there before ashore.
+    `entry` is the bundle's version. `base` is the version that an edit was made of, where that is an older
+    one (the edit was kept, so `entry` waits). `put` is what ashore itself laid there, where that holds an edit
+    as well: a merge, or an edit that a rollback brought back. `found` is what lay there at commit where that is
+    none of these; `stat` belongs to what lay there, None if nothing did. `original` was there before ashore.
     """
 
     bundle: str
     entry: Entry
     base: Entry | None = None
+    put: Entry | None = None
     found: Entry | None = None
     deleted: bool = False
     """The administrator removed it, and it stays removed."""
@@ -65,18 +71,19 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     original: Entry | None = None
     secret: bool = False
     on_edit: OnEdit = OnEdit.KEEP
+    validate: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
     @property
     def placed(self) -> Entry:
-        """What ashore put there last."""
+        """The bundle's version that what lies there was made of: edits are told, and merged, by it."""
         return self.base or self.entry
 
     @property
     def lay(self) -> Entry | None:
         """What lay there at commit."""
-        return None if self.deleted else (self.found or self.placed)
+        return None if self.deleted else (self.found or self.put or self.placed)
 
     @property
     def pending(self) -> bool:

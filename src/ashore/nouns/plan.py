@@ -32,6 +32,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     secret: bool = False
     edited: bool = False
     """`old` is an administrator's own content: it stays in the store until it is discarded."""
+    merged: bool = False
+    """`new` is the bundle's version and the edit of this host in one."""
     note: str = ""
 
 
@@ -44,6 +46,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``edited`` or ``deleted``."""
     pending: bool = False
     """A new version waits in the store."""
+    reason: str = ""
+    """Why it was not merged, where that was asked for."""
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

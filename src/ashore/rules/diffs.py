@@ -23,9 +23,9 @@ def unified(old: bytes | None, new: bytes | None, *, old_label: str, new_label: 
     names = f"{printable(old_label)} and {printable(new_label)}"
     if secret:
         return f"Secret files {names} differ: the content is not shown\n"
-    if _is_binary(old or b"") or _is_binary(new or b""):
+    if is_binary(old or b"") or is_binary(new or b""):
         return f"Binary files {names} differ\n"
-    before, after = _lines(old), _lines(new)
+    before, after = split_lines(old), split_lines(new)
     start, before_end, after_end = _changed(before, after)
     if max(before_end, after_end) - start > _MOST_CHANGED:
         return f"Files {names} differ: {len(before)} and {len(after)} lines, too many to compare\n"
@@ -38,8 +38,9 @@ def unified(old: bytes | None, new: bytes | None, *, old_label: str, new_label: 
     return "\n".join([*head, *body]) + "\n"
 
 
-def _is_binary(data: bytes) -> bool:
-    if b"\0" in data[:8192]:
+def is_binary(data: bytes) -> bool:
+    """Whether this is no text: a NUL in it, or no UTF-8."""
+    if b"\0" in data:
         return True
     try:
         data.decode()
@@ -48,7 +49,7 @@ def _is_binary(data: bytes) -> bool:
     return False
 
 
-def _lines(data: bytes | None) -> list[str]:
+def split_lines(data: bytes | None) -> list[str]:
     """Lines with their ends, split only where patch(1) splits."""
     if not data:
         return []

@@ -17,12 +17,13 @@ from ashore.nouns import digest
 from ashore.nouns.bundle import Bundle, FileRule
 from ashore.nouns.digest import Digest
 from ashore.nouns.facts import Facts
-from ashore.nouns.files import Entry, Kind, OnEdit, Wanted, format_mode, printable, shown
+from ashore.nouns.files import Entry, Kind, Wanted, format_mode, printable, shown
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.owners import Owners
 from ashore.rules.placing import host_path, is_shell, is_template, rule_for
 from ashore.rules.reads import Path, Reads, Scope, as_text, dotted
 from ashore.rules.templates import Templates
+from ashore.rules.threeway import default_policy
 from ashore.rules.values import Values
 
 _CAPABILITY = "security.capability"
@@ -127,7 +128,7 @@ def _wanted(
         path=path,
         entry=entry,
         bundle=bundle.manifest.name,
-        on_edit=rule.on_edit or OnEdit.KEEP,
+        on_edit=rule.on_edit or default_policy(path),
         adopt=bool(rule.adopt),
         secret=bool(reads.secrets),
         validate=rule.validate or (),

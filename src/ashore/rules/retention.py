@@ -7,9 +7,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
-
-_LARGEST_BASE = 1 << 20
-"""Bytes: beyond this nobody merges by hand either."""
+from ashore.rules.threeway import is_base
 
 
 def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int]:
@@ -28,15 +26,9 @@ def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int
     return sorted(stay & by_number.keys())
 
 
-def is_base(path: str, entry: Entry) -> bool:
-    """Whether the store keeps a copy of what was placed here, as the base to compare and merge edits with."""
-    return entry.kind is Kind.FILE and path.startswith("etc/") and entry.size <= _LARGEST_BASE
-
-
 def bases(generation: Generation) -> set[Digest]:
     """The copies that are kept although their content lies on the host."""
-    placed = ((path, record.placed) for path, record in generation.files.items())
-    return {entry.digest for path, entry in placed if is_base(path, entry)}
+    return {r.placed.digest for path, r in generation.files.items() if is_base(path, r.placed, r.on_edit)}
 
 
 def needed(generations: Iterable[Generation], current: Generation, edits: Iterable[Edit]) -> set[Digest]:
@@ -68,13 +60,7 @@ def secrets_of(generations: Iterable[Generation]) -> set[str]:
 def _entries(generation: Generation) -> Iterable[Entry]:
     yield from generation.displaced.values()
     for record in generation.files.values():
-        yield record.entry
-        if record.found is not None:
-            yield record.found
-        if record.base is not None:
-            yield record.base
-        if record.original is not None:
-            yield record.original
+        yield from (e for e in (record.entry, record.base, record.put, record.found, record.original) if e is not None)
 
 
 def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:

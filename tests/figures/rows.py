@@ -53,6 +53,14 @@ HARNESSES = (
     Harness(POWER, f"{CRASH}.shutdown", note="The real command on a file system that is shut down under it."),
     Harness(POWER, f"{CRASH}.shutdown", ("--control",), "The same with syncing switched off.", beside=True),
     Harness(
+        POWER,
+        f"{CRASH}.booted",
+        note="A booted systemd host cut off in an upgrade. Its boot unit recovers it, and each unit tells what it saw.",
+    ),
+    Harness(
+        POWER, f"{CRASH}.booted", ("--control", "--sample", "10"), "The same with syncing switched off.", beside=True
+    ),
+    Harness(
         ERRORS,
         f"{CRASH}.faults",
         note="At every file-changing call. Exit 7 and all is as before, or 8 and the next run finishes it; "

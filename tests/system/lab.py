@@ -134,6 +134,12 @@ class Host:
             raise LabError(f"{self.name} did not reboot")
         self.boot()
 
+    def ended(self) -> None:
+        """Wait until the host has powered off by itself."""
+        if self._nspawn is None or self._nspawn.wait(_BOOT_SECONDS) != 0:
+            raise LabError(f"{self.name} did not power off")
+        self._nspawn = None
+
     def kill(self) -> None:
         """End all of the host's processes at once; `boot` starts it again on the same tree."""
         if self._nspawn is not None and self._nspawn.poll() is None:

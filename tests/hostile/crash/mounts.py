@@ -70,10 +70,10 @@ def unmount(target: Path) -> None:
     _check(-1, str(target))
 
 
-def format_image(image: Path, kind: str) -> None:
+def format_image(image: Path, kind: str, size: int = 0) -> None:
     """An empty file system in a sparse file. No thread of the kernel goes on initialising it later."""
     with image.open("wb") as file:
-        file.truncate(SIZES[kind])
+        file.truncate(size or SIZES[kind])
     quick = ("-E", "lazy_itable_init=0,lazy_journal_init=0") if kind == EXT4 else ()
     subprocess.run([f"mkfs.{kind}", "-q", *quick, str(image)], check=True)
     subprocess.run(["cp", "--sparse=always", str(image), f"{image}.sparse"], check=True)

@@ -35,6 +35,15 @@ sys.exit(main())
 """
 
 
+def shut_down(mounted: Path) -> None:
+    """Stop the file system that is mounted there: what is not on the disk yet is lost."""
+    descriptor = os.open(mounted, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_THE_LOG))
+    finally:
+        os.close(descriptor)
+
+
 class Rig:
     """A root on one file system, with version one installed; version two is what is cut off."""
 
@@ -70,7 +79,7 @@ class Rig:
                 done = upgrade.wait(after) == 0
             except subprocess.TimeoutExpired:
                 done = False
-            self._shut_down()
+            shut_down(self.root)
             upgrade.kill()
             upgrade.wait()
             syncing.end()
@@ -83,13 +92,6 @@ class Rig:
             return [f"not recovered: {recovered.returncode} {recovered.stderr[-300:]}"]
         tree, found = apart(lambda: (self._tree(), wrong(Machine(self.folder))))
         return found if tree in allowed else [*found, "neither old nor new" if len(allowed) > 1 else "was done, is not"]
-
-    def _shut_down(self) -> None:
-        descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_THE_LOG))
-        finally:
-            os.close(descriptor)
 
     def _start(self) -> subprocess.Popen[bytes]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.hostile.crash import mounts
+from tests.system.conftest import require_real
 
 QUICK = {
     "kills": ("--sample", "8", "--again", "8"),
@@ -15,6 +16,7 @@ QUICK = {
     "powercut": ("--sample", "4", "--busy-sample", "4"),
     "powercut --control": ("--sample", "10", "--busy-sample", "15", "--file-system", "ext4", "--act", "upgrade"),
     "shutdown": ("--sample", "3"),
+    "booted": ("--sample", "2", "--file-system", "xfs"),
     "faults": ("--sample", "8", "--full", "3"),
     "two_at_once": ("--tries", "3"),
 }
@@ -23,6 +25,8 @@ QUICK = {
 @pytest.mark.real
 @pytest.mark.parametrize("harness", QUICK)
 def test_what_is_broken_off_ends_at_the_old_or_the_new(harness: str) -> None:
+    if harness == "booted":
+        require_real()
     if reason := mounts.missing("strace", "mkfs.ext4", "mkfs.xfs", "unshare", "cp"):
         pytest.skip(f"nothing can be broken here: {reason}")
     module, *options = harness.split()

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port of this machine's loopback, on the loopback of a host with a network namespace of its own."""
+"""Ports of loopback, carried between this machine and a host with a network namespace of its own."""
 
 import contextlib
 import ctypes
 import os
 import socket
 import threading
+from collections.abc import Callable
 
 _CLONE_NEWNET = 0x40000000
 
 
-class Forward:
-    """Listens on 127.0.0.1:`port` in the network namespace at `namespace`, and dials the same address here."""
+class _Carrier:
+    """Takes connections of `listener`, and carries each to a new one by `dial`."""
 
-    def __init__(self, port: int, namespace: str) -> None:
-        self._port = port
-        self._listener = _listen_there(port, namespace)
+    def __init__(self, listener: socket.socket, dial: Callable[[], socket.socket]) -> None:
+        self._listener = listener
+        self._dial = dial
         self._connections: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -36,7 +37,7 @@ class Forward:
 
     def _serve(self, near: socket.socket) -> None:
         try:
-            far = socket.create_connection(("127.0.0.1", self._port))
+            far = self._dial()
         except OSError:
             near.close()
             return
@@ -47,6 +48,25 @@ class Forward:
         back.join()
         near.close()
         far.close()
+
+
+class Forward(_Carrier):
+    """Listens on 127.0.0.1:`port` in the network namespace at `namespace`, and dials the same address here."""
+
+    def __init__(self, port: int, namespace: str) -> None:
+        super().__init__(
+            _there(namespace, lambda: socket.create_server(("127.0.0.1", port))),
+            lambda: socket.create_connection(("127.0.0.1", port)),
+        )
+
+
+class Published(_Carrier):
+    """Listens on a free port of 127.0.0.1 here, and dials 127.0.0.1:`port` in the network namespace at `namespace`."""
+
+    def __init__(self, port: int, namespace: str) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
+        super().__init__(listener, lambda: _there(namespace, lambda: socket.create_connection(("127.0.0.1", port))))
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -60,11 +80,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def _listen_there(port: int, namespace: str) -> socket.socket:
+def _there(namespace: str, make: Callable[[], socket.socket]) -> socket.socket:
     """A socket belongs to the namespace it was made in: a thread goes there, makes it, and ends."""
     made: list[socket.socket | BaseException] = []
 
-    def make() -> None:
+    def go() -> None:
         try:
             there = os.open(namespace, os.O_RDONLY)
             try:
@@ -72,11 +92,11 @@ def _listen_there(port: int, namespace: str) -> socket.socket:
                     raise OSError(ctypes.get_errno(), "setns")
             finally:
                 os.close(there)
-            made.append(socket.create_server(("127.0.0.1", port)))
+            made.append(make())
         except BaseException as error:
             made.append(error)
 
-    thread = threading.Thread(target=make)
+    thread = threading.Thread(target=go)
     thread.start()
     thread.join()
     if isinstance(made[0], BaseException):

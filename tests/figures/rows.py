@@ -70,4 +70,9 @@ HARNESSES = (
         ERRORS, f"{CRASH}.command", ("--errors",), "The real command, one system call failing: the exit code is true."
     ),
     Harness(TWO, f"{CRASH}.two_at_once", note="A host and a container that see one root."),
+    Harness(
+        TWO,
+        f"{CRASH}.installer",
+        note="On a booted host, with all of the container's processes. The bundle is there or not, and comes next time.",
+    ),
 )

@@ -97,6 +97,18 @@ def test_the_request_is_for_nobody_elses_eyes_and_gone_when_it_was_taken(host: l
     assert Path(host.live_root + "/run/ended").read_text() == ""
 
 
+def test_whoever_was_killed_before_its_request_was_taken_stands_in_nobodys_way(host: lab.Host) -> None:
+    dies = CLIENT.replace("try:", "handover.process.run_attached = lambda *_, **__: os.kill(os.getpid(), 9)\ntry:", 1)
+    for _ in range(2):
+        killed = host.argv(["python3", "-c", "import os\n" + dies, "{}", "/bin/true"])
+        assert subprocess.run(killed, capture_output=True).returncode in (-9, 137)
+    assert len(os.listdir(host.live_root + "/run/ashore")) == 4
+    host.run(["sh", "-c", "touch -d '1 hour ago' /run/ashore/*"])
+    done = subprocess.run(client(host, {"code": 3}), input="", capture_output=True, text=True)
+    assert done.returncode == 3, done.stdout
+    assert Path(host.live_root + "/run/ended").read_text() == "", "their secrets are gone"
+
+
 def test_killing_the_command_line_half_way_changes_nothing_for_the_service(host: lab.Host) -> None:
     follower = subprocess.Popen(
         client(host, {"wait": True}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -5,11 +5,13 @@ So no lost connection, closed terminal, killed command line or restarted contain
 transaction half-way (docs/adr/0004-hand-over-to-pid-1.md).
 """
 
+import contextlib
 import errno
 import os
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 from ashore.errors import AshoreError, UnchangedError
@@ -18,6 +20,7 @@ from ashore.nouns.units import UNIT_FOLDERS
 
 FOLDER = "run/ashore"
 """Requests on their way to the service: 0700, on a tmpfs, as they may hold secrets."""
+_REQUEST, _STALE_SECONDS = "request-", 600.0
 RECOVERY_UNIT = "ashore-recover.service"
 """Started when the service ends with any code but 0, or is killed; where nothing is left to do, it does nothing."""
 _PASSED_ON = (
@@ -60,10 +63,12 @@ def hand_over(
         UnchangedError: the service did not start, and nothing was done.
         AshoreError: it is not followed any more (Ctrl-C): it goes on.
     """
-    identifier = identifier or secrets.token_hex(6)
-    unit = f"ashore-{identifier}.service"
+    number = secrets.token_hex(6)
+    unit = f"ashore-{identifier or number}.service"
     chosen = _environment() if environment is None else environment
-    files = {f"{identifier}.json": request, f"{identifier}.env": _as_environment_file(chosen)}
+    _drop_stale(root)
+    # Each request has a name of its own, also where the unit's is fixed: one that was killed may have left its.
+    files = {f"{_REQUEST}{number}.json": request, f"{_REQUEST}{number}.env": _as_environment_file(chosen)}
     written = [_write(root, name, data) for name, data in files.items()]
     shown = [f"/{FOLDER}/{name}" for name in files]
     try:
@@ -174,6 +179,16 @@ def _write(root: str, name: str, data: bytes) -> str:
     except OSError as error:
         raise UnchangedError("cannot hand over to PID 1", cause=error.strerror or str(error)) from error
     return path
+
+
+def _drop_stale(root: str) -> None:
+    """Remove what those left who were killed before PID 1 had taken it."""
+    folder = os.path.join(root, FOLDER)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if name.startswith(_REQUEST) and time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
+                _drop([path])
 
 
 def _drop(paths: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ QUICK = {
     "powercut --control": ("--sample", "10", "--busy-sample", "15", "--file-system", "ext4", "--act", "upgrade"),
     "shutdown": ("--sample", "3"),
     "booted": ("--sample", "2", "--file-system", "xfs"),
+    "installer": ("--tries", "3"),
     "faults": ("--sample", "8", "--full", "3"),
     "two_at_once": ("--tries", "3"),
 }
@@ -25,7 +26,7 @@ QUICK = {
 @pytest.mark.real
 @pytest.mark.parametrize("harness", QUICK)
 def test_what_is_broken_off_ends_at_the_old_or_the_new(harness: str) -> None:
-    if harness == "booted":
+    if harness in ("booted", "installer"):
         require_real()
     if reason := mounts.missing("strace", "mkfs.ext4", "mkfs.xfs", "unshare", "cp"):
         pytest.skip(f"nothing can be broken here: {reason}")

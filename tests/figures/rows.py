@@ -73,6 +73,6 @@ HARNESSES = (
     Harness(
         TWO,
         f"{CRASH}.installer",
-        note="On a booted host, with all of the container's processes. The bundle is there or not, and comes next time.",
+        note="On a booted host, with all of its processes. The bundle is there or not; run again, it comes.",
     ),
 )

@@ -14,7 +14,8 @@ from ashore.acts.tools import Tools
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.cache import Cache, Fetched
-from ashore.mechanisms.staging import Staging, StagingSink
+from ashore.mechanisms.intake import StagingSink
+from ashore.mechanisms.staging import Staging
 from ashore.mechanisms.supply import Opener, Supply
 from ashore.nouns.bundle import MANIFEST_NAME, Bundle
 from ashore.nouns.digest import Digest, hex_of, of

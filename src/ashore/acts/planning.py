@@ -14,7 +14,7 @@ from ashore.mechanisms.host.observe import folders, observe
 from ashore.mechanisms.host.packages import owners
 from ashore.mechanisms.supply import Opener, Supply, lying
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import FileSet, Kind, Seen, ancestors, shown
+from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
 from ashore.rules.decide import View
@@ -82,7 +82,7 @@ def on_host(tools: Tools, current: Generation) -> list[Opener]:
 
 def _view(tools: Tools, current: Generation, desired: FileSet, supply: Supply, adopt_all: bool) -> View:
     paths = desired.keys() | current.files.keys()
-    paths = paths | {above for path in paths for above in ancestors(path)}
+    paths = paths | folders_of(paths)
     seen = observe(tools.host, paths, current.files)
     return View(
         seen=seen,

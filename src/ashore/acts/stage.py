@@ -7,10 +7,9 @@ from ashore.acts.label import check_labels, label_of
 from ashore.acts.tools import Tools
 from ashore.errors import Issue, UnchangedError
 from ashore.mechanisms import syscalls
-from ashore.mechanisms.attributes import give
 from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.selinux import set_label
-from ashore.mechanisms.staging import Staging
+from ashore.mechanisms.staging import Loose, Staging
 from ashore.mechanisms.supply import Supply, place
 from ashore.mechanisms.swap import place_link
 from ashore.mechanisms.sync import FEW, sync_staged
@@ -37,7 +36,7 @@ def stage(
     Raises:
         OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
     """
-    groups: dict[tuple[int, str], str] = {}
+    groups: dict[tuple[int, str], Loose] = {}
     steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
     _store_versions(staging, store, supply, plan)
     _store_bases(staging, store, plan, steps)
@@ -61,7 +60,7 @@ def _stage_step(
     store: ContentStore,
     supply: Supply,
     step: Step,
-    groups: dict[tuple[int, str], str],
+    groups: dict[tuple[int, str], Loose],
     labels: FileContexts | None,
 ) -> StagedStep:
     label = label_of(labels, step)
@@ -72,33 +71,27 @@ def _stage_step(
         return StagedStep(step=step, area=area, name=staging.name("s"))
     if step.new.kind is Kind.SYMLINK:
         name = staging.name("s")
-        place_link(staging.fd(area), name, step.new)
+        inode = place_link(staging.fd(area), name, step.new)
     else:
-        name = _stage_file(staging, store, supply, step.new, area, groups)
+        name, inode = _stage_file(staging, store, supply, step.new, area, groups)
     if label:
         set_label(staging.host, staging.fd(area), name, label)
-    inode = os.stat(name, dir_fd=staging.fd(area), follow_symlinks=False).st_ino
     return StagedStep(step=step, area=area, name=name, inode=inode)
 
 
 def _stage_file(
-    staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, groups: dict[tuple[int, str], str]
-) -> str:
-    folder = staging.fd(area)
+    staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, groups: dict[tuple[int, str], Loose]
+) -> tuple[str, int]:
+    """Its name in the area, and its inode's number."""
     first = groups.get((area, entry.link)) if entry.link else None
     if first is not None:
-        name = staging.name("s")
-        os.link(first, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        return name
-    name = place(staging, store, supply, entry.digest, area)
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        give(descriptor, entry)
-    finally:
-        os.close(descriptor)
+        folder, name = staging.fd(area), staging.name("s")
+        os.link(first.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        return name, first.inode
+    placed = place(staging, store, supply, entry, area)
     if entry.link:
-        groups[(area, entry.link)] = name
-    return name
+        groups[(area, entry.link)] = placed
+    return placed.name, placed.inode
 
 
 def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
@@ -151,9 +144,10 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContex
     issues: list[Issue] = []
     seen: set[str] = set()
     for step in plan.steps:
-        folder = staging.standing(parent(step.path))
+        above = parent(step.path)
+        folder = staging.standing(above)
         # Where its folder is still to be made, nothing lies yet.
-        for path in (step.path, folder) if folder == parent(step.path) else (folder,):
+        for path in (step.path, folder) if folder == above else (folder,):
             if path not in seen:
                 seen.add(path)
                 issues += _check(tools, path, is_target=path == step.path)
@@ -164,10 +158,12 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContex
 
 
 def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
-    if is_target and tools.host.lstat(path) is None:
-        return []
-    directory, name = tools.host.at(path) if path else (tools.host.folder(""), "")
-    marks = syscalls.marks(directory, name)
+    try:
+        marks = syscalls.marks(*tools.host.at(path))
+    except (FileNotFoundError, NotADirectoryError):
+        if is_target:
+            return []
+        raise
     issues = []
     if marks.immutable:
         issues.append(Issue(where=shown(path), message="it is immutable", remedy=f"chattr -i -a {shown(path)}"))

@@ -81,15 +81,24 @@ def read_xattrs(descriptor: int) -> dict[str, bytes]:
     return found
 
 
-def give(descriptor: int, entry: Entry) -> None:
-    """Make an open file or folder's owner, mode and attributes those of `entry`.
+def give(descriptor: int, entry: Entry) -> int:
+    """Make an open file or folder's owner, mode and attributes those of `entry`; return its inode's number.
 
-    Order matters: a change of owner clears setuid bits and capabilities.
+    Order matters: a change of owner clears setuid bits and capabilities. What is right already is left.
     """
-    if may_own():
+    status = os.fstat(descriptor)
+    other = may_own() and (status.st_uid, status.st_gid) != (entry.uid, entry.gid)
+    if other:
         os.fchown(descriptor, entry.uid, entry.gid)
-    os.fchmod(descriptor, entry.mode)
+    if other or stat.S_IMODE(status.st_mode) != entry.mode:
+        os.fchmod(descriptor, entry.mode)
     _set_xattrs(descriptor, entry.xattrs)
+    return status.st_ino
+
+
+def passes_on(folder: int) -> bool:
+    """Whether what is made in an open folder gets attributes from it: a default access control list (acl(5))."""
+    return "system.posix_acl_default" in read_xattrs(folder)
 
 
 def _set_xattrs(descriptor: int, wanted: Mapping[str, bytes]) -> None:

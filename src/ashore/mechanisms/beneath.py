@@ -17,6 +17,7 @@ from ashore.nouns.files import ancestors, parent
 
 _CACHED_FOLDERS = 400
 """Well below the usual limit of 1,024 descriptors."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _LOGICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _MOST_SYMLINKS = 40
@@ -68,11 +69,17 @@ class Beneath:
         """A descriptor of the folder at a physical path. It stays ours: do not close it."""
         descriptor = self._folders.get(path)
         if descriptor is None:
+            above, _, name = path.rpartition("/")
+            known = self._folders.get(above) if above else None
             try:
-                descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                if known is None:
+                    descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                else:  # one name, not followed: nothing that has to be resolved
+                    descriptor = os.open(name, _FOLDER, dir_fd=known)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     raise NotADirectoryError(errno.ENOTDIR, "a symlink is no folder", path) from error
+                error.filename = path
                 raise
             self._folders[path] = descriptor
             if len(self._folders) > _CACHED_FOLDERS:

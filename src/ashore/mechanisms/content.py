@@ -12,26 +12,36 @@ from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.state import State
 from ashore.nouns.digest import Digest, hex_of
 
-PIECE = 1 << 20
+_LEAST, _MOST = 1 << 12, 1 << 18
+"""Bytes that are read at once: as many as the file has, within these."""
 
 
 def hash_file(descriptor: int) -> tuple[Digest, int]:
     """Digest and size of an open file, read from its start without moving its offset."""
-    hashed, offset = hashlib.sha256(), 0
-    while piece := os.pread(descriptor, PIECE, offset):
+    hashed, size = hashlib.sha256(), 0
+    for piece in _pieces(descriptor):
         hashed.update(piece)
-        offset += len(piece)
-    return Digest("sha256:" + hashed.hexdigest()), offset
+        size += len(piece)
+    return Digest("sha256:" + hashed.hexdigest()), size
 
 
 def copy(source: int, target: int) -> tuple[Digest, int]:
     """Copy an open file from its start into another, and hash what was copied."""
-    hashed, offset = hashlib.sha256(), 0
-    while piece := os.pread(source, PIECE, offset):
+    hashed, size = hashlib.sha256(), 0
+    for piece in _pieces(source):
         hashed.update(piece)
         durable.write_all(target, piece)
-        offset += len(piece)
-    return Digest("sha256:" + hashed.hexdigest()), offset
+        size += len(piece)
+    return Digest("sha256:" + hashed.hexdigest()), size
+
+
+def _pieces(descriptor: int) -> Iterator[memoryview]:
+    """Each valid until the next is asked for."""
+    buffer = memoryview(bytearray(max(_LEAST, min(_MOST, os.fstat(descriptor).st_size + 1))))
+    offset = 0
+    while count := os.preadv(descriptor, [buffer], offset):
+        yield buffer[:count]
+        offset += count
 
 
 class ContentStore:
@@ -51,11 +61,12 @@ class ContentStore:
             return None
 
     def has(self, digest: Digest) -> bool:
-        descriptor = self.open(digest)
-        if descriptor is None:
+        if self.state.fd is None:
             return False
-        os.close(descriptor)
-        return True
+        try:
+            return stat.S_ISREG(os.stat(_path(digest), dir_fd=self.state.fd, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False
 
     def put(self, digest: Digest, source: int, *, sync: bool = True) -> None:
         """Copy an open file in, checked. Without `sync` it is not in the store until the caller's `sync` of many.
@@ -106,17 +117,20 @@ class ContentStore:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             return False
-        folder = self._folder(digest, sync=sync)
+        base, path = self.state.prepare(), _path(digest)
         try:
-            os.rename(name, hex_of(digest), src_dir_fd=directory, dst_dir_fd=folder)
-            os.chmod(hex_of(digest), 0o600, dir_fd=folder)
-            if sync:
-                os.fsync(folder)
-            return True
+            try:
+                os.rename(name, path, src_dir_fd=directory, dst_dir_fd=base)
+            except FileNotFoundError:
+                os.close(self._folder(digest, sync=sync))
+                os.rename(name, path, src_dir_fd=directory, dst_dir_fd=base)
+            if stat.S_IMODE(status.st_mode) != 0o600:
+                os.chmod(path, 0o600, dir_fd=base)
         except OSError:
             return False
-        finally:
-            os.close(folder)
+        if sync:
+            self._sync_folder(digest)
+        return True
 
     def give(self, digest: Digest, directory: int, name: str) -> None:
         """Move a content out to a folder of the same mount. `take` brings it back."""
@@ -181,6 +195,13 @@ class ContentStore:
                 os.fsync(above)
                 os.close(above)
         return os.open(here, flags, dir_fd=base)
+
+    def _sync_folder(self, digest: Digest) -> None:
+        folder = self._folder(digest, sync=True)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _folders(self) -> Iterator[int]:
         if self.state.fd is None:

@@ -64,9 +64,11 @@ def remove(directory: int, name: str) -> None:
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte: `os.write` may stop early."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    count = os.write(descriptor, data)
+    if count < len(data):
+        view = memoryview(data)[count:]
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
 def read_all(directory: int, name: str, limit: int) -> bytes:

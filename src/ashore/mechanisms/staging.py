@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.mechanisms import durable, syscalls
+from ashore.mechanisms import syscalls
+from ashore.mechanisms.attributes import passes_on
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, hash_file
 from ashore.mechanisms.state import State
@@ -23,7 +24,7 @@ from ashore.mechanisms.swap import is_folder
 from ashore.mechanisms.sync import FEW
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import parent
+from ashore.nouns.files import Entry, parent
 from ashore.nouns.journal import Area
 
 _OWN_FOLDER = ".ashore"
@@ -31,10 +32,14 @@ _FROM_STORE = re.compile(r"c([0-9a-f]{64})")
 
 
 class Loose(msgspec.Struct, frozen=True):
-    """A staged file that no step has claimed yet."""
+    """A staged file that no step has claimed yet: where, and its inode's number, mode and owner as it was made."""
 
     area: int
     name: str
+    inode: int
+    mode: int
+    uid: int
+    gid: int
 
 
 def beside_state(host: Beneath, transaction: str) -> Area:
@@ -58,6 +63,7 @@ class Staging:
         self._state_key = self._key(state.prepare())
         self._announce = announce
         self._descriptors: list[int] = []
+        self._plain: list[bool] = []
         self._by_key = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
@@ -113,13 +119,21 @@ class Staging:
         self._loose.get(digest, []).remove(loose)
         os.unlink(loose.name, dir_fd=self.fd(loose.area))
 
-    def claim(self, digest: Digest, area: int) -> str | None:
+    def claim(self, digest: Digest, area: int) -> Loose | None:
         """Take a loose file of this content in this area; it is the claimer's from now on."""
         for loose in self._loose.get(digest, ()):
             if loose.area == area:
                 self._loose[digest].remove(loose)
-                return loose.name
+                return loose
         return None
+
+    def is_as(self, loose: Loose, entry: Entry) -> bool:
+        """Whether a loose file has its final owner, mode and attributes already, so that nothing is left to do."""
+        return (
+            self._plain[loose.area]
+            and not entry.xattrs
+            and (loose.mode, loose.uid, loose.gid) == (entry.mode, entry.uid, entry.gid)
+        )
 
     def open_loose(self, digest: Digest) -> int | None:
         """A descriptor of a loose file of this content, in any area."""
@@ -153,6 +167,7 @@ class Staging:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=directory)
         self._descriptors.append(self.host.open(path, os.O_RDONLY | os.O_DIRECTORY))
+        self._plain.append(not passes_on(self._descriptors[-1]))
         return index
 
     def _base(self, existing: str, key: tuple[int, int]) -> str:
@@ -166,52 +181,6 @@ class Staging:
     def _key(folder: int) -> tuple[int, int]:
         # Bind mounts share a device and still refuse a rename; btrfs subvolumes share a mount and refuse it too.
         return syscalls.marks(folder, "").mount, os.fstat(folder).st_dev
-
-
-class StagedFile:
-    """A file of an image on its way into a staging folder (ports.ContentFile)."""
-
-    def __init__(self, staging: Staging, area: int, registered: Callable[[Digest, Loose], None]) -> None:
-        self._staging = staging
-        self._loose = Loose(area, staging.name("f"))
-        self._registered = registered
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(self._loose.name, flags, 0o600, dir_fd=staging.fd(area))
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        durable.write_all(self._fd, data)
-
-    def commit(self, digest: Digest, size: int) -> None:
-        os.close(self._fd)
-        self._registered(digest, self._loose)
-
-    def abort(self) -> None:
-        os.close(self._fd)
-        os.unlink(self._loose.name, dir_fd=self._staging.fd(self._loose.area))
-
-
-class StagingSink:
-    """Puts an image's files straight onto the mounts where they will lie (ports.ContentSink)."""
-
-    def __init__(self, staging: Staging, to_host: Callable[[str], str | None]) -> None:
-        """`to_host` maps a path of the bundle's tree to the physical path it is for, None for none."""
-        self._staging = staging
-        self._to_host = to_host
-        self._placed: dict[str, tuple[Digest, Loose]] = {}
-
-    def create(self, path: str, size: int) -> StagedFile:
-        target = self._to_host(path)
-        area = self._staging.own_area() if target is None else self._staging.area_for(target)
-
-        def registered(digest: Digest, loose: Loose) -> None:
-            self._placed[path] = (digest, loose)
-            self._staging.offer(digest, loose)
-
-        return StagedFile(self._staging, area, registered)
-
-    def discard(self, path: str) -> None:
-        if path in self._placed:
-            self._staging.withdraw(*self._placed.pop(path))
 
 
 def sweep(host: Beneath, area: Area, store: ContentStore) -> None:

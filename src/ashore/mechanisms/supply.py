@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ashore.errors import DamagedContentError, UnchangedError
 from ashore.mechanisms import durable
+from ashore.mechanisms.attributes import give
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, copy, hash_file
 from ashore.mechanisms.staging import Loose, Staging
 from ashore.nouns.digest import Digest, hex_of
+from ashore.nouns.files import Entry
 
 Opener = Callable[[Digest], int | None]
 """Opens a content for reading; None where it has it not. What is read is checked by who reads it."""
@@ -86,8 +88,8 @@ class Supply:
             os.close(descriptor)
 
 
-def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest, area: int) -> str:
-    """Have an inode of its own with this content in the staging folder `area`; return its name there.
+def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int) -> Loose:
+    """Have an inode of its own in the staging folder `area` with the content, owner, mode and attributes of `entry`.
 
     Without copying where that can be: a fetched file of the same mount is used as it is, and a stored one
     is moved out of the store (it lies on the host afterwards, or goes back).
@@ -96,11 +98,45 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
         UnchangedError: the content is nowhere.
         DamagedContentError: it is not what its digest says.
     """
-    if (name := staging.claim(digest, area)) is not None:
-        staging.lend(digest, Loose(area, name))
-        return name
-    if staging.is_own(area) and (name := _from_store(staging, store, digest, area)) is not None:
-        return name
+    loose = staging.claim(entry.digest, area)
+    if loose is not None and staging.is_as(loose, entry):
+        staging.lend(entry.digest, loose)
+        return loose
+    if loose is not None:
+        name, flags = loose.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=staging.fd(area))
+    else:
+        name, descriptor = _from_store(staging, store, entry.digest, area) or _copied(
+            staging, store, supply, entry.digest, area
+        )
+    try:
+        inode = give(descriptor, entry)
+    finally:
+        os.close(descriptor)
+    placed = Loose(area, name, inode, entry.mode, entry.uid, entry.gid)
+    staging.lend(entry.digest, placed)
+    return placed
+
+
+def _from_store(staging: Staging, store: ContentStore, digest: Digest, area: int) -> tuple[str, int] | None:
+    """Its name in the area, and a descriptor; None where it has to be copied."""
+    descriptor = store.open(digest) if staging.is_own(area) else None
+    if descriptor is None:
+        return None
+    try:
+        if hash_file(descriptor)[0] == digest:
+            name = f"c{hex_of(digest)}"
+            store.give(digest, staging.fd(area), name)
+            return name, descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _copied(staging: Staging, store: ContentStore, supply: Supply, digest: Digest, area: int) -> tuple[str, int]:
+    """Its name in the area, and a descriptor."""
     source = supply.open(digest) or staging.open_loose(digest)
     if source is None:
         raise UnchangedError(f"the content {digest} is nowhere on this host")
@@ -109,29 +145,16 @@ def place(staging: Staging, store: ContentStore, supply: Supply, digest: Digest,
     target = os.open(name, flags, 0o600, dir_fd=staging.fd(area))
     try:
         found, _ = copy(source, target)
+        if found != digest:
+            store.discard(digest)
+            raise DamagedContentError(
+                f"the stored content {digest} is damaged",
+                cause=f"it is {found}",
+                remedy="it was dropped; run it again, and the registry is asked for it",
+            )
+    except BaseException:
+        os.close(target)
+        raise
     finally:
         os.close(source)
-        os.close(target)
-    if found != digest:
-        store.discard(digest)
-        raise DamagedContentError(
-            f"the stored content {digest} is damaged",
-            cause=f"it is {found}",
-            remedy="it was dropped; run it again, and the registry is asked for it",
-        )
-    return name
-
-
-def _from_store(staging: Staging, store: ContentStore, digest: Digest, area: int) -> str | None:
-    descriptor = store.open(digest)
-    if descriptor is None:
-        return None
-    try:
-        if hash_file(descriptor)[0] != digest:
-            return None
-    finally:
-        os.close(descriptor)
-    name = f"c{hex_of(digest)}"
-    store.give(digest, staging.fd(area), name)
-    staging.lend(digest, Loose(area, name))
-    return name
+    return name, target

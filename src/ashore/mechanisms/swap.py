@@ -154,11 +154,12 @@ def _inode(directory: int, name: str) -> int | None:
         return None
 
 
-def place_link(area: int, name: str, entry: Entry) -> None:
-    """Stage a symlink with its owner."""
+def place_link(area: int, name: str, entry: Entry) -> int:
+    """Stage a symlink with its owner; return its inode's number."""
     os.symlink(entry.target, name, dir_fd=area)
     if may_own():
         os.chown(name, entry.uid, entry.gid, dir_fd=area, follow_symlinks=False)
+    return os.stat(name, dir_fd=area, follow_symlinks=False).st_ino
 
 
 def is_folder(host: Beneath, path: str) -> bool:

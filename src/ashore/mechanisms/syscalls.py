@@ -30,6 +30,9 @@ _RENAME_EXCHANGE = 2
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_MNT_ID = 0x1000
+_STATX = struct.Struct("=I4xQ128xQ")
+"""stx_mask, stx_attributes and stx_mnt_id."""
+_StatxBuffer = ctypes.c_char * 256
 _STATX_ATTR_IMMUTABLE = 0x10
 _STATX_ATTR_APPEND = 0x20
 _STATX_ATTR_MOUNT_ROOT = 0x2000
@@ -74,15 +77,13 @@ def syncfs(descriptor: int) -> None:
 
 def marks(directory: int, name: str) -> Marks:
     """Mount and attributes of `name` itself, not of what a symlink points at (statx(2))."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _StatxBuffer()
     flags = _AT_SYMLINK_NOFOLLOW | (0x1000 if not name else 0)
     if _libc.statx(directory, os.fsencode(name), flags, _STATX_MNT_ID, buffer) < 0:
         raise _failure(name)
-    (answered,) = struct.unpack_from("I", buffer, 0)
-    (attributes,) = struct.unpack_from("Q", buffer, 8)
-    (mount,) = struct.unpack_from("Q", buffer, 144) if answered & _STATX_MNT_ID else (0,)
+    answered, attributes, mount = _STATX.unpack_from(buffer)
     return Marks(
-        mount=mount,
+        mount=mount if answered & _STATX_MNT_ID else 0,
         immutable=bool(attributes & (_STATX_ATTR_IMMUTABLE | _STATX_ATTR_APPEND)),
         mount_point=bool(attributes & _STATX_ATTR_MOUNT_ROOT),
     )

@@ -2,6 +2,7 @@
 """One tar header, and the pax records and GNU names that may change what it says."""
 
 import os
+import re
 from typing import Final, NamedTuple
 
 from ashore.nouns.layer import Member, TarEntry
@@ -20,6 +21,8 @@ _KINDS: Final = {
     b"5": Member.DIR,
 }
 _OTHERS: Final = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO", b"S": "a sparse file"}
+_USUAL: Final = re.compile(rb"([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0[0-7]{11}\0([0-7]{6})\0 ")
+"""Mode, uid, gid, size and checksum as today's programs write them; other forms are legal, and read one by one."""
 _WITHOUT_DATA: Final = b"123456"
 _XATTR, _XATTR_BSD, _SPARSE = b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"GNU.sparse."
 
@@ -79,20 +82,19 @@ def parse_header(block: bytes) -> Header:
     Raises:
         TarError: checksum or a number is wrong.
     """
-    if _number(block[148:156], "checksum") != sum(block) - sum(block[148:156]) + 8 * 32:
+    usual = _USUAL.match(block, 100)
+    if usual:
+        mode, uid, gid, size, checksum = [int(field, 8) for field in usual.groups()]
+    else:
+        mode, uid, gid = (_number(block[at : at + 8], name) for at, name in ((100, "mode"), (108, "uid"), (116, "gid")))
+        size, checksum = _number(block[124:136], "size"), _number(block[148:156], "checksum")
+    if checksum != sum(block) - sum(block[148:156]) + 8 * 32:
         raise TarError("a header's checksum is wrong")
     name = block[:100].split(b"\0", 1)[0]
-    if block[257:265] == b"ustar\x0000" and block[345]:
+    if block[345] and block[257:265] == b"ustar\x0000":
         name = block[345:500].split(b"\0", 1)[0] + b"/" + name
-    return Header(
-        name,
-        _number(block[100:108], "mode"),
-        _number(block[108:116], "uid"),
-        _number(block[116:124], "gid"),
-        _number(block[124:136], "size"),
-        block[156:157],
-        block[157:257].split(b"\0", 1)[0],
-    )
+    target = block[157:257].split(b"\0", 1)[0] if block[157] else b""
+    return Header(name, mode, uid, gid, size, block[156:157], target)
 
 
 def _number(field: bytes, name: str) -> int:
@@ -191,7 +193,8 @@ def normal(name: str) -> str:
     """
     if "\0" in name:
         raise TarError("a name with a NUL")
-    if "." not in name and "//" not in name:
+    between = f"/{name}/"
+    if "/./" not in between and "/../" not in between and "//" not in name:
         return name.strip("/")
     parts = [part for part in name.split("/") if part and part != "."]
     if ".." in parts:

@@ -6,8 +6,9 @@ is a symlink. Paths that are not UTF-8 carry surrogates, as `os.fsdecode` makes 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -143,12 +144,28 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def ancestors(path: str) -> list[str]:
+def ancestors(path: str) -> tuple[str, ...]:
     """The folders above `path`, outermost first, without the root."""
-    found, at = [], path.find("/")
+    return _down_to(path.rpartition("/")[0])
+
+
+@lru_cache(4096)
+def _down_to(folder: str) -> tuple[str, ...]:
+    found, at = [], folder.find("/")
     while at != -1:
-        found.append(path[:at])
-        at = path.find("/", at + 1)
+        found.append(folder[:at])
+        at = folder.find("/", at + 1)
+    return (*found, folder) if folder else ()
+
+
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """All folders above any of `paths`, without the root."""
+    found: set[str] = set()
+    for path in paths:
+        above = path.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
     return found
 
 

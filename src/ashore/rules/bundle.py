@@ -143,9 +143,11 @@ def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry], prefix_is_r
 def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:
     """All that is wrong with the tree below root/, as it stands there."""
     placed: dict[str, str] = {}
+    solid = any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
     for path, entry in sorted(entries.items()):
         where = files.printable(f"{ROOT}/{path}")
-        yield from (Issue(where=where, message=m, remedy=r) for m, r in _entry_issues(path, entry, entries))
+        for message, remedy in _entry_issues(path, entry, entries if solid else {}):
+            yield Issue(where=where, message=message, remedy=remedy)
         if is_text(path, entry, manifest) and entry.size > limits.template:
             yield Issue(
                 where=where, message=f"has {entry.size} bytes, more than {limits.template} for a template or unit"
@@ -161,19 +163,20 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
             yield Issue(where=where, message=f"lands on the same path as {where_other}", remedy="remove one of them")
 
 
-def _entry_issues(path: str, entry: Entry, entries: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+    between = f"/{path}/"
     if not path.isascii() and not _is_utf8(path):
         yield "its name is not UTF-8", "rename it"
-    if any(part in {"", ".", ".."} for part in path.split("/")):
+    if "//" in between or "/./" in between or "/../" in between:
         yield "its path has an empty part, . or ..", ""
     if message := forbidden(path):
         yield message, "use tmpfiles.d for what must exist at run time"
-    elif "/.ashore/" in f"/{path}/":
+    elif "/.ashore/" in between:
         yield "nothing may be called .ashore: transactions use it", ""
     if entry.kind is Kind.OTHER:
         yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
-    for folder in files.ancestors(path):
-        above = entries.get(folder)
+    for folder in files.ancestors(path) if others else ():
+        above = others.get(folder)
         if above is not None and above.kind is not Kind.DIR:
             yield f"lies below {files.printable(folder)}, which is a {above.kind}", "write the physical path"
             break
@@ -181,6 +184,8 @@ def _entry_issues(path: str, entry: Entry, entries: Mapping[str, Entry]) -> Iter
 
 def forbidden(path: str) -> str:
     """Why nothing may be placed at `path`, as written or as it lies on a host; empty if it may."""
+    if not path.startswith(FORBIDDEN):
+        return ""
     found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
     return f"nothing may be placed below {files.shown(found)}" if found else ""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ashore.nouns.files import Entry, FileSet, Kind, Seen, Wanted, ancestors
+from ashore.nouns.files import Entry, FileSet, Kind, Seen, Wanted, folders_of, parent
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Step
 
@@ -62,10 +62,11 @@ def _needed(desired: FileSet, owner: tuple[int, int]) -> dict[str, tuple[Wanted,
     for path, wanted in desired.items():
         if wanted.entry.kind is Kind.DIR:
             needed[path] = (wanted, True)
-        for above in ancestors(path):
-            if above not in needed:
-                entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
-                needed[above] = (Wanted(path=above, entry=entry, bundle=wanted.bundle), False)
+        above = parent(path)
+        while above and above not in needed:  # what is above one that is known is known as well
+            entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
+            needed[above] = (Wanted(path=above, entry=entry, bundle=wanted.bundle), False)
+            above = parent(above)
     # A file that is an ancestor is reported by `combine`; here it would only be a second message.
     return {p: n for p, n in needed.items() if p not in desired or desired[p].entry.kind is Kind.DIR}
 
@@ -121,7 +122,5 @@ def _in_the_way(path: str, wanted: Wanted) -> Conflict:
 
 def listed(records: Mapping[str, FileRecord], desired: FileSet) -> frozenset[str]:
     """The folders whose names planning must know: ours that nothing in `desired` needs."""
-    needed = {a for path in desired for a in ancestors(path)} | {
-        p for p, w in desired.items() if w.entry.kind is Kind.DIR
-    }
+    needed = folders_of(desired) | {p for p, w in desired.items() if w.entry.kind is Kind.DIR}
     return frozenset(p for p, r in records.items() if r.entry.kind is Kind.DIR and p not in needed)

@@ -44,6 +44,9 @@ def tree_prefix(config: ImageConfig, root_in_image: str = "", *, name: str = "th
     return "/".join(parts)
 
 
+_NOWHERE: tuple[list[str] | None, Node] = (None, folder(-1))
+
+
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
     """A content that `path` needs and that was given up with another name of the same file."""
 
@@ -73,12 +76,15 @@ class ImageTree:
         self._dropped: list[str] = []
         self._owners: dict[str, Inode] = {}
         self._made = 0
+        self._last = _NOWHERE
+        """The folder that the entry before was in, by its parts."""
 
     def begin_layer(self, where: str) -> None:
         """What comes now is of the next layer; `where` names it in messages."""
         self._layer += 1
         self._where = where
         self._whiteouts = set()
+        self._last = _NOWHERE
 
     def add(self, entry: TarEntry) -> str | None:
         """Take in one entry; returns the path whose content must be read now, if any."""
@@ -159,8 +165,11 @@ class ImageTree:
             raise InputError("the image cannot be used", issues=[Issue(where=self._where, message=message)])
 
     def _parent(self, parts: list[str], entry: TarEntry) -> Node | None:
+        above = parts[:-1]
+        if above == self._last[0]:
+            return self._last[1]  # archives list a folder's files one after the other
         node = self._top
-        for part in parts[:-1]:
+        for part in above:
             child = node.children.get(part)
             if child is None:
                 self._count()
@@ -169,6 +178,7 @@ class ImageTree:
                 self._refuse(entry, f"it lies below {printable(part)!r}, which is a {child.kind} of the image")
                 return None
             node = child
+        self._last = above, node
         return node
 
     def _link(self, path: str, parent: Node, name: str, entry: TarEntry) -> None:
@@ -196,6 +206,7 @@ class ImageTree:
     def _remove(self, parent: Node, name: str, path: str) -> None:
         node = parent.children.pop(name, None)
         if node is not None:
+            self._last = _NOWHERE
             for lower, gone in below(path, node):
                 self._unname(lower, gone.inode)
 
@@ -218,6 +229,7 @@ class ImageTree:
         if entry.name in self._whiteouts or hidden[:depth] != self._prefix[: len(hidden)]:
             return
         self._whiteouts.add(entry.name)
+        self._last = _NOWHERE
         if len(hidden) <= depth:
             self._hide_children(self._top, "/".join(self._base))
             return

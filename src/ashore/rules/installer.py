@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, ancestors
+from ashore.nouns.files import Entry, Kind, folders_of
 from ashore.nouns.image import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -34,7 +34,7 @@ def place_in_image(path: str) -> str:
 
 def members(entries: Mapping[str, Entry]) -> Iterable[tuple[str, TarEntry]]:
     """An archive's members, in order, for `entries` by path in the image; folders on the way are added."""
-    folders = {above for path in entries for above in ancestors(path)}
+    folders = folders_of(entries)
     whole = {path: Entry(kind=Kind.DIR, mode=0o755) for path in folders} | dict(entries)
     for path in sorted(whole):
         entry = whole[path]

@@ -9,7 +9,7 @@ import msgspec
 from ashore.errors import InputError, Issue
 from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, ancestors
+from ashore.nouns.files import Entry, Kind, ancestors, folders_of
 from ashore.nouns.image import (
     BUNDLE_PATH,
     OCI_MANIFEST,
@@ -65,7 +65,7 @@ def pack(manifest: BundleManifest, path: str, entry: Entry, head: bytes) -> Entr
 def overlay(lower: Mapping[str, Entry], upper: Mapping[str, Entry]) -> set[str]:
     """The paths of `lower` that are gone when `upper` is laid over it: replaced, or below what is no folder now."""
     solid = {path for path, entry in upper.items() if entry.kind is not Kind.DIR}
-    needed = {folder for path in upper for folder in ancestors(path)}
+    needed = folders_of(upper)
     gone = {path for path in lower if path in upper or (path in needed and lower[path].kind is not Kind.DIR)}
     return gone | {path for path in lower if solid.intersection(ancestors(path))}
 
@@ -73,7 +73,7 @@ def overlay(lower: Mapping[str, Entry], upper: Mapping[str, Entry]) -> set[str]:
 def with_folders(paths: Iterable[str]) -> set[str]:
     """The folders that `paths` lie in and that are not among them."""
     given = set(paths)
-    return {folder for path in given for folder in ancestors(path)} - given
+    return folders_of(given) - given
 
 
 def members(entries: Mapping[str, Entry], groups: Mapping[str, str]) -> Iterable[tuple[str, TarEntry]]:

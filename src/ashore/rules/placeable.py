@@ -32,9 +32,10 @@ def entry_problem(entry: TarEntry, parts: Sequence[str], limits: Limits) -> str:
         return "its name is not UTF-8"
     if len(parts) > limits.depth:
         return f"more than {limits.depth} folders deep"
-    if len(entry.name.encode()) > limits.path or any(len(p.encode()) > limits.name for p in parts):
+    size = len(entry.name.encode())
+    if size > limits.path or (size > limits.name and any(len(p.encode()) > limits.name for p in parts)):
         return "its name is too long"
-    if any(part.startswith(WHITEOUT) for part in parts):
+    if WHITEOUT in entry.name and any(part.startswith(WHITEOUT) for part in parts):
         return f"names that begin with {WHITEOUT} are reserved"
     if entry.kind is Member.SYMLINK and not _is_text(entry.target):
         return "its target is not UTF-8"

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+<<<<<<< HEAD
 from ashore.nouns.files import FileSet, Kind, Wanted, ancestors
+=======
+from ashore.nouns.files import Entry, FileSet, Kind, OnEdit, Seen, Wanted, ancestors, folders_of
+>>>>>>> 66cf312 (Planning asks once for a folder, not once for each file below it; a staged file that is right already is left alone)
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.decide import Draft, View, folder_in_the_way, plan_unwanted, plan_wanted, step_for
@@ -36,7 +40,8 @@ def combine(wanted: Iterable[Wanted]) -> tuple[dict[str, Wanted], tuple[Conflict
             together.setdefault(item.path, item)
         else:
             conflicts.append(_two_owners(item, other, item.path))
-    for item in together.values():
+    solid = any(together[above].entry.kind is not Kind.DIR for above in folders_of(together) & together.keys())
+    for item in together.values() if solid else ():
         for above in ancestors(item.path):
             other = together.get(above)
             if other is not None and other.entry.kind is not Kind.DIR:
@@ -80,7 +85,7 @@ def plan_files(desired: FileSet, current: Generation, view: View) -> FilePlan:
 
 def _ordered(steps: list[Step], desired: FileSet) -> tuple[Step, ...]:
     """What is in the way goes first, what is no longer wanted last; folders around their files."""
-    above = {a for path in desired for a in ancestors(path)}
+    above = folders_of(desired)
 
     def blocks(path: str) -> bool:
         return (

@@ -4,7 +4,7 @@
 import gc
 import sys
 
-_ALLOCATIONS = 100_000
+_ALLOCATIONS = 1_000_000
 """Between two searches for garbage."""
 
 

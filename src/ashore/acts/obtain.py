@@ -106,9 +106,11 @@ class IntoStaging:
         sink = StagingSink(self._staging, self._target)
         size = sum(layer.size for layer in image.image.manifest.layers)
         partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
-        if partial is None or not self._worth(partial):
-            return Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
-        return self._in_parts(partial, sink) or Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+        got = self._in_parts(partial, sink) if partial is not None and self._worth(partial) else None
+        if got is None:
+            got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+            self._staging.begin_sync()
+        return got
 
     def _worth(self, partial: PartialImage) -> bool:
         """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""

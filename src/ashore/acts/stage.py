@@ -40,6 +40,7 @@ def stage(
     steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
     _store_versions(staging, store, supply, plan)
     _store_bases(staging, store, plan, steps)
+    staging.end_sync()
     files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)

@@ -21,7 +21,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, hash_file
 from ashore.mechanisms.state import State
 from ashore.mechanisms.swap import is_folder
-from ashore.mechanisms.sync import FEW
+from ashore.mechanisms.sync import FEW, Writeback
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, parent
@@ -64,6 +64,7 @@ class Staging:
         self._announce = announce
         self._descriptors: list[int] = []
         self._plain: list[bool] = []
+        self._writeback: Writeback | None = None
         self._by_key = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
@@ -150,8 +151,24 @@ class Staging:
         """A step has this content now: steps with the same may copy it, until the swap."""
         self._lent[digest] = loose
 
+    def begin_sync(self) -> None:
+        """What was staged so far is on its way to the disk from now on; `end_sync` waits for it."""
+        if sum(map(len, self._loose.values())) > FEW and self._writeback is None:
+            self._writeback = Writeback(self._descriptors)
+
+    def end_sync(self) -> None:
+        """
+        Raises:
+            OSError: something could not be written.
+        """
+        writeback, self._writeback = self._writeback, None
+        if writeback is not None:
+            writeback.end()
+
     def close(self) -> None:
         """The transaction is over; what is left lies where it lies."""
+        with contextlib.suppress(OSError):
+            self.end_sync()
         while self._descriptors:
             os.close(self._descriptors.pop())
 

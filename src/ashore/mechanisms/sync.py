@@ -7,6 +7,7 @@ what others wrote: so it is for many files only.
 
 import os
 import stat
+import threading
 from collections.abc import Iterable, Sequence
 
 from ashore.mechanisms import syscalls
@@ -15,6 +16,36 @@ from ashore.nouns.files import parent
 from ashore.nouns.plan import Action, Step
 
 FEW = 64
+
+
+class Writeback:
+    """Has the file systems of open folders begin to write out, in a thread, while other work goes on.
+
+    It is no sync: that is still to be asked for afterwards, and then has little left to do.
+    """
+
+    def __init__(self, folders: Sequence[int]) -> None:
+        self._folders = tuple(folders)
+        self._fault: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="ashore-writeback", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for folder in self._folders:
+                syscalls.syncfs(folder)
+        except OSError as error:
+            self._fault = error  # the kernel tells a descriptor of a fault once: the next syncfs would not know
+
+    def end(self) -> None:
+        """Wait for it.
+
+        Raises:
+            OSError: something could not be written.
+        """
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
 
 
 def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:

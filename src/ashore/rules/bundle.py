@@ -148,7 +148,7 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
         where = files.printable(f"{ROOT}/{path}")
         for message, remedy in _entry_issues(path, entry, entries if solid else {}):
             yield Issue(where=where, message=message, remedy=remedy)
-        if is_text(path, entry, manifest) and entry.size > limits.template:
+        if entry.size > limits.template and is_text(path, entry, manifest):
             yield Issue(
                 where=where, message=f"has {entry.size} bytes, more than {limits.template} for a template or unit"
             )
@@ -202,5 +202,5 @@ def _missing_texts(
     manifest: BundleManifest, entries: Mapping[str, Entry], texts: Mapping[Digest, bytes], limits: Limits
 ) -> Iterable[Issue]:
     for path, entry in sorted(entries.items()):
-        if is_text(path, entry, manifest) and entry.size <= limits.template and entry.digest not in texts:
+        if entry.digest not in texts and entry.size <= limits.template and is_text(path, entry, manifest):
             yield Issue(where=files.printable(f"{ROOT}/{path}"), message="its content is missing in the image")

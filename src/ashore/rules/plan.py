@@ -8,11 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-<<<<<<< HEAD
-from ashore.nouns.files import FileSet, Kind, Wanted, ancestors
-=======
-from ashore.nouns.files import Entry, FileSet, Kind, OnEdit, Seen, Wanted, ancestors, folders_of
->>>>>>> 66cf312 (Planning asks once for a folder, not once for each file below it; a staged file that is right already is left alone)
+from ashore.nouns.files import FileSet, Kind, Wanted, ancestors, folders_of
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.decide import Draft, View, folder_in_the_way, plan_unwanted, plan_wanted, step_for

@@ -19,9 +19,20 @@ HARNESSES = (
         beside=True,
     ),
     Harness(REGISTRIES, _MODULE, ("registries",), note="The right exit code, in time, and no credential elsewhere."),
-    Harness(STATE, _MODULE, ("state",), note="No wrong apply, no traceback, never taken for a fresh host."),
+    Harness(
+        STATE,
+        _MODULE,
+        ("state",),
+        note="No wrong apply, no traceback, never taken for a fresh host. "
+        "Generations and journals at every byte, commands at 128 or 48 places of each file, or all of a short one.",
+    ),
     Harness(PATHS, _MODULE, ("paths",), note="Two minutes for each place that the symlink leads to."),
     Harness(PATHS, _MODULE, ("race-control",), note="The race is real.", beside=True),
     Harness(MODEL, _MODULE, ("model",), note="Hypothesis draws the sequences."),
-    Harness(FUZZ, _MODULE, ("fuzz",), note="A minute for each reader, with atheris where it is installed."),
+    Harness(
+        FUZZ,
+        _MODULE,
+        ("fuzz",),
+        note="A minute for each reader, with atheris, from what earlier runs have reached.",
+    ),
 )

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes from outside end in an answer: no uncaught exception, and none takes a second of this processor."""
 
+import importlib.util
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.hostile.fuzz.guided import MOST_SECONDS, corpus
 from tests.hostile.fuzz.targets import CORPUS, TARGETS, Target, tried
-
-MOST_SECONDS = 1.0
 
 
 def timed(target: Target, data: bytes) -> None:
@@ -68,6 +70,23 @@ def found() -> Iterator[str]:
     """Cases that were found once: a folder a target, a file a case."""
     for target in sorted(os.listdir(CORPUS)):
         yield from (f"{target}/{name}" for name in sorted(os.listdir(os.path.join(CORPUS, target))))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_coverage_led_to_is_answered(name: str) -> None:
+    kept = corpus(name)
+    assert kept, "make it: python -m tests.hostile.fuzz.guided NAME --keep"
+    for data in kept:
+        timed(TARGETS[name], data)
+
+
+def test_the_fuzzer_that_goes_by_coverage_finds_a_planted_fault() -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris is not made for this Python or processor")
+    command = [sys.executable, "-m", "tests.hostile.fuzz.guided", "planted", "--seconds", "60"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "ValueError: found" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", found())

@@ -149,6 +149,27 @@ def truncations(machine: Machine, file: str, most: int | None = None) -> Iterato
         yield Damage(file, f"cut off at {at} of {len(data)}", lambda now, at=at: now[:at])  # type: ignore[misc]
 
 
+def every_byte(machine: Machine, file: str) -> Iterator[list[str]]:
+    """A sealed file cut off at each byte in turn: whoever reads it has to refuse it. The host stays as it is."""
+    path = machine.root / STATE / file
+    data, before = path.read_bytes(), machine.tree()
+    for at in range(len(data) - 1):  # the last one ends the line, and says nothing
+        path.write_bytes(data[:at])
+        yield [f"{file} cut off at {at} of {len(data)}: {problem}" for problem in _taken_for_whole(machine, file)]
+        path.write_bytes(data)
+    yield [] if machine.tree() == before else [f"{file}: the host changed"]
+
+
+def _taken_for_whole(machine: Machine, file: str) -> list[str]:
+    try:
+        _recover(machine) if file.startswith("journal/") else machine.tools().history.check()
+    except AshoreError as error:
+        return [] if error.remedy or error.issues else [f"nothing says what to do: {error}"]
+    except Exception as error:
+        return [f"a traceback: {error!r}"]
+    return ["taken for whole"]
+
+
 def flips(machine: Machine, chance: random.Random, count: int) -> Iterator[Damage]:
     """`count` single bits flipped, anywhere in the state, each file as often as any other."""
     every = files(machine)

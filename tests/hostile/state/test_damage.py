@@ -14,6 +14,7 @@ from tests.hostile.images.host import quick_folder
 from tests.hostile.state.damage import (
     STATE,
     Situation,
+    every_byte,
     files,
     flips,
     interrupted,
@@ -63,6 +64,15 @@ def test_a_file_cut_off_or_gone(kind: str, situations: dict[str, Situation], fol
         for damage in truncations(template, file, most=3):
             for name in situation.stories:
                 wrong += tries(situation, name, damage, folder / "victim")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [("settled", "generations/000004.json"), ("judged", "journal/2-staged.json")]
+)
+def test_cut_off_at_every_byte(kind: str, file: str, situations: dict[str, Situation], folder: Path) -> None:
+    machine = situations[kind].make(folder / f"every {kind}")
+    wrong = [problem for problems in every_byte(machine, file) for problem in problems]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents as data: what a reader would type, what they would see, and the files they are told to write.
 
-- A block of language ``console`` holds commands, after ``$ `` (the reader's machine) or ``host# `` (root on a
-  host), and what they print. A line of ``> `` goes on with the command above it.
+- A block of language ``console`` holds commands, after ``$ `` (the reader's machine), ``host# `` (root on a host) or
+  ``control# `` (root on another), and what they print. A line of ``> `` goes on with the command above it.
 - ``console real`` is such a block for what takes a booted host, or another real program.
 - A block whose info string has a path (``toml worker/bundle.toml``) is a file with that content.
-- A comment ``<!-- registry: login tls -->`` says what the registry of the page is like.
+- A comment ``<!-- registry: login tls -->`` says what the registry of the page is like, ``<!-- needs: kubernetes -->``
+  that it is about a cluster of two hosts.
 """
 
 import re
@@ -17,8 +18,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
 
 _FENCE = re.compile(r"^( *)(`{3,})\s*(.*?)\s*$")
-_PROMPT = re.compile(r"(\$|host#) (.*)")
+_PROMPT = re.compile(r"(\$|(host|control)#) (.*)")
 _REGISTRY = re.compile(r"<!-- registry:([a-z ]*)-->")
+_NEEDS = re.compile(r"<!-- needs:([a-z ]*)-->")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     text: str
     shown: tuple[str, ...]
-    on_host: bool
+    host: str
+    """Where: empty is the reader's machine."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +67,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         for number, line in enumerate(self.lines, self.line + 1):
             prompt = _PROMPT.fullmatch(line)
             if prompt:
-                found.append(Command(line=number, text=prompt[2], shown=(), on_host=prompt[1] == "host#"))
+                found.append(Command(line=number, text=prompt[3], shown=(), host=prompt[2] or ""))
             elif not found:
                 raise ValueError(f"line {number}: a console block begins with a command")
             elif line.startswith("> ") and not found[-1].shown:
@@ -89,6 +92,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     def registry(self) -> frozenset[str]:
         """What the registry of this page is like: ``login``, ``tls``."""
         found = _REGISTRY.search(self.text)
+        return frozenset(found[1].split()) if found else frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the page takes besides a registry and a host."""
+        found = _NEEDS.search(self.text)
         return frozenset(found[1].split()) if found else frozenset()
 
     @property

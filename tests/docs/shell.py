@@ -27,17 +27,20 @@ class MismatchError(AssertionError):
 
 
 class Reader:
-    """Runs the commands of one page in order. `host` runs a command on the host, where there is one."""
+    """Runs the commands of one page in order. `hosts` run a command on a host each; `names` are what the page calls
+    something, and what it is here."""
 
     def __init__(
         self,
         folder: Path,
         registry: str,
         *,
-        host: Callable[[str], tuple[int, str]] | None = None,
+        hosts: Mapping[str, Callable[[str], tuple[int, str]]] | None = None,
+        names: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder, self._registry, self._host = folder, registry, host
+        self._folder, self._hosts = folder, hosts or {}
+        self._names = {REGISTRY: registry, HOME: str(folder), **(names or {})}
         self._environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(folder),
@@ -76,9 +79,9 @@ class Reader:
     def _type(self, page: Page, command: Command) -> str:
         """Run a command; how it differs from what the page says, empty if it does not."""
         text = self._here(command.text)
-        if command.on_host:
-            assert self._host is not None, f"{page.name}:{command.line}: a host's command belongs into a real block"
-            code, printed = self._host(text)
+        if command.host:
+            assert self._hosts, f"{page.name}:{command.line}: a host's command belongs into a real block"
+            code, printed = self._hosts[command.host](text)
         else:
             code, printed = self._run(text)
         lines = [self._there(line) for line in printed.splitlines() if not _PROGRESS.fullmatch(line)]
@@ -111,10 +114,13 @@ class Reader:
         return done.returncode, done.stdout.decode(errors="replace")
 
     def _here(self, text: str) -> str:
-        return text.replace(REGISTRY, self._registry).replace(HOME, str(self._folder))
+        for there, here in self._names.items():
+            text = text.replace(there, here)
+        return text
 
     def _there(self, line: str) -> str:
-        line = line.replace(self._registry, REGISTRY).replace(str(self._folder), HOME)
+        for there, here in self._names.items():
+            line = line.replace(here, there)
         # Whoever is not root cannot give files away: plans say so for each path, and the pages are written as root.
         return line if os.geteuid() == 0 else re.sub(rf" {os.getuid()}:{os.getgid()}\b", "", line)
 

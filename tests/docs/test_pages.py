@@ -15,8 +15,21 @@ from tests.docs.shell import MismatchError, Reader, certificate
 from tests.fakes.registry import FakeRegistry
 
 PAGES = pages()
-_PROGRAMS = ("ashore", "buildah", "podman", "docker", "skopeo", "systemctl", "journalctl", "make", "pip", "sudo", "cat")
-_COMMAND = re.compile(rf"\s*(?:\$ |host# |# )?(?:{'|'.join(_PROGRAMS)}) ")
+_PROGRAMS = (
+    "ashore",
+    "kubectl",
+    "buildah",
+    "podman",
+    "docker",
+    "skopeo",
+    "systemctl",
+    "journalctl",
+    "make",
+    "pip",
+    "sudo",
+    "cat",
+)
+_COMMAND = re.compile(rf"\s*(?:\$ |host# |control# |# )?(?:{'|'.join(_PROGRAMS)}) ")
 _INLINE = re.compile(r"`(ashore [^`]+)`")
 
 

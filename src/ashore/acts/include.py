@@ -91,12 +91,13 @@ def included(include: Include, platform: Platform, means: Means, place: str) -> 
 
 def _from_folder(include: Include, folder: str, progress: Progress) -> Mapping[str, Source]:
     # What is named may be a symlink of this machine; what lies below it is brought as it is.
-    top, to = os.path.realpath(os.path.join(folder, include.path.strip("/"))), include.to.strip("/")
-    if not os.path.exists(top):
+    named, to = os.path.join(folder, include.path.strip("/")), include.to.strip("/")
+    if not os.path.exists(named):
         remedy = f"see what --folder {include.folder}= names"
         raise InputError(f"{printable(folder)} has no {shown(include.path.strip('/'))}", remedy=remedy)
-    progress.say(f"including {printable(top)}")
-    return {f"{to}/{path}" if path else to: source for path, source in scan_at(top).items()}
+    progress.say(f"including {printable(named)}")
+    brought = scan_at(os.path.realpath(named))
+    return {f"{to}/{path}" if path else to: source for path, source in brought.items()}
 
 
 def lift(

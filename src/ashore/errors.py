@@ -114,3 +114,7 @@ class BusyError(AshoreError):
 
 class UnitsFailedError(UnchangedError):
     """Units did not come up with the new version, so the old one runs again; the new digest is held."""
+
+
+class TriggerFailedError(UnitsFailedError):
+    """A trigger or a step of a bundle failed, so everything went back; the new digest is held."""

@@ -27,6 +27,7 @@ from ashore.nouns.generation import Verb
 from ashore.nouns.ports import Systemd
 from tests.fakes.bundles import FakeImages
 from tests.fakes.processes import FakeProcesses
+from tests.fakes.programs import FakePrograms
 
 FACTS = Facts(
     hostname="node-1",
@@ -62,6 +63,7 @@ class Machine:
         self.images = images or FakeImages()
         self.systemd = systemd
         self.processes = FakeProcesses()
+        self.programs = FakePrograms(self.root)
         self.facts = FACTS
         self.seconds = 0.0
 
@@ -81,6 +83,7 @@ class Machine:
             facts=lambda: self.facts,
             systemd=self.systemd,
             processes=self.processes if self.systemd is not None else None,
+            programs=self.programs,
             boot="boot-1" if self.systemd is not None else "",
             now=lambda: "2026-01-01T00:00:00Z",
             clock=lambda: self.seconds,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ashore.acts.asking import unchanged
+from ashore.acts.due import run_due
 from ashore.acts.install import install
 from ashore.acts.outcome import Outcome
 from ashore.acts.recorded import record_for
@@ -45,6 +46,7 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
     pull = pull or config.pull
     with tools.state.locked():
         recover(tools)
+        run_due(tools)
     current = tools.history.current()
     records = [record_for(ask, current) for ask in asks]
     if reason := _keeps(pull, asks, records):

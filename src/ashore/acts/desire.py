@@ -9,6 +9,7 @@ import msgspec
 from ashore.acts.obtain import More, Obtained, Place, obtain
 from ashore.acts.order import ordered
 from ashore.acts.recorded import sets_of
+from ashore.acts.redirect import redirected
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Following
@@ -57,7 +58,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     values = merge_values(manifest, host_values, sets)
     facts = tools.facts()
     done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
-    done = ordered(tools, got.bundle, done)
+    done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = _physical(tools, done, current)
     texts = _unit_texts(got, done, files)
     enabled, links, notes = _enablement(tools, got, files, texts)

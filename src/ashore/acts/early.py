@@ -9,6 +9,7 @@ from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError, BusyError
 from ashore.mechanisms import journal, process
+from ashore.mechanisms.handover import own_command
 from ashore.rules.provision.hostunits import INCOMPLETE
 
 _SECONDS = 30.0
@@ -39,7 +40,22 @@ def recover_at_boot(tools: Tools) -> Recovered:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
         enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}
         _queue(tools, sorted(touched & enabled))
+    if tools.live and tools.history.due():
+        _queue_due()
     return result
+
+
+def _queue_due() -> None:
+    """What recovery left for later is done once the host is up, by another run of this very program."""
+    with contextlib.suppress(AshoreError):  # then the next change does it
+        process.run(
+            [
+                *("systemd-run", "--no-block", "--collect", "--unit=ashore-due.service"),
+                *("--property=After=multi-user.target", "--property=After=network-online.target", "--"),
+                *(*own_command(), "recover"),
+            ],
+            seconds=_SECONDS,
+        )
 
 
 def _hold(tools: Tools) -> None:

@@ -9,6 +9,7 @@ from ashore.acts import discard
 from ashore.acts.asking import installed
 from ashore.acts.complete import complete
 from ashore.acts.desire import Part, as_recorded, desire
+from ashore.acts.due import run_due
 from ashore.acts.obtain import IntoCache, IntoStaging, Place
 from ashore.acts.outcome import Outcome
 from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
@@ -96,6 +97,7 @@ def change(tools: Tools, verb: Verb, wish: Wish, *, adopt_all: bool = False) -> 
 def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
     with tools.state.locked():
         recovered = recover(tools)
+        run_due(tools)
         read_config(tools.host)  # what is wrong with it is said before the first change, not at the end
         current = tools.history.current()
         tools.history.check()
@@ -120,7 +122,7 @@ def _change(tools: Tools, verb: Verb, wish: Wish, adopt_all: bool) -> Outcome:
             try:
                 done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
             except UnitsFailedError as error:
-                reason = f"units failed: {error.issues[0] if error.issues else ''}"
+                reason = f"units failed: {error.issues[0]}" if error.issues else str(error)
                 tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
                 raise
         for key in place.used:

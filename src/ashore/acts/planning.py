@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts.desire import Part
+from ashore.acts.grounds import Grounds
+from ashore.acts.libraries import Libraries
 from ashore.acts.merging import merge_edits
 from ashore.acts.reactions import React
 from ashore.acts.tools import Tools
@@ -17,6 +19,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
+from ashore.rules.changes import changes_of
 from ashore.rules.decide import View
 from ashore.rules.folders import listed
 from ashore.rules.plan import combine, plan_files
@@ -27,10 +30,17 @@ def make_plan(
 ) -> Plan:
     """What it takes to bring the host from `current` to what `parts` want."""
     desired, shared = combine(wanted for part in parts for wanted in part.wanted)
-    view = _view(tools, current, desired, supply, adopt_all)
-    files = plan_files(desired, current, view)
+    libraries = Libraries(tools, current, desired, supply)
+    grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
+    leaving = grounds.leaving()
+    view = _view(tools, current, desired, supply, adopt_all, leaving)
+    files = plan_files(desired, current, view, leaving)
+    changes = changes_of(files.steps)
+    triggers = grounds.triggers(changes)
     react = React(tools=tools, current=current, parts=parts, desired=desired, files=files, supply=supply)
     units = react.units(view.seen)
+    notes = [note for part in parts for note in part.notes]
+    notes += [*files.notes, *units.notes, *triggers.notes, *libraries.shadows(changes.created | changes.replaced)]
     return Plan(
         steps=files.steps,
         kept=files.kept,
@@ -38,8 +48,11 @@ def make_plan(
         stops=units.stops,
         actions=units.actions,
         daemon_reload=units.daemon_reload,
-        reboot=units.reboot,
-        notes=tuple(dict.fromkeys((*(n for part in parts for n in part.notes), *files.notes, *units.notes))),
+        triggers=triggers.triggers,
+        settings=triggers.settings,
+        made=triggers.made,
+        reboot=(*units.reboot, *(triggers.reboot if tools.live else ())),
+        notes=tuple(dict.fromkeys(notes)),
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),
         files=files.records,
         validators={path: wanted.validate for path, wanted in desired.items() if wanted.validate},
@@ -80,8 +93,10 @@ def on_host(tools: Tools, current: Generation) -> list[Opener]:
     return [tools.content.open, lying(tools.host, paths)]
 
 
-def _view(tools: Tools, current: Generation, desired: FileSet, supply: Supply, adopt_all: bool) -> View:
-    paths = desired.keys() | current.files.keys()
+def _view(
+    tools: Tools, current: Generation, desired: FileSet, supply: Supply, adopt_all: bool, leaving: frozenset[str]
+) -> View:
+    paths = desired.keys() | current.files.keys() | leaving
     paths = paths | folders_of(paths)
     seen = observe(tools.host, paths, current.files)
     return View(

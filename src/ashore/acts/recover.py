@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ashore.acts import triggers
 from ashore.acts import units as unit_acts
 from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
@@ -80,13 +81,20 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     staged = left.staged
     if staged is not None:
         unit_acts.stop_new(tools, staged, left.begun.boot)
+        triggers.take_away(tools, staged.triggers)
         issues = _undo(tools, left, staged)
         if issues:
             return issues
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
     _drop_unborn(tools, left.begun.after)
-    issues = unit_acts.restore(tools, staged, left.begun.boot) if staged is not None else []
+    issues = []
+    if staged is not None:
+        if left.begun.boot == tools.boot:
+            issues += triggers.take_back(tools, staged.triggers)
+        else:
+            triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
+        issues += unit_acts.restore(tools, staged, left.begun.boot)
     # Contents that were stored for what did not happen; the generations stay as they are.
     _end(tools, keep=_ALL)
     return issues
@@ -98,6 +106,7 @@ def finish(tools: Tools, left: Journal) -> None:
     generation = tools.history.read(left.verdict.generation)
     if left.staged is not None:
         _keep_displaced(tools, left, left.staged, generation)
+        triggers.put_off_offline(tools, left.staged.triggers, left.begun.transaction)
     if left.verdict.held != tools.history.held():
         tools.history.hold(left.verdict.held)
     tools.history.point(generation.number)

@@ -17,7 +17,7 @@ from ashore.mechanisms.state import State
 from ashore.nouns.facts import Facts
 from ashore.nouns.image import Platform
 from ashore.nouns.limits import DEFAULT, Limits
-from ashore.nouns.ports import ImageReader, Processes, Progress, Systemd
+from ashore.nouns.ports import ImageReader, Processes, Programs, Progress, Systemd
 from ashore.nouns.reference import ImageReference
 
 
@@ -40,6 +40,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """None: an offline root; nothing is started there."""
     processes: Processes | None = None
     """Of a live root."""
+    programs: Programs | None = None
+    """Those of the root on a live one, else this machine's own."""
     boot: str = ""
     """The boot id of a live root."""
     booting: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from ashore.acts import triggers
 from ashore.acts import units as unit_acts
 from ashore.acts.label import read_labels
 from ashore.acts.recover import finish, go_back, with_room
@@ -93,14 +94,17 @@ def carry_out(
     try:
         labels = read_labels(tools)
         check_targets(tools, transaction.staging, plan, labels)
+        plan = triggers.make_users(tools, plan)
         staged = stage(transaction.staging, tools.content, supply, plan, labels)
         staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
         touched = plan.touched(previous)
         answered = unit_acts.others_well(tools, plan, touched)
         validate(tools, transaction.staging, staged, plan)
         journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
+        staged = msgspec.structs.replace(staged, triggers=plan.triggers)
         journal.staged(tools.state, staged)
         _swap(tools, transaction, staged)
+        triggers.run_after(tools, plan.triggers)
         unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
         generation = _generation(tools, transaction, plan, previous, afterwards)
         tools.history.write(generation)
@@ -147,6 +151,8 @@ def _generation(
         displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
         restores=afterwards.restores,
         bundle_restores=afterwards.bundle_restores,
+        settings=plan.settings,
+        made=plan.made,
     )
 
 

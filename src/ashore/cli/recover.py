@@ -17,6 +17,7 @@ from ashore.errors import ExitCode
 @debug_option
 def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
+    from ashore.acts.due import run_due
     from ashore.acts.outcome import Recovered
     from ashore.acts.recover import recover
 
@@ -30,6 +31,7 @@ def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
         else:
             with tools.state.locked():
                 result = str(recover(tools))
+                run_due(tools)
         generation = tools.history.current().number
     if after_kill:
         output.say(f"the change was killed; {result}: generation {generation}")

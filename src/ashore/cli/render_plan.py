@@ -32,6 +32,11 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
         lines.append("Kept as they are on this host:")
         for kept in plan.kept:
             lines.append(f"  = {shown(kept.path)} ({kept.bundle}): {kept.verdict}{_waits(kept)}")
+    if plan.triggers:
+        lines.append("Triggers:")
+        for trigger in plan.triggers:
+            lines.append(f"  {trigger.kind} {trigger.when}: {printable(trigger.reason)}  [{trigger.undo}]")
+            lines += [f"      {printable(effect)}" for effect in trigger.effects]
     units = [*plan.stops, *plan.actions]
     if units or plan.daemon_reload:
         lines.append("Units:")
@@ -83,6 +88,17 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
         ],
         "units": [{"verb": a.verb, "unit": a.unit, "reason": a.reason} for a in (*plan.stops, *plan.actions)],
         "daemon_reload": plan.daemon_reload,
+        "triggers": [
+            {
+                "kind": t.kind,
+                "reason": t.reason,
+                "when": t.when,
+                "undo": t.undo,
+                "commands": [list(command.argv) for command in t.run],
+                "effects": list(t.effects),
+            }
+            for t in plan.triggers
+        ],
         "reboot": list(plan.reboot),
         "notes": list(plan.notes),
         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in plan.bundles],
@@ -108,8 +124,8 @@ def entry_json(entry: Entry | None) -> dict[str, object] | None:
     described: dict[str, object] = {
         "kind": entry.kind,
         "mode": format_mode(entry.mode),
-        "uid": entry.uid,
-        "gid": entry.gid,
+        "uid": entry.uid if entry.uid >= 0 else None,
+        "gid": entry.gid if entry.gid >= 0 else None,
     }
     if entry.kind is Kind.FILE:
         described |= {"size": entry.size, "digest": entry.digest}
@@ -132,10 +148,15 @@ def _step(step: Step) -> str:
     elif step.new is not None:
         what += f" {format_mode(step.new.mode)}"
         if (step.new.uid, step.new.gid) != (0, 0):
-            what += f" {step.new.uid}:{step.new.gid}"
+            what += f" {_id(step.new.uid)}:{_id(step.new.gid)}"
     if step.old is not None and step.new is not None and step.new.same_content(step.old):
         what += f" (was {format_mode(step.old.mode)} {step.old.uid}:{step.old.gid})"
     return what + (f"  [{printable(step.note)}]" if step.note else "")
+
+
+def _id(number: int) -> str:
+    """A user's or group's number; below zero stands for one that is not made yet."""
+    return str(number) if number >= 0 else "new"
 
 
 def _summary(plan: Plan, *words: str) -> str:

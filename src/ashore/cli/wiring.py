@@ -18,7 +18,7 @@ from ashore.nouns.ask import Ask
 from ashore.nouns.config import CONFIG_PATH
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT, Limits
-from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Progress, Systemd
+from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Programs, Progress, Systemd
 from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
             facts=functools.cache(lambda: _facts(root, live, facts_file)),
             systemd=_systemd(root) if live else None,
             processes=_processes(root) if live else None,
+            programs=_programs(root if live else "/"),
             boot=_boot_id() if live else "",
         )
 
@@ -205,6 +206,12 @@ def _processes(root: str) -> Processes:
     from ashore.mechanisms.host.processes import ProcFolder
 
     return ProcFolder(root)
+
+
+def _programs(root: str) -> Programs:
+    from ashore.mechanisms.host.programs import HostPrograms
+
+    return HostPrograms(root)
 
 
 def _boot_id() -> str:

@@ -11,13 +11,14 @@ import msgspec
 from ashore.mechanisms import durable
 from ashore.mechanisms.state import State
 from ashore.nouns.generation import EMPTY, Generation
-from ashore.nouns.journal import Edit, Held
+from ashore.nouns.journal import Due, Edit, Held
 
 T = TypeVar("T")
 
 _LIMIT = 1 << 30
 _NAME = re.compile(r"(\d{6,})\.json")
 _TAIL = 1 << 20
+_DUE = "due.json"
 _TOLD = re.compile(rb'"generation":[1-9]')
 """How the audit log speaks of a generation that came to be; a first one that failed is 0."""
 
@@ -58,6 +59,7 @@ class History:
             pass
         self.held()
         self.edits()
+        self.due()
 
     def current_number(self) -> int | None:
         """The pointer; None where there is none."""
@@ -129,6 +131,22 @@ class History:
         durable.replace(
             self.state.prepare(), "edits.json", durable.seal({f"{e.generation}:{e.path}": e for e in edits})
         )
+
+    def due(self) -> tuple[Due, ...]:
+        """Commands that wait for a booted host, in order."""
+        if self.state.fd is None:
+            return ()
+        try:
+            data = durable.read_all(self.state.fd, _DUE, _LIMIT)
+        except FileNotFoundError:
+            return ()
+        return durable.unseal(data, tuple[Due, ...], _DUE)
+
+    def set_due(self, due: tuple[Due, ...]) -> None:
+        if due:
+            durable.replace(self.state.prepare(), _DUE, durable.seal(due))
+        else:
+            durable.remove(self.state.prepare(), _DUE)
 
     def audit(self, line: Mapping[str, object]) -> None:
         """Append to the audit log, once a transaction: a line that is there already is not written again."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one door to other programs."""
 
+import contextlib
 import os
 import shlex
 import subprocess  # noqa: TID251 - this is the door
@@ -12,6 +13,8 @@ from ashore.errors import AshoreError
 
 # What a child may see of our environment; credentials and Python settings stay here.
 _PASSED_ON = ("PATH", "HOME", "TERM", "XDG_RUNTIME_DIR", "TMPDIR")
+_MOST_SAID = 16 << 10
+"""Bytes of a program's output that are kept: the last ones, which say why it failed."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,3 +67,42 @@ def run_attached(argv: Sequence[str], *, with_input: bool) -> int:
         return subprocess.call(list(argv), stdin=None if with_input else subprocess.DEVNULL, env=environment)
     except OSError as error:
         raise AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error)) from error
+
+
+def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
+    """Run `argv` without a shell, and return the end of what it and its children said, both streams in one.
+
+    Raises:
+        AshoreError: it is not there, did not end in time (then nothing of it runs on), or ended with a code other
+            than 0. What it said is the cause.
+    """
+    import signal
+    import tempfile
+
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    with tempfile.TemporaryFile() as said:
+        try:
+            source = subprocess.PIPE if stdin else subprocess.DEVNULL
+            child = subprocess.Popen(
+                list(argv), stdin=source, stdout=said, stderr=said, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            raise AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error)) from error
+        in_time = True
+        try:
+            child.communicate(stdin or None, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            in_time = False
+        finally:
+            if not in_time or child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_SAID))
+        text = said.read().decode(errors="replace").strip()
+    if not in_time:
+        raise AshoreError(f"{shlex.join(argv)} did not end within {seconds:g} s", cause=text[-2000:])
+    if child.returncode:
+        raise AshoreError(f"{shlex.join(argv)} ended with {child.returncode}", cause=text[-2000:])
+    return text

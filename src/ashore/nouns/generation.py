@@ -108,6 +108,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bundle_restores: Mapping[str, int] = {}
     """For a rollback of one bundle: its name, and the generation that its version came from."""
 
+    settings: Mapping[str, str] = {}
+    """Values of the kernel that bundles set, as they were before ashore: put back when nobody sets them any more."""
+    made: Mapping[str, str] = {}
+    """Paths that triggers made, each with the trigger: not there before, they go with what asked for them."""
+
     def bundle(self, name: str) -> BundleRecord | None:
         return next((b for b in self.bundles if b.name == name), None)
 

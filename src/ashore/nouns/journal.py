@@ -9,6 +9,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import Verb
 from ashore.nouns.plan import Step
+from ashore.nouns.triggers import Command, Trigger
 from ashore.nouns.units import UnitAction, UnitState
 
 
@@ -51,8 +52,21 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     stops: tuple[UnitAction, ...] = ()
     actions: tuple[UnitAction, ...] = ()
     daemon_reload: bool = False
+    triggers: tuple[Trigger, ...] = ()
     units: Mapping[str, UnitState] = {}
     """As they were before the first stop."""
+
+
+class Due(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A command that waits for a booted host."""
+
+    what: str
+    """``ldconfig``, or a step of a bundle, for people."""
+    command: Command
+    since: str
+    """The transaction that left it."""
+    seconds: float = 0.0
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

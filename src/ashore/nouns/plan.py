@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, FileRecord, Generation
+from ashore.nouns.triggers import Trigger
 from ashore.nouns.units import UnitAction
 
 
@@ -72,6 +73,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[UnitAction, ...] = ()
     """After the swap, in order."""
     daemon_reload: bool = False
+    triggers: tuple[Trigger, ...] = ()
+    """In order: what comes before the files first."""
+    settings: Mapping[str, str] = {}
+    made: Mapping[str, str] = {}
+    """What the generation that this leads to records of triggers."""
     reboot: tuple[str, ...] = ()
     """Why not all of it is in effect before the next boot: said, never done."""
     notes: tuple[str, ...] = ()
@@ -85,7 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def empty(self) -> bool:
         """Nothing to do on the host; whether the record changes is another question."""
-        return not (self.steps or self.conflicts or self.stops or self.actions or self.daemon_reload)
+        return not (self.steps or self.conflicts or self.stops or self.actions or self.daemon_reload or self.triggers)
 
     def touched(self, previous: Generation) -> frozenset[str]:
         """The bundles that this plan is about: those with a step, and those of another version or with other values."""

@@ -90,6 +90,19 @@ class Processes(Protocol):
         ...
 
 
+class Programs(Protocol):
+    """The programs of a host."""
+
+    def find(self, name: str) -> str:
+        """Where a program lies, by its name; empty if the host has none of it."""
+        ...
+
+    def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        """Run one, at most `seconds`; return the end of what it said. Raises AshoreError with what it said as
+        cause, if it is not there, takes longer or fails."""
+        ...
+
+
 class Progress(Protocol):
     """Where long work tells how far it is. Amounts are bytes."""
 

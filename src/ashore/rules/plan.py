@@ -46,9 +46,16 @@ def combine(wanted: Iterable[Wanted]) -> tuple[dict[str, Wanted], tuple[Conflict
     return together, tuple(conflicts)
 
 
-def plan_files(desired: FileSet, current: Generation, view: View) -> FilePlan:
-    """Plan every path that a bundle wants or that ashore has a record of."""
+def plan_files(desired: FileSet, current: Generation, view: View, leaving: Iterable[str] = ()) -> FilePlan:
+    """Plan every path that a bundle wants or that ashore has a record of.
+
+    `leaving` are paths beside those, made by triggers for what is no longer wanted.
+    """
     draft = Draft()
+    for path in sorted(leaving):
+        if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
+            note = f"{current.made.get(path, 'a trigger')} made it"
+            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note))
     for path, wanted in desired.items():
         if wanted.entry.kind is not Kind.DIR:
             plan_wanted(path, wanted, current.files.get(path), view, draft)

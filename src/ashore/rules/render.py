@@ -24,6 +24,9 @@ from ashore.rules.placing import host_path, is_shell, is_template, rule_for
 from ashore.rules.reads import Path, Reads, Scope, as_text, dotted
 from ashore.rules.templates import Templates
 from ashore.rules.threeway import default_policy
+from ashore.rules.triggers.kinds import Kind as Trigger
+from ashore.rules.triggers.kinds import kind_of
+from ashore.rules.triggers.sysusers import with_newcomers
 from ashore.rules.values import Values
 
 _CAPABILITY = "security.capability"
@@ -69,7 +72,7 @@ def render(
     contents: dict[Digest, bytes] = {}
     used = Reads()
     notes: list[str] = []
-    for path, entry in sorted(bundle.entries.items()):
+    for path, entry in sorted(bundle.entries.items(), key=lambda item: (not _makes_users(bundle, *item), item[0])):
         rule = rule_for(bundle.manifest, path, entry.kind)
         reads = Reads()
         if is_template(bundle.manifest, path, entry.kind) or is_shell(bundle.manifest, path, entry.kind):
@@ -79,6 +82,9 @@ def render(
             reads = templates.scope.reads
             used.add(reads)
             entry = _with_content(entry, text, contents)
+        if _makes_users(bundle, path, entry):
+            data = contents.get(entry.digest) or bundle.texts[entry.digest]
+            owners = with_newcomers(owners, [data.decode(errors="replace")])
         item, problems = _wanted(
             bundle, host_path(bundle.manifest, path, bundle.entries[path].kind), entry, rule, reads, owners
         )
@@ -100,6 +106,11 @@ def render(
         inputs=_inputs(templates.scope, used, salt),
         notes=tuple(notes),
     )
+
+
+def _makes_users(bundle: Bundle, path: str, entry: Entry) -> bool:
+    """Whether it is a sysusers.d(5) file: those come first, since files may belong to the users that they make."""
+    return entry.kind is Kind.FILE and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
 
 
 def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> Entry:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of the running kernel below a root: ``proc/sys`` and parameters of modules."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+
+from ashore.errors import AshoreError
+from ashore.mechanisms.beneath import Beneath
+from ashore.nouns.files import shown
+from ashore.nouns.triggers import Setting
+
+SYSCTLS = "proc/sys"
+_LONGEST = 64 << 10
+
+
+def read(host: Beneath, paths: Iterable[str]) -> dict[str, str]:
+    """The values of those that can be read, without the newline at their end."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found[path] = host.read_bytes(path, _LONGEST).decode(errors="replace").rstrip("\n")
+    return found
+
+
+def write(host: Beneath, setting: Setting) -> None:
+    """Give a setting a value.
+
+    Raises:
+        AshoreError: the kernel does not take it.
+    """
+    data = setting.value.encode(errors="replace") + b"\n"
+    try:
+        descriptor = host.open(setting.path, os.O_WRONLY | os.O_TRUNC, follow=True)
+        try:
+            # A value is taken in one piece: a second write would be a second value.
+            if os.write(descriptor, data) != len(data):
+                raise OSError(errno.EIO, "it was taken in part", setting.path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise AshoreError(f"{shown(setting.path)} cannot be set to {setting.value!r}", cause=cause) from error
+
+
+def writable(host: Beneath, path: str = SYSCTLS) -> bool:
+    """Whether settings can be written at all: in many containers they cannot."""
+    try:
+        return not os.fstatvfs(host.folder(path)).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
+
+
+def named_by(host: Beneath, pattern: str) -> tuple[str, ...]:
+    """The settings that a glob names, sorted; ``*`` stays within a name."""
+    import fnmatch
+
+    found = [""]
+    for part in pattern.split("/"):
+        deeper = []
+        for folder in found:
+            if not any(char in part for char in "*?["):
+                deeper.append(f"{folder}/{part}".lstrip("/"))
+                continue
+            with contextlib.suppress(OSError):
+                names = host.listdir(folder)
+                deeper += [f"{folder}/{name}" for name in names if fnmatch.fnmatchcase(name, part)]
+        found = deeper
+    return tuple(path for path in sorted(found) if host.lstat(path) is not None)
+
+
+def may_load_modules(host: Beneath) -> bool:
+    """Whether this is a system that loads modules: in a container the kernel is somebody else's."""
+    with contextlib.suppress(OSError):
+        for line in host.read_bytes("proc/self/status", _LONGEST).decode(errors="replace").splitlines():
+            if line.startswith("CapEff:"):
+                return bool(int(line.partition(":")[2], 16) >> _CAP_SYS_MODULE & 1)
+    return False
+
+
+_CAP_SYS_MODULE = 16
+"""capabilities(7), linux/capability.h."""

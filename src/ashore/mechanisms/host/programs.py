@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's own programs: what triggers and a bundle's steps run."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from ashore.mechanisms import process
+from ashore.mechanisms.beneath import Beneath
+
+_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd", "lib/systemd")
+
+
+class HostPrograms:
+    """The real `ports.Programs`: those that lie below a root. Only those of our own root can be run."""
+
+    def __init__(self, root: str, enter: Sequence[str] = ()) -> None:
+        """`enter`: what to put before a command so that it runs in that root, where it is not ours."""
+        self._root, self._enter = root, tuple(enter)
+
+    def find(self, name: str) -> str:
+        with Beneath(self._root) as host:
+            for folder in _FOLDERS:
+                path = f"{folder}/{name}"
+                try:
+                    descriptor = host.open(path, os.O_PATH, follow=True)
+                except OSError:
+                    continue
+                try:
+                    if os.fstat(descriptor).st_mode & 0o111:
+                        return f"/{path}"
+                finally:
+                    os.close(descriptor)
+        return ""
+
+    def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        words = (*self._enter, *(["env", *(f"{k}={v}" for k, v in (env or {}).items())] if self._enter else ()), *argv)
+        return process.run_told(words, seconds=seconds, stdin=stdin.encode(), env=env)

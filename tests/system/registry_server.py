@@ -29,16 +29,25 @@ def free_port() -> int:
 
 
 class RegistryServer:
-    """A real registry. ``user`` and ``password`` switch basic authentication on; `certificate` is (crt, key)."""
+    """A real registry. ``user`` and ``password`` switch basic authentication on; `certificate` is (crt, key).
+
+    Two of different `name` can serve one folder.
+    """
 
     def __init__(
-        self, folder: str, *, user: str = "", password: str = "", certificate: tuple[str, str] | None = None
+        self,
+        folder: str,
+        *,
+        user: str = "",
+        password: str = "",
+        certificate: tuple[str, str] | None = None,
+        name: str = "registry",
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.host = f"localhost:{self.port}"
-        self.log = os.path.join(folder, "registry.log")
-        self._config = os.path.join(folder, "config.json")
+        self.log = os.path.join(folder, f"{name}.log")
+        self._config = os.path.join(folder, f"{name}.json")
         http: dict[str, object] = {"addr": f"127.0.0.1:{self.port}", "secret": "only-for-tests"}
         if certificate:
             http["tls"] = {"certificate": certificate[0], "key": certificate[1]}

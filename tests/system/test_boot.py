@@ -191,6 +191,26 @@ def test_a_power_cut_is_recovered_before_any_unit_of_the_bundle_starts(node: Nod
     assert not (node.host.path / "var/lib/ashore/journal").exists()
 
 
+def test_a_boot_unit_that_is_killed_comes_back_to_the_change_that_goes_on(node: Node) -> None:
+    node.provision("--pull", "always")
+    node.host.write("etc/systemd/system/ashore-boot.service.d/soon.conf", "[Service]\nRestartSec=100ms\n")
+    start(node)
+    node.push("2", "exec sleep 2000")
+    node.host.run(["systemctl", "daemon-reload"])
+    node.host.run(["systemctl", "restart", "--no-block", "ashore-boot.service"])
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline and node.host.show("ashore-settle", "SubState") != "start":
+        time.sleep(0.02)
+    node.host.run(["systemctl", "kill", "--signal=KILL", "ashore-boot.service"])
+    while time.monotonic() < deadline and node.host.show("ashore-boot.service", "ActiveState") != "active":
+        time.sleep(0.05)
+    said = node.settled()
+    assert node.host.show("ashore-boot.service", "NRestarts") == "1"
+    assert "sleep 2000" in node.version, said
+    assert node.active == "active"
+    assert "is held" not in said
+
+
 def test_never_installs_nothing_and_says_so(node: Node) -> None:
     node.provision("--pull", "never")
     said = start(node)

@@ -172,6 +172,15 @@ def test_what_is_missing_is_said_and_the_host_untouched(host: lab.Host, mounts: 
     assert differences(before, host.snapshot()) == []
 
 
+def test_a_change_that_is_at_work_is_not_disturbed_and_a_boot_follows_it(host: lab.Host) -> None:
+    host.run(["systemd-run", "--quiet", "--unit=ashore-settle", "--service-type=exec", "sleep", "60"])
+    busy = run_image(host)
+    assert (busy.returncode, "another ashore is at work" in busy.stderr) == (9, True), busy.stderr
+    followed = run_image(host, "--boot")
+    assert (followed.returncode, "at work already" in followed.stderr) == (0, True), followed.stderr
+    assert not (host.path / "opt/bin/app").exists()
+
+
 def test_another_program_of_its_name_is_left_alone(host: lab.Host) -> None:
     host.write("opt/bin/ashore", "mine\n", 0o755)
     done = run_image(host)

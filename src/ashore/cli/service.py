@@ -9,13 +9,10 @@ from collections.abc import Sequence
 import msgspec
 
 from ashore.acts.tools import Tools
+from ashore.errors import ExitCode
 
 _INSIDE = "ASHORE_CARRIES_OUT"
 """Set for whoever runs inside the service: there is no second hand-over."""
-
-
-SETTLE = "settle"
-"""The service of a boot: it places the files, then watches the units."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -57,11 +54,18 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
 def bring_to_pid1(
     root: str, request: Request, program: str | Sequence[str], enter: Sequence[str], *, until_ready: bool
 ) -> int:
-    """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code."""
+    """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code.
+
+    One that is at work already, with nobody left who follows it, is followed instead.
+    """
     from ashore.cli import output
     from ashore.mechanisms import answer
-    from ashore.mechanisms.handover import hand_over
+    from ashore.mechanisms.handover import hand_over, joined
+    from ashore.rules.provision.hostunits import SETTLE, SETTLE_UNIT
 
+    if until_ready and joined(SETTLE_UNIT, enter):
+        output.say(f"a change is at work already; how it ends: journalctl -u {SETTLE_UNIT}")
+        return ExitCode.DONE
     sys.stdout.flush()
     answer.take(root)
     code = hand_over(
@@ -76,7 +80,7 @@ def bring_to_pid1(
     said = answer.take(root)
     if not until_ready or said is None:
         if code == 0 and until_ready:
-            output.say(f"the files are in place, units start; how it ends: journalctl -u ashore-{SETTLE}.service")
+            output.say(f"the files are in place, units start; how it ends: journalctl -u {SETTLE_UNIT}")
         return code
     if said.code:
         output.say(f"error: {said.text}")

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from ashore.errors import AshoreError, UnchangedError
+from ashore.errors import AshoreError, BusyError, UnchangedError
 from ashore.mechanisms import process
 from ashore.nouns.units import UNIT_FOLDERS
 
@@ -23,6 +23,9 @@ FOLDER = "run/ashore"
 _REQUEST, _STALE_SECONDS = "request-", 600.0
 RECOVERY_UNIT = "ashore-recover.service"
 """Started when the service ends with any code but 0, or is killed; where nothing is left to do, it does nothing."""
+_SECONDS = 60.0
+_JOIN_SECONDS = 24 * 3600.0
+"""A pull may take its time."""
 _PASSED_ON = (
     "HOME",
     "PATH",
@@ -61,6 +64,7 @@ def hand_over(
 
     Raises:
         UnchangedError: the service did not start, and nothing was done.
+        BusyError: a service of that name is at work; nothing was done.
         AshoreError: it is not followed any more (Ctrl-C): it goes on.
     """
     number = secrets.token_hex(6)
@@ -86,12 +90,26 @@ def hand_over(
         _drop(written)
         raise UnchangedError("cannot hand over to PID 1", cause=str(error), remedy="install systemd-run") from error
     if _drop(written):
+        if _at_work(unit, enter):
+            remedy = f"see how it goes: systemctl status {unit}"
+            raise BusyError("another ashore is at work on this host", remedy=remedy)
         raise UnchangedError(
             "PID 1 did not start the change",
             cause=f"systemd-run ended with {code}",
             remedy="its message is above; the system bus must run: systemctl status dbus",
         )
     return code
+
+
+def joined(unit: str, enter: Sequence[str]) -> bool:
+    """Whether `unit` was at work; then it has said by now that it is ready."""
+    if not _at_work(unit, enter):
+        return False
+    try:
+        process.run([*enter, "systemctl", "start", unit], seconds=_JOIN_SECONDS)
+        return True
+    except AshoreError:
+        return False
 
 
 def take_request(path: str) -> bytes | None:
@@ -146,6 +164,14 @@ def _working_directory() -> list[str]:
         return [f"--working-directory={os.getcwd()}"]
     except OSError:
         return []  # it was removed under us
+
+
+def _at_work(unit: str, enter: Sequence[str]) -> bool:
+    try:
+        said = process.run([*enter, "systemctl", "show", "--property=ActiveState", unit], seconds=_SECONDS)
+    except AshoreError:
+        return False
+    return said.stdout.partition(b"=")[2].strip() in {b"active", b"activating", b"deactivating", b"reloading"}
 
 
 def _has_recovery(root: str) -> bool:

@@ -5,11 +5,11 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.errors import InputError, UsageError
+from ashore.errors import ExitCode, InputError, UsageError
 from ashore.nouns.config import Pull
 from ashore.nouns.installer import PROGRAM_LINK
 from ashore.nouns.reference import ImageReference, Transport
-from ashore.rules.provision.hostunits import RECOVER_UNIT
+from ashore.rules.provision.hostunits import RECOVER_UNIT, SETTLE_UNIT
 
 _FINAL = "2 3 5 6 7 8"
 """Exit codes that another try does not mend (docs/reference/exit-codes.md)."""
@@ -74,18 +74,30 @@ def _own(reference: ImageReference, pull: Pull) -> tuple[str, ...]:
 
 
 def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str, ...]:
-    """Pull by policy; with neither registry nor image, the host's own ashore keeps what is installed, or says no."""
+    """Pull by policy. What is installed stays where nothing newer is to be had: an image that the engine has from
+    an earlier boot may be older than what `ashore upgrade` brought since.
+    """
+    kept = f"{{ [ -x /{PROGRAM_LINK} ] && /{PROGRAM_LINK} boot --pull never {reference} && exit 0; }}"
     there = f"{engine} image inspect {reference} >/dev/null 2>&1"
     get = f"{engine} pull --quiet {reference}"
-    first = {Pull.MISSING: f"{there} || {get}", Pull.ALWAYS: f"{get} || {there}", Pull.NEVER: there}[pull]
+    ways = {Pull.MISSING: (kept, there, get), Pull.ALWAYS: (get, kept, there), Pull.NEVER: (kept, there)}[pull]
+    absent = f"{reference} is not here, and " + (
+        "the pull policy is never" if pull is Pull.NEVER else f"{engine} cannot pull it"
+    )
+    code = ExitCode.UNCHANGED if pull is Pull.NEVER else ExitCode.NETWORK
     run = (
         f"{engine} run --rm --privileged --pid=host --network=host --ipc=host --uts=host"
         f" --volume /:/rootfs {reference} --boot --reference {reference}"
     )
     return (
         "ExecStart=/bin/sh -c '\\",
-        f"  {first} \\",
-        f"  || exec /{PROGRAM_LINK} boot --pull never {reference}; \\",
+        # After an engine that was restarted under us: PID 1 goes on, and the bundle's units wait for this one.
+        f"  systemctl start {SETTLE_UNIT} 2>/dev/null && exit 0; \\",
+        f"  {ways[0]} \\",
+        *(f"  || {way} \\" for way in ways[1:]),
+        f"  || {{ command -v {engine} >/dev/null \\",
+        f'       || {{ echo "error: there is no {engine} on this host" >&2; exit 127; }}; \\',
+        f'       echo "error: {absent}" >&2; exit {code}; }}; \\',
         f"  exec {run}'",
     )
 

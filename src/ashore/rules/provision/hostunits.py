@@ -4,6 +4,9 @@
 from ashore.nouns.units import ADMIN_FOLDER
 
 BOOT_UNIT = "ashore-boot.service"
+SETTLE = "settle"
+SETTLE_UNIT = f"ashore-{SETTLE}.service"
+"""Transient, of a boot: it places the files, then watches the units."""
 RECOVER_UNIT = "ashore-recover.service"
 RECOVER_PATH = f"{ADMIN_FOLDER}/{RECOVER_UNIT}"
 RECOVER_LINK = f"{ADMIN_FOLDER}/sysinit.target.wants/{RECOVER_UNIT}"

@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 READY = .venv/.ready
 
-.PHONY: demo test check bench figures clean real-parts
+.PHONY: demo test check bench compare figures clean real-parts
 
 # The main job, step by step, on a real host; OFFLINE=1: without root, in a folder.
 demo: $(READY) $(if $(OFFLINE),,real-parts)
@@ -22,8 +22,14 @@ check: $(READY)
 	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/flow -m "not real and not slow"
 
 # Figures, never a verdict.
-bench: $(READY) real-parts
-	@if [ -e tests/bench/bench.py ]; then $(PYTHON) -m tests.bench.bench; else echo "there is no bench here yet"; fi
+bench: $(READY)
+	@scripts/real-parts docker.io umoci ostree
+	@$(PYTHON) -m tests.bench.bench --write
+
+# The same jobs for ashore and for what one would use instead, on booted hosts.
+compare: $(READY)
+	@scripts/real-parts busybox-static bash-static ansible-core openssh-client
+	@$(PYTHON) -m tests.compare --write
 
 # Everything that is promised, tried in full, and docs/reliability.md's tables written from it. Takes an hour; broken off,
 # it goes on where it was.

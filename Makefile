@@ -23,7 +23,7 @@ check: $(READY)
 
 # Figures, never a verdict.
 bench: $(READY)
-	@scripts/real-parts docker.io umoci ostree
+	@scripts/real-parts docker.io umoci ostree busybox-static rsync zstd
 	@$(PYTHON) -m tests.bench.bench --write
 
 # The same jobs for ashore and for what one would use instead, on booted hosts.

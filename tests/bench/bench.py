@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.bench import report, rows, trees
+from tests.bench import report, rows, rows_cold, rows_updates, trees
 from tests.bench.ground import ground, leave_mounts_alone
 from tests.bench.lab import Lab
 from tests.bench.measure import FailedError
@@ -66,17 +66,22 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], li
         "start-up": rows.start_up,
         "nothing": rows.nothing_to_do,
         "status": rows.status_and_diff,
-        "cold": rows.cold_install,
+        "cold": rows_cold.cold_install,
+        "small": partial(rows_cold.small_files, count=1_000 if options.quick else 30_000),
+        "few": rows_updates.few_files,
+        "one": rows_updates.one_file,
         "durability": rows.durability,
         "rollback": rows.roll_back,
         "build": rows.building,
         "memory": partial(rows.memory, sizes=sizes),
+        "growth": partial(rows_cold.growth, folder=_PAGE.parent if options.write else folder),
     }
     if unknown := set(options.only or ()) - every.keys():
         sys.exit(f"no such row: {', '.join(unknown)}; there are {', '.join(every)}")
     with registry_server() as registry, ground(folder, size=3 * max(sizes) + _MARGIN) as place:
         lab = Lab(folder, place, registry, shape, options.rounds or rounds, short)
         say(f"machine: {report.machine()}\nground: {place}, in {folder}")
+        lab.do("--help")  # bytecode is made by the first start, as an installation has it
         lab.trees["tree"] = trees.make(folder / "tree", shape)
         say(f"tree: {lab.trees['tree']}; {lab.rounds} rounds after one to warm up")
         for compression in ("gzip", "zstd"):

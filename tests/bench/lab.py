@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.ground import Ground
 from tests.bench.measure import Contender, FailedError, Series, in_turn
 from tests.bench.peers import Published
-from tests.bench.report import Claim, Peak, Table
+from tests.bench.report import Claim, Peak, Table, Written
 from tests.bench.trees import Made, Shape
 from tests.system.registry_server import RegistryServer
 
@@ -44,11 +44,12 @@ class Lab:
     def installing(self, image: str, name: str = "ashore") -> Contender:
         """The installation of a pushed image on new ground."""
         command = self.ashore("install", self.images[image].reference, "--root", str(self.ground.root))
-        return Contender(name, command, self.ground.fresh, env=self.env)
+        return Contender(name, command, self.ground.fresh, env=self.env, disk=self.ground.disk)
 
     @property
     def env(self) -> dict[str, str]:
-        return {"ASHORE_CACHE": str(self.folder / "cache")}
+        # Installed programs have their bytecode beside them, whatever this environment says.
+        return {"ASHORE_CACHE": str(self.folder / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
 
     def do(self, *arguments: str) -> str:
         """Run ashore, unmeasured, and return its result."""
@@ -57,11 +58,11 @@ class Lab:
             raise FailedError(f"ashore {' '.join(arguments)}: {done.stderr[-2000:]}")
         return done.stdout
 
-    def push(self, tree: Path, tag: str, compression: str) -> Published:
+    def push(self, tree: Path, tag: str, compression: str, *options: str) -> Published:
         """Build a bundle folder into the registry, once."""
         if tag not in self.images:
             reference = f"{self.registry.host}/bench/tree:{tag}"
-            self.do("build", str(tree), "-t", reference, "--push", "--compression", compression)
+            self.do("build", str(tree), "-t", reference, "--push", "--compression", compression, *options)
             with self._get(f"/v2/bench/tree/manifests/{tag}", _MANIFEST) as answer:
                 layers = tuple(layer["digest"].partition(":")[2] for layer in json.load(answer)["layers"])
             self.images[tag] = Published(self.registry.host, "bench/tree", tag, layers)
@@ -76,21 +77,22 @@ class Lab:
                 shutil.copyfileobj(answer, file, 1 << 20)
         return path
 
-    def requests(self, act: Callable[[], object]) -> list[str]:
-        """The methods and paths of the requests that the registry saw while `act` ran."""
+    def asked(self, act: Callable[[], object]) -> "Asked":
+        """What the registry was asked and gave while `act` ran."""
         log = Path(self.registry.log)
         before = log.stat().st_size
         act()
         with log.open() as file:
             file.seek(before)
-            quoted = [line.split('"')[1] for line in file if '" 200 ' in line or '" 206 ' in line]
-        return [text.rpartition(" ")[0] for text in quoted]
+            lines = [line.split('"') for line in file if '" 200 ' in line or '" 206 ' in line]
+        sizes = [int(line[2].split()[1]) for line in lines if not line[1].startswith("HEAD")]
+        return Asked([line[1].rpartition(" ")[0] for line in lines], sum(sizes))
 
     def compare(
         self,
         title: str,
         contenders: Sequence[Contender],
-        claims: Sequence[Claim | Peak] = (),
+        claims: Sequence[Claim | Peak | Written] = (),
         *,
         note: str = "",
         control: str = "",
@@ -106,6 +108,17 @@ class Lab:
     def _get(self, path: str, accept: str = "*/*") -> "urllib.request._UrlopenRet":
         request = urllib.request.Request(f"http://{self.registry.host}{path}", headers={"Accept": accept})
         return urllib.request.urlopen(request, timeout=60)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests as method and path, and the bytes of their answers."""
+
+    requests: list[str]
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.bytes / 1e3:,.0f} kB in {len(self.requests)} requests"
 
 
 def bare() -> Contender:

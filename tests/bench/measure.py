@@ -14,11 +14,12 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 
 @dataclass(frozen=True)
 class Usage:
-    """One run: seconds, seconds of processor, bytes."""
+    """One run: seconds, seconds of processor, bytes of memory, bytes that the disk took."""
 
     wall: float
     cpu: float
     peak: int
+    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Contender:
     env: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Callable[[], float] = lambda: 0.0
     """Seconds of processor that daemons have used so far on its behalf."""
+    disk: Callable[[], int] = lambda: 0
+    """Bytes that the disk which it writes to has taken so far."""
 
 
 @dataclass
@@ -54,6 +57,10 @@ class Series:
         return max(run.peak for run in self.runs)
 
     @property
+    def written(self) -> int:
+        return int(statistics.median(run.written for run in self.runs))
+
+    @property
     def spread(self) -> tuple[float, float]:
         """The fastest and the slowest run."""
         return min(run.wall for run in self.runs), max(run.wall for run in self.runs)
@@ -70,7 +77,7 @@ def run(contender: Contender) -> Usage:
         FailedError: with what the program said.
     """
     contender.prepare()
-    before = contender.elsewhere()
+    before, disk = contender.elsewhere(), contender.disk()
     reader, writer = os.pipe()
     launcher = [sys.executable, "-I", "-S", _LAUNCHER, str(writer)]
     try:
@@ -83,6 +90,7 @@ def run(contender: Contender) -> Usage:
             stderr=subprocess.STDOUT,
         )
         daemons = contender.elsewhere() - before
+        written = contender.disk() - disk
     finally:
         contender.finish()
     os.close(writer)
@@ -90,7 +98,7 @@ def run(contender: Contender) -> Usage:
         said = dict(part.split("=") for part in file.read().split())
     if int(said.get("code", 1)) != 0:
         raise FailedError(f"{contender.name} failed: {done.stdout.decode(errors='replace')[-300:]}")
-    return Usage(wall=float(said["wall"]), cpu=float(said["cpu"]) + daemons, peak=int(said["peak"]))
+    return Usage(wall=float(said["wall"]), cpu=float(said["cpu"]) + daemons, peak=int(said["peak"]), written=written)
 
 
 def in_turn(contenders: Sequence[Contender], rounds: int) -> tuple[list[Series], list[str]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody would run instead: programs that bring an image's files to a folder, each from nothing."""
+"""What somebody would run instead: programs that bring an image's files to a folder, new or with a version before."""
 
 import contextlib
 import os
@@ -7,14 +7,23 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.ground import Ground
-from tests.bench.measure import Contender
+from tests.bench.measure import Contender, FailedError
 
 _DAEMON_SECONDS = 60
+_BUSYBOX = "/bin/busybox"
+_PARTS = """
+[storage]
+driver = "overlay"
+graphroot = "{place}/storage"
+runroot = "{place}/run"
+[storage.options]
+pull_options = {{enable_partial_images = "true"}}
+"""
 
 
 @dataclass(frozen=True)
@@ -41,28 +50,56 @@ def skopeo_and_tar(image: Published, ground: Ground) -> Contender:
     store, target = ground.scratch / "image", ground.root
     unpack = " && ".join(f"tar -C {target} -xf {store}/{layer}" for layer in image.layers)
     script = f"skopeo copy -q --src-tls-verify=false docker://{image.reference} dir:{store} && {unpack}"
-    return Contender("skopeo copy + GNU tar", ["sh", "-c", script], ground.fresh)
+    return _shell(f"skopeo copy + GNU tar, {image.tag}", script, ground)
 
 
 def skopeo_and_umoci(image: Published, ground: Ground) -> Contender:
-    """An OCI layout, unpacked by its layers' rules."""
+    """An OCI layout, unpacked by its layers' rules, and copied to the host."""
     store, bundle = ground.scratch / "layout", ground.scratch / "bundle"
     script = (
         f"skopeo copy -q --src-tls-verify=false docker://{image.reference} oci:{store}:x"
         f" && umoci raw unpack --image {store}:x {bundle} && cp -a {bundle}/ashore/root/. {ground.root}"
     )
-    return Contender("skopeo copy + umoci unpack", ["sh", "-c", script], ground.fresh)
+    return _shell(f"skopeo copy + umoci unpack + cp -a, {image.tag}", script, ground)
 
 
 def podman_and_cp(image: Published, ground: Ground) -> Contender:
     """Pulled into podman's store, mounted, copied to the host."""
+    return _shell(f"podman pull + cp -a, {image.tag}", _podman(ground, image, "cp -a"), ground)
+
+
+def podman_parts(folder: Path, before: Published, image: Published, ground: Ground) -> Contender:
+    """Podman's own update: what changed is pulled, by the layer's table of contents, and rsync brings it over."""
+    settings = folder / "storage.conf"
+    settings.write_text(_PARTS.format(place=ground.scratch))
+    env = {"CONTAINERS_STORAGE_CONF": str(settings)}
+
+    def prepare() -> None:
+        ground.fresh()
+        _first(_podman(ground, before, "rsync -a"), env)
+
+    command = ["sh", "-c", _podman(ground, image, "rsync -a")]
+    return Contender("podman partial pull + rsync", command, prepare, env=env)
+
+
+def _podman(ground: Ground, image: Published, copy: str) -> str:
     podman = f"podman --root {ground.scratch}/storage --runroot {ground.scratch}/run"
-    script = (
+    return (
         f"{podman} pull -q --tls-verify=false {image.reference}"
-        f" && at=$({podman} image mount {image.reference}) && cp -a $at/ashore/root/. {ground.root}"
+        f" && at=$({podman} image mount {image.reference}) && {copy} $at/ashore/root/. {ground.root}"
         f" && {podman} image unmount {image.reference}"
     )
-    return Contender("podman pull + cp -a", ["sh", "-c", script], ground.fresh)
+
+
+def _first(script: str, env: Mapping[str, str]) -> None:
+    """Bring the version before there."""
+    done = subprocess.run(["sh", "-c", script], env=os.environ | env, capture_output=True, text=True)
+    if done.returncode:
+        raise FailedError(f"the version before: {done.stderr[-300:]}")
+
+
+def _shell(name: str, script: str, ground: Ground) -> Contender:
+    return Contender(name, ["sh", "-c", script], ground.fresh, disk=ground.disk)
 
 
 class Docker:
@@ -74,14 +111,33 @@ class Docker:
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def contender(self, image: Published) -> Contender:
-        """`docker pull`, and a container whose files are copied to the host."""
-        docker = f"docker -H unix://{self._socket}"
-        script = (
-            f"{docker} pull -q {image.reference} && {docker} create --name bench {image.reference} /none"
-            f" && {docker} cp -a bench:/ashore/root/. {self._ground.root}"
+        """`docker pull`, and a container of the image that copies itself to the host's root, which it has mounted."""
+        return Contender(
+            f"docker pull + docker run installer, {image.tag}",
+            ["sh", "-c", self._installer(image)],
+            self._anew,
+            self.stop,
+            elsewhere=self._processor,
+            disk=self._ground.disk,
         )
-        name = "docker pull + docker cp"
-        return Contender(name, ["sh", "-c", script], self._anew, self.stop, elsewhere=self._processor)
+
+    def update(self, before: Published, image: Published) -> Contender:
+        """The same, on a host that has the version before."""
+
+        def prepare() -> None:
+            self._anew()
+            _first(self._installer(before), {})
+
+        name, command = "docker pull + docker run installer", ["sh", "-c", self._installer(image)]
+        return Contender(name, command, prepare, self.stop, elsewhere=self._processor)
+
+    def _installer(self, image: Published) -> str:
+        # The image has no program to copy with: the machine's is lent to it, so that all contenders have one image.
+        docker = f"docker -H unix://{self._socket}"
+        mounts = f"-v {self._ground.root}:/host -v {_BUSYBOX}:/busybox:ro"
+        copy = "/busybox cp -af /ashore/root/. /host/"
+        run = f"{docker} run --rm --network none {mounts} {image.reference} {copy}"
+        return f"{docker} pull -q {image.reference} && {run}"
 
     def _processor(self) -> float:
         """Seconds that the daemon and all that it started have used."""
@@ -135,22 +191,44 @@ def _seconds(process: int) -> float:
 @contextlib.contextmanager
 def peers(image: Published, ground: Ground, folder: Path) -> Iterator[tuple[list[Contender], list[str]]]:
     """The peers that this machine has, and for the others why they are left out."""
-    found: list[Contender] = []
-    skipped: list[str] = []
     docker = Docker(folder / "docker", ground)
     rootless = "" if os.geteuid() == 0 else "it needs root here"
     ways: list[tuple[str, str, Callable[[], Contender]]] = [
         ("skopeo and tar", absent("skopeo", "tar"), lambda: skopeo_and_tar(image, ground)),
         ("skopeo and umoci", absent("skopeo", "umoci"), lambda: skopeo_and_umoci(image, ground)),
         ("podman", absent("podman") or rootless, lambda: podman_and_cp(image, ground)),
-        ("docker", absent("dockerd", "docker") or rootless, lambda: docker.contender(image)),
+        ("docker", absent("dockerd", "docker", _BUSYBOX) or rootless, lambda: docker.contender(image)),
     ]
-    for name, missing, make in ways:
-        if missing:
-            skipped.append(f"{name}: missing: {missing}")
-        else:
-            found.append(make())
+    yield from _present(ways, docker)
+
+
+@contextlib.contextmanager
+def updaters(
+    before: tuple[Published, Published], image: tuple[Published, Published], ground: Ground, folder: Path
+) -> Iterator[tuple[list[Contender], list[str]]]:
+    """The same for an update; each pair is an image with a table of contents, and the one in gzip that docker reads."""
+    docker = Docker(folder / "docker", ground)
+    rootless = "" if os.geteuid() == 0 else "it needs root here"
+    ways: list[tuple[str, str, Callable[[], Contender]]] = [
+        (
+            "podman and rsync",
+            absent("podman", "rsync") or rootless,
+            lambda: podman_parts(folder, before[0], image[0], ground),
+        ),
+        (
+            "docker",
+            absent("dockerd", "docker", _BUSYBOX) or rootless,
+            lambda: docker.update(before[1], image[1]),
+        ),
+    ]
+    yield from _present(ways, docker)
+
+
+def _present(
+    ways: list[tuple[str, str, Callable[[], Contender]]], docker: Docker
+) -> Iterator[tuple[list[Contender], list[str]]]:
+    skipped = [f"{name}: missing: {missing}" for name, missing, _ in ways if missing]
     try:
-        yield found, skipped
+        yield [make() for _, missing, make in ways if not missing], skipped
     finally:
         docker.stop()

@@ -39,12 +39,27 @@ class Peak:
     """A target in bytes of memory."""
 
     most: int
+    ours: str = ""
 
     def text(self, ours: Series) -> str:
         met = ours.peak <= self.most
         return (
             f"{ours.peak / 1e6:.0f} MB at the peak, target at most {self.most / 1e6:.0f}: {'met' if met else 'MISSED'}"
         )
+
+
+@dataclass(frozen=True)
+class Written:
+    """A target: at most `factor` times `size` bytes go to the disk."""
+
+    factor: float
+    size: int
+    ours: str
+
+    def text(self, ours: Series) -> str:
+        ratio = ours.written / self.size
+        met = "met" if ratio <= self.factor else "MISSED"
+        return f"{ratio:.2f} times what is unpacked goes to the disk, target at most {self.factor:g}: {met}"
 
 
 @dataclass
@@ -54,9 +69,11 @@ class Table:
     title: str
     note: str
     series: list[Series]
-    claims: Sequence[Claim | Peak] = ()
+    claims: Sequence[Claim | Peak | Written] = ()
     facts: list[str] = field(default_factory=list)
     control: Series | None = None
+    picture: str = ""
+    """A file beside the page."""
 
     def lines(self) -> list[str]:
         """Targets and facts in words."""
@@ -64,7 +81,10 @@ class Table:
         ours, found = self.series[0], []
         for claim in self.claims:
             if isinstance(claim, Peak):
-                found.append(f"{ours.name}: {claim.text(ours)}")
+                mine = by_name[claim.ours] if claim.ours else ours
+                found.append(f"{mine.name}: {claim.text(mine)}")
+            elif isinstance(claim, Written):
+                found.append(f"{claim.ours}: {claim.text(by_name[claim.ours])}")
             elif claim.peer in by_name:
                 mine = by_name[claim.ours] if claim.ours else ours
                 named = f"{mine.name} against" if claim.ours else "against"
@@ -79,8 +99,12 @@ class Table:
         assert self.control is not None
         return next(s.wall for s in self.series if s.name == self.control.name)
 
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Name, median, spread, processor, memory."""
+    def head(self) -> tuple[str, ...]:
+        """The columns' names; what was not counted has none."""
+        return HEAD if any(series.written for series in self.series) else HEAD[:-1]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name, median, spread, processor, memory, bytes written."""
         return [
             (
                 series.name,
@@ -88,18 +112,19 @@ class Table:
                 "{:,.0f} - {:,.0f}".format(*(bound * 1000 for bound in series.spread)),
                 f"{series.cpu * 1000:,.0f}",
                 f"{series.peak / 1e6:,.0f}",
-            )
+                f"{series.written / 1e6:,.0f}",
+            )[: len(self.head())]
             for series in self.series
         ]
 
 
-HEAD = ("", "median, ms", "fastest - slowest", "processor, ms", "memory, MB")
+HEAD = ("", "median, ms", "fastest - slowest", "processor, ms", "memory, MB", "written, MB")
 
 
 def as_text(table: Table) -> str:
     """A table for the terminal."""
-    rows = [HEAD, *table.rows()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    rows = [table.head(), *table.rows()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.head()))]
     lines = ["", f"== {table.title}", *([f"   {table.note}"] if table.note else [])]
     for row in rows:
         first, *rest = (
@@ -115,7 +140,9 @@ def as_markdown(table: Table) -> str:
     lines = [f"## {table.title}", ""]
     if table.note:
         lines += [table.note, ""]
-    lines += ["| " + " | ".join(HEAD) + " |", "|---|--:|--:|--:|--:|"]
+    if table.picture:
+        lines += [f"![{table.title}]({table.picture})", ""]
+    lines += ["| " + " | ".join(table.head()) + " |", "|---|" + "--:|" * (len(table.head()) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in table.rows()]
     lines += ["", *(f"- {line}" for line in table.lines()), ""]
     return "\n".join(lines)
@@ -138,6 +165,7 @@ def page(tables: Sequence[Table], skipped: Sequence[str], *, command: str, groun
             f"- the tree: {tree}, real files of the machine",
             f"- rounds: {rounds}, after one to warm up; times are medians, memory is the largest of all rounds",
             "- ashore runs with full durability; of the peers, none syncs what it wrote",
+            "- written: what the disk took, with all that was on its way when the program ended",
             "- left out:",
             *(f"  {line}" for line in left_out),
             "",

@@ -10,13 +10,10 @@ from pathlib import Path
 from tests.bench import trees
 from tests.bench.lab import BARE, Lab, bare
 from tests.bench.measure import Contender, run
-from tests.bench.peers import absent, peers
-from tests.bench.report import Claim, Peak, Table
+from tests.bench.peers import absent
+from tests.bench.report import Claim, Peak, Table, Written
 from tests.bench.trees import Shape
 
-_FLOOR = "the floor"
-_SKOPEO_TAR = "skopeo copy + GNU tar"
-_ENGINES = ("docker pull + docker cp", "podman pull + cp -a", "skopeo copy + umoci unpack")
 _PEAK = Peak(80_000_000)
 _WITHOUT_SYNCS = """
 import os, sys
@@ -37,7 +34,7 @@ def nothing_to_do(lab: Lab) -> Iterator[Table]:
     """Installing what is installed."""
     run(lab.installing("zstd"))
     arguments = ("install", lab.images["zstd"].reference, "--root", str(lab.ground.root))
-    asked = lab.requests(lambda: lab.do(*arguments))
+    asked = lab.asked(lambda: lab.do(*arguments)).requests
     yield lab.compare(
         "Nothing to do",
         [Contender("ashore install, again", lab.ashore(*arguments), env=lab.env), bare()],
@@ -70,38 +67,6 @@ def status_and_diff(lab: Lab) -> Iterator[Table]:
         control=BARE,
         rounds=lab.short,
     )
-
-
-def cold_install(lab: Lab) -> Iterator[Table]:
-    """An empty host, an image of each compression, and what somebody would run instead."""
-    for tag, engines, tar in (("gzip", 3.0, 1.6), ("zstd", 4.0, 2.0)):
-        image = lab.images[tag]
-        with peers(image, lab.ground, lab.folder) as (others, _):
-            contenders = [lab.installing(tag), _floor(lab, tag), *others]
-            claims: list[Claim | Peak] = [
-                Claim(_FLOOR, 1.35),
-                Claim(_SKOPEO_TAR, tar, faster=True),
-                *(Claim(name, engines, faster=True) for name in _ENGINES),
-                *(Claim(name, 3.0, faster=True, of="cpu") for name in _ENGINES[:2]),
-                _PEAK,
-            ]
-            yield lab.compare(f"Cold install, {tag}", contenders, claims, note=_COLD, control="ashore")
-
-
-_COLD = (
-    "From a registry on loopback to files in place. The floor reads the blob from a file, decompresses and hashes it, "
-    "writes the same files and syncs once: no swap, no record, no way back."
-)
-
-
-def _floor(lab: Lab, tag: str) -> Contender:
-    blob, index = lab.blob(tag), lab.folder / f"{tag}.index"
-    program = [sys.executable, "-m", "tests.bench.floor"]
-    if not index.exists():
-        listing = " ".join([*program, "list", str(blob), tag])
-        run(Contender("the floor's index", ["sh", "-c", f"{listing} > {index}"]))
-    command = [*program, "write", str(blob), tag, str(index), str(lab.ground.root)]
-    return Contender(_FLOOR, command, lab.ground.fresh)
 
 
 def durability(lab: Lab) -> Iterator[Table]:
@@ -158,7 +123,7 @@ def roll_back(lab: Lab) -> Iterator[Table]:
     cold = lab.compare("", [lab.installing("zstd", "ashore, cold install")])
     back = Contender("ashore rollback", lab.ashore("rollback", "--root", root), forward, env=lab.env)
     forward()
-    asked = lab.requests(lambda: lab.do("rollback", "--root", root))
+    asked = lab.asked(lambda: lab.do("rollback", "--root", root)).requests
     table = lab.compare(
         f"Rollback of {lab.shape.files:,} files",
         [back],
@@ -186,7 +151,7 @@ def building(lab: Lab) -> Iterator[Table]:
         )
         for compression in ("zstd:chunked", "zstd", "gzip")
     ]
-    claims: list[Claim | Peak] = [_PEAK]
+    claims: list[Claim | Peak | Written] = [_PEAK]
     if os.geteuid() == 0 and not absent("buildah"):
         dockerfile = lab.folder / "Dockerfile"
         dockerfile.write_text("FROM scratch\nCOPY root/ /ashore/root/\n")
@@ -215,6 +180,6 @@ def memory(lab: Lab, sizes: tuple[int, ...]) -> Iterator[Table]:
     for size in sizes:
         tree: Path = lab.folder / f"large{size}"
         made = trees.make(tree, Shape(lab.shape.files, size - 35_000_000))
-        lab.push(tree, f"large{size}", "zstd")
+        lab.push(tree, f"large{size}", "zstd", "--level", "1")
         shutil.rmtree(tree)
         yield lab.compare(f"Memory: an image of {made}", [lab.installing(f"large{size}")], [_PEAK], rounds=1)

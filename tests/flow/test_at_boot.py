@@ -62,6 +62,23 @@ def test_always_follows_the_tag(host: Machine) -> None:
     assert not booted(host, Pull.ALWAYS).outcome.changed
 
 
+def test_a_fleet_that_asks_at_each_boot_does_not_ask_all_at_once(host: Machine) -> None:
+    host.write("etc/ashore/config.toml", 'random_delay = "10m"\n')
+    begun = host.seconds
+    booted(host, Pull.ALWAYS)
+    waited = host.seconds - begun
+    assert waited < 60, "a new node is not kept waiting"
+    booted(host, Pull.MISSING)
+    assert host.seconds - begun == waited, "nobody is asked"
+    delays = set()
+    for _ in range(5):
+        begun = host.seconds
+        booted(host, Pull.ALWAYS)
+        delays.add(host.seconds - begun)
+    assert len(delays) > 1
+    assert max(delays) <= 600
+
+
 def test_the_configuration_has_the_policy_where_the_command_line_has_none(host: Machine) -> None:
     booted(host)
     host.write("etc/ashore/config.toml", 'pull = "always"\n')

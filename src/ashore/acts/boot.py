@@ -51,8 +51,8 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
     records = [record_for(ask, current) for ask in asks]
     if reason := _keeps(pull, asks, records):
         return _kept(current, reason)
-    if pull is Pull.ALWAYS and patient and config.random_delay and all(records):
-        tools.sleep(random.uniform(0, config.random_delay))  # noqa: S311 - spreads a fleet, hides nothing
+    if pull is Pull.ALWAYS and patient and not _brought(asks):
+        spread(tools, asks)
     try:
         if reason := _held(tools, asks, records):
             return _kept(current, reason)
@@ -66,13 +66,24 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
         raise
 
 
+def spread(tools: Tools, asks: Sequence[Ask]) -> None:
+    """Wait the random delay of the host's configuration, so that a fleet does not ask all at once.
+
+    A node that has nothing yet is not kept waiting.
+    """
+    current = tools.history.current()
+    most = read_config(tools.host).random_delay
+    if most and all(record_for(ask, current) for ask in asks):
+        tools.sleep(random.uniform(0, most))  # noqa: S311 - it hides nothing
+
+
 def _keeps(pull: Pull, asks: Sequence[Ask], records: Sequence[BundleRecord | None]) -> str:
     """Why there is nothing to ask; empty if there is.
 
     Raises:
         UnchangedError: nothing may be pulled, and something is not installed.
     """
-    if all(ask.reference.transport is Transport.LAYOUT for ask in asks):
+    if _brought(asks):
         return ""  # An installer image brought it: what to pull was decided before.
     if all(records) and pull in (Pull.MISSING, Pull.NEVER):
         return f"it is installed, and the pull policy is {pull}"
@@ -83,6 +94,10 @@ def _keeps(pull: Pull, asks: Sequence[Ask], records: Sequence[BundleRecord | Non
             remedy="install it once by hand, or boot with --pull missing",
         )
     return ""
+
+
+def _brought(asks: Sequence[Ask]) -> bool:
+    return all(ask.reference.transport is Transport.LAYOUT for ask in asks)
 
 
 def _held(tools: Tools, asks: Sequence[Ask], records: Sequence[BundleRecord | None]) -> str:

@@ -14,15 +14,21 @@ from ashore.nouns.config import Pull
 @click.argument("references", metavar="[IMAGE]...", nargs=-1)
 @click.option("--pull", type=click.Choice([str(p) for p in Pull]), help="missing, always or never.")
 @click.option("--brought", metavar="DIR", default="", help="The image lies here, as a layout; IMAGE is its name.")
+@click.option("--spread", is_flag=True, help="Only wait the random delay of the configuration, if it is installed.")
 @click.option("--follow", is_flag=True, help="Wait until all is healthy, not only until units may start.")
 @root_option
 @debug_option
-def command(references: tuple[str, ...], pull: str | None, brought: str, follow: bool, root: str) -> int:
+def command(references: tuple[str, ...], pull: str | None, brought: str, spread: bool, follow: bool, root: str) -> int:
     """Bring this host to the named images, or those of its configuration, or keep what is installed."""
     from ashore.cli.service import settled_by_pid1
     from ashore.cli.wiring import leave_answer, tell_ready
 
     with wired(root) as tools:
+        if spread:
+            from ashore.acts import boot as story
+
+            story.spread(tools, asks(references))
+            return ExitCode.DONE
         if (code := settled_by_pid1(tools, follow=follow)) is not None:
             return code
         from ashore.acts.boot import boot, brought_as, configured, told

@@ -89,10 +89,13 @@ def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str,
         f"{engine} run --rm --privileged --pid=host --network=host --ipc=host --uts=host"
         f" --volume /:/rootfs {reference} --boot --reference {reference}"
     )
+    own = f"/{PROGRAM_LINK}"
+    spread = (f"  [ ! -x {own} ] || {own} boot --spread {reference}; \\",) if pull is Pull.ALWAYS else ()
     return (
         "ExecStart=/bin/sh -c '\\",
         # After an engine that was restarted under us: PID 1 goes on, and the bundle's units wait for this one.
         f"  systemctl start {SETTLE_UNIT} 2>/dev/null && exit 0; \\",
+        *spread,
         f"  {ways[0]} \\",
         *(f"  || {way} \\" for way in ways[1:]),
         f"  || {{ command -v {engine} >/dev/null \\",

@@ -3,7 +3,7 @@
 
 python -m tests.hostile.fuzz.guided TARGET [--seconds N] [--keep]
 
-Ends with 0 if nothing was found. With --keep, the fewest inputs that reach all that was reached are kept for
+Ends with 0 if nothing was found. With --keep, the shortest inputs that reached something new are kept for
 the test suite, in tests/cases/fuzz-corpus.
 """
 
@@ -23,6 +23,7 @@ MOST_SECONDS = 1.0
 """Of processor, for one input."""
 LARGEST = 1 << 16
 KEPT = os.path.join(os.path.dirname(__file__), "..", "..", "cases", "fuzz-corpus")
+_KEPT_SIZE, _KEPT_MOST = 3000, 120
 _PLANTED = "planted"
 """A reader with a fault: the fuzzer has to find it."""
 
@@ -36,7 +37,7 @@ def corpus(name: str) -> list[bytes]:
         return []
 
 
-def fuzz(name: str, folder: str, options: Sequence[str]) -> None:
+def fuzz(name: str, folder: str, seconds: int) -> None:
     """Never returns: libFuzzer ends the process."""
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["ashore", "tests.hostile.fuzz"], enable_loader_override=False):
@@ -56,25 +57,22 @@ def fuzz(name: str, folder: str, options: Sequence[str]) -> None:
             file.write(seed)
     # By the clock only what hangs: this machine may have other things to do.
     bounds = ["-timeout=60", "-rss_limit_mb=1024", f"-max_len={LARGEST}", "-verbosity=0", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *bounds, f"-artifact_prefix={folder}/", *options, folder], one)
+    bounds += [f"-max_total_time={seconds}", f"-artifact_prefix={folder}/"]
+    atheris.Setup([sys.argv[0], *bounds, folder], one)
     atheris.Fuzz()
 
 
 def keep(name: str, seconds: int) -> int:
-    """Fuzz for so long, and keep the fewest inputs that reach as much."""
-    with tempfile.TemporaryDirectory() as top:
-        found, fewest = os.path.join(top, "found"), os.path.join(top, "fewest")
-        os.mkdir(found)
-        os.mkdir(fewest)
-        command = [sys.executable, "-m", __spec__.name, name, "--folder", found]
-        code = subprocess.run([*command, "--seconds", str(seconds)]).returncode
-        if code == 0:
-            subprocess.run([*command, "--merge", fewest], check=True)
-            paths = sorted(entry.path for entry in os.scandir(fewest))
-            texts = sorted(base64.b64encode(_read(path)).decode() for path in paths)
-            with open(os.path.join(KEPT, f"{name}.json"), "w", encoding="ascii") as file:
-                file.write(json.dumps(texts, indent=0) + "\n")
-    return code
+    """Fuzz for so long, and keep the shortest of the inputs that reached something new."""
+    with tempfile.TemporaryDirectory() as found:
+        command = [sys.executable, "-m", __spec__.name, name, "--folder", found, "--seconds", str(seconds)]
+        if code := subprocess.run(command).returncode:
+            return code
+        inputs = sorted({_read(entry.path) for entry in os.scandir(found)}, key=lambda data: (len(data), data))
+    shortest = [base64.b64encode(data).decode() for data in inputs if len(data) <= _KEPT_SIZE][:_KEPT_MOST]
+    with open(os.path.join(KEPT, f"{name}.json"), "w", encoding="ascii") as file:
+        file.write(json.dumps(shortest, indent=0) + "\n")
+    return 0
 
 
 def _read(path: str) -> bytes:
@@ -88,13 +86,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
-    parser.add_argument("--merge", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.keep:
         return keep(given.target, given.seconds)
     with tempfile.TemporaryDirectory() as made:
-        options = ["-merge=1", given.merge] if given.merge else [f"-max_total_time={given.seconds}"]
-        fuzz(given.target, given.folder or made, options)
+        fuzz(given.target, given.folder or made, given.seconds)
     return 0
 
 

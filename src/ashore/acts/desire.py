@@ -76,6 +76,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         units=tuple(sorted({u for p in texts if (u := unit_of(p))})),
         enabled=enabled,
         health=manifest.health,
+        steps=manifest.steps,
         root_in_image=ask.root_in_image,
     )
     return Part(

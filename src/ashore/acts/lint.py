@@ -110,6 +110,7 @@ def _tree_findings(
         yield from rules.rule_findings(manifest, document, tree.entries)
         yield from rules.include_findings(manifest, document, tree.entries)
         yield from rules.enable_findings(manifest, document, units)
+        yield from rules.step_findings(manifest, document, tree.entries)
     yield from _template_findings(tree, manifest, texts)
     for path, text in texts.items():
         target = host_path(declared, path, tree.entries[path].kind)

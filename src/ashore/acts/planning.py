@@ -23,6 +23,7 @@ from ashore.rules.changes import changes_of
 from ashore.rules.decide import View
 from ashore.rules.folders import listed
 from ashore.rules.plan import combine, plan_files
+from ashore.rules.steps import planned_steps, with_steps
 
 
 def make_plan(
@@ -41,7 +42,7 @@ def make_plan(
     units = react.units(view.seen)
     notes = [note for part in parts for note in part.notes]
     notes += [*files.notes, *units.notes, *triggers.notes, *libraries.shadows(changes.created | changes.replaced)]
-    return Plan(
+    plan = Plan(
         steps=files.steps,
         kept=files.kept,
         conflicts=_unique((*shared, *files.conflicts)),
@@ -57,6 +58,7 @@ def make_plan(
         files=files.records,
         validators={path: wanted.validate for path, wanted in desired.items() if wanted.validate},
     )
+    return with_steps(plan, planned_steps(plan, current), live=tools.live)
 
 
 def refuse_conflicts(plan: Plan) -> None:

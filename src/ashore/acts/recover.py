@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.acts import triggers
+from ashore.acts import steps, triggers
 from ashore.acts import units as unit_acts
 from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
@@ -90,11 +90,13 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     _drop_unborn(tools, left.begun.after)
     issues = []
     if staged is not None:
-        if left.begun.boot == tools.boot:
+        same_boot = left.begun.boot == tools.boot
+        if same_boot:
             issues += triggers.take_back(tools, staged.triggers)
         else:
             triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
         issues += unit_acts.restore(tools, staged, left.begun.boot)
+        issues += steps.undo(tools, left, same_boot=same_boot)
     # Contents that were stored for what did not happen; the generations stay as they are.
     _end(tools, keep=_ALL)
     return issues

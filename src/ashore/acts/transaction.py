@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ashore.acts import triggers
+from ashore.acts import steps, triggers
 from ashore.acts import units as unit_acts
 from ashore.acts.label import read_labels
 from ashore.acts.recover import finish, go_back, with_room
@@ -101,11 +101,13 @@ def carry_out(
         answered = unit_acts.others_well(tools, plan, touched)
         validate(tools, transaction.staging, staged, plan)
         journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
-        staged = msgspec.structs.replace(staged, triggers=plan.triggers)
+        staged = msgspec.structs.replace(staged, triggers=plan.triggers, commands=plan.commands)
         journal.staged(tools.state, staged)
+        steps.run_before(tools, plan.commands, transaction.id)
         _swap(tools, transaction, staged)
         triggers.run_after(tools, plan.triggers)
         unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
+        steps.run_after(tools, plan.commands, transaction.id)
         generation = _generation(tools, transaction, plan, previous, afterwards)
         tools.history.write(generation)
         verdict = Verdict(generation=generation.number, held=afterwards.held)
@@ -169,7 +171,7 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     transaction.ended = True
     try:
         journal.withdraw(tools.state)
-        unjudged = Journal(begun=transaction.begun, staged=staged)
+        unjudged = Journal(begun=transaction.begun, staged=staged, ran=journal.ran_of(tools.state))
         left += with_room(tools, functools.partial(go_back, tools, unjudged))
         with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
             tools.history.audit(_audit_line(tools, transaction, error))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Action, Kept, Plan, Step
+from ashore.rules.steps import shown as shown_step
 
 _SIGN = {
     Action.CREATE: "+",
@@ -32,6 +33,12 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
         lines.append("Kept as they are on this host:")
         for kept in plan.kept:
             lines.append(f"  = {shown(kept.path)} ({kept.bundle}): {kept.verdict}{_waits(kept)}")
+    if plan.commands:
+        lines.append("Steps of bundles:")
+        for planned in plan.commands:
+            command = planned.step
+            lines.append(f"  {command.phase} {planned.name}: {printable(shown_step(command))}")
+            lines.append(f"      {printable(command.reason)}; at most {command.within:g} s")
     if plan.triggers:
         lines.append("Triggers:")
         for trigger in plan.triggers:
@@ -88,6 +95,17 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
         ],
         "units": [{"verb": a.verb, "unit": a.unit, "reason": a.reason} for a in (*plan.stops, *plan.actions)],
         "daemon_reload": plan.daemon_reload,
+        "commands": [
+            {
+                "bundle": c.bundle,
+                "name": c.step.name,
+                "phase": c.step.phase,
+                "command": list(c.step.command),
+                "reason": c.step.reason,
+                "within": c.step.within,
+            }
+            for c in plan.commands
+        ],
         "triggers": [
             {
                 "kind": t.kind,

@@ -20,6 +20,8 @@ _DONE = "journal.done"
 _RESERVE = "0-reserve"
 _BEGUN, _IS_STAGED, _IS_JUDGED = "1-begun.json", "1-staged.json", "1-judged.json"
 _STAGED, _VERDICT = "2-staged.json", "3-verdict.json"
+_RAN = "2-ran.json"
+_NAMES = tuple[str, ...]
 _AREAS = "stage"
 _LIMIT = 1 << 30
 
@@ -63,6 +65,20 @@ def release(state: State) -> bool:
 def staged(state: State, what: Staged) -> None:
     """Write every step down, before the first is taken."""
     _write(state, _STAGED, what, along=((_BEGUN, _IS_STAGED),))
+
+
+def ran(state: State, names: tuple[str, ...]) -> None:
+    """Write down which steps of bundles were begun, before the last of them is."""
+    _write(state, _RAN, names)
+
+
+def ran_of(state: State) -> tuple[str, ...]:
+    """What `ran` wrote down last."""
+    folder = state.folder(_FOLDER)
+    try:
+        return _read(folder, _RAN, _NAMES) or ()
+    finally:
+        os.close(folder)
 
 
 def verdict(state: State, what: Verdict) -> None:
@@ -110,7 +126,12 @@ def read(state: State) -> Journal | None:
                 raise durable.damaged(f"{_FOLDER}/{_BEGUN}", "it is missing")
             _refuse_orphans(state, f"{_FOLDER}/{_BEGUN}")
             return None  # Killed between making the folder and the first line: nothing else was created yet.
-        return Journal(begun=begun, staged=_read(folder, _STAGED, Staged), verdict=_read(folder, _VERDICT, Verdict))
+        return Journal(
+            begun=begun,
+            staged=_read(folder, _STAGED, Staged),
+            verdict=_read(folder, _VERDICT, Verdict),
+            ran=_read(folder, _RAN, _NAMES) or (),
+        )
     finally:
         os.close(folder)
 

@@ -2,6 +2,7 @@
 """What a bundle's author declares: `bundle.toml`, typed, and the tree beside it."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
@@ -62,6 +63,30 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     settle: float | None = None
 
 
+class Phase(StrEnum):
+    """When a step of a bundle runs."""
+
+    BEFORE = "before"
+    """Before the first unit is stopped and the first file is placed."""
+    AFTER = "after"
+    """When everything is healthy."""
+    UNDO = "undo"
+    """When everything went back, and the step of that name in the phase before was begun."""
+
+
+class BundleStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A command of a bundle, for what no trigger covers. Installing and removing files never need one."""
+
+    name: str
+    phase: Phase
+    command: tuple[str, ...]
+    reason: str
+    within: float = 60.0
+    """Seconds that it may take."""
+    units: tuple[str, ...] = ()
+    """Only where the plan acts on one of these; always, if there are none."""
+
+
 class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     """A whole `bundle.toml`."""
 
@@ -74,6 +99,7 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileRule, ...] = ()
     shell_templates: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()
+    steps: tuple[BundleStep, ...] = ()
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):

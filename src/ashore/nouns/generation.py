@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.bundle import Health
+from ashore.nouns.bundle import BundleStep, Health
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, OnEdit, Stat
 
@@ -48,6 +48,7 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     enabled: tuple[str, ...] = ()
     """Units that the bundle wants enabled and running."""
     health: tuple[Health, ...] = ()
+    steps: tuple[BundleStep, ...] = ()
     root_in_image: str = ""
 
 

@@ -8,7 +8,7 @@ import msgspec
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import Verb
-from ashore.nouns.plan import Step
+from ashore.nouns.plan import PlannedStep, Step
 from ashore.nouns.triggers import Command, Trigger
 from ashore.nouns.units import UnitAction, UnitState
 
@@ -53,6 +53,8 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[UnitAction, ...] = ()
     daemon_reload: bool = False
     triggers: tuple[Trigger, ...] = ()
+    commands: tuple[PlannedStep, ...] = ()
+    """Steps of bundles: those that would undo one are among them."""
     units: Mapping[str, UnitState] = {}
     """As they were before the first stop."""
 
@@ -92,6 +94,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     begun: Begun
     staged: Staged | None = None
     verdict: Verdict | None = None
+    ran: tuple[str, ...] = ()
+    """Steps in the phase before that were begun, in order, by `PlannedStep.name`."""
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ashore.nouns.bundle import BundleStep
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, FileRecord, Generation
 from ashore.nouns.triggers import Trigger
@@ -62,6 +63,20 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     remedy: str
 
 
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step of a bundle that this plan runs, or would run to undo one."""
+
+    bundle: str
+    step: BundleStep
+    old_version: str = ""
+    new_version: str = ""
+
+    @property
+    def name(self) -> str:
+        """For people, and for the journal."""
+        return f"{self.bundle}/{self.step.name}"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that would happen, and the record it would leave."""
 
@@ -73,6 +88,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[UnitAction, ...] = ()
     """After the swap, in order."""
     daemon_reload: bool = False
+    commands: tuple[PlannedStep, ...] = ()
+    """Steps of bundles, by phase. On an offline root none is run."""
     triggers: tuple[Trigger, ...] = ()
     """In order: what comes before the files first."""
     settings: Mapping[str, str] = {}

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from ashore.errors import Issue
-from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.bundle import BundleManifest, Phase
 from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.shape import nearest
 from ashore.nouns.toml import Document, Key
@@ -118,6 +118,19 @@ def enable_findings(manifest: BundleManifest, document: Document, units: Mapping
             yield error(place, f"{unit} is not shipped{near}")
         else:
             yield warning(place, f"{unit} is not shipped", "a host that does not have it refuses the bundle")
+
+
+def step_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """[[step]] entries that run before files are placed, with a program that the bundle itself brings."""
+    brought = {host_path(manifest, path, entry.kind) for path, entry in entries.items()}
+    for number, step in enumerate(manifest.steps):
+        program = step.command[0].lstrip("/")
+        if step.phase is Phase.BEFORE and step.command[0].startswith("/") and program in brought:
+            yield warning(
+                document.place(("step", number, "command")),
+                f"the step {step.name} runs {step.command[0]}, which is not there yet at the first install",
+                "let it run a program of the host",
+            )
 
 
 def _near_unit(unit: str, units: Iterable[str]) -> str:

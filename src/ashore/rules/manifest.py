@@ -31,6 +31,7 @@ from ashore.nouns.shape import (
     Unit,
     nearest,
 )
+from ashore.rules.stepshape import Steps
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset({"facts", "values", "true", "false", "none", "loop", "self", "range", "dict", "namespace"})
@@ -196,6 +197,7 @@ _DOCUMENT = Table(
             "how templates are read",
         ),
         "health": Field(ListOf(_Probe()), "what must hold before an install counts as done"),
+        "step": Field(Steps(), "commands before and after a change, for what nothing else covers"),
     }
 )
 
@@ -240,6 +242,7 @@ def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
         files=tuple(FileRule(**item) for item in read.get("files", ())),
         shell_templates=read.get("templates", {}).get("shell", ()),
         health=read.get("health", ()),
+        steps=read.get("step", ()),
     )
 
 

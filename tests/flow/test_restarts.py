@@ -174,3 +174,19 @@ def test_a_unit_that_waited_for_a_file_starts_when_a_bundle_brings_it(live: Mach
     assert shown(planned(live, TWO)) == ["start c.service: ConditionPathExists=/etc/gate says something else now"]
     live.install(TWO)
     assert systemd.log == ["start c.service"]
+
+
+def test_a_target_that_a_failed_restart_took_down_is_reached_again(live: Machine, systemd: FakeSystemd) -> None:
+    """No action is planned for it, since PID 1 brings it back with the unit: not where the unit does not come up."""
+    systemd.units["b.service"].needed_by = ("some.target",)
+    systemd.add("some.target", running=True)
+    up = systemd._up
+
+    def starts(unit: FakeUnit) -> None:
+        systemd.units["b.service"].behaviour = Behaviour.FAILS if live.read("etc/b.conf") == "2" else Behaviour.STAYS
+        up(unit)
+
+    systemd._up = starts  # type: ignore[method-assign]
+    with pytest.raises(UnitsFailedError):
+        live.install(TWO)
+    assert running(systemd) == systemd.units.keys()

@@ -45,14 +45,14 @@ def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
                 data[at:to] = draw(
                     st.sampled_from((b"-1", b"0", b"99999999999999999999", b"1e999", b"NaN", b"\xff" * 12))
                 )
-    return bytes(data[: 1 << 20])
+    return bytes(data[: 1 << 17])
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_bytes_from_outside(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(mutated(target.seeds))
     def run(data: bytes) -> None:
         timed(target, data)

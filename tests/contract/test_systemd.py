@@ -139,6 +139,12 @@ def test_stopping_what_is_not_there_is_fine(pid1: Systemd) -> None:
     assert pid1.run(acts(UnitVerb.STOP, "unknown.service"), 10)[0].ok
 
 
+def test_what_is_to_start_later_starts_and_nobody_waits_for_it(pid1: Systemd) -> None:
+    pid1.start_later(["hangs.service", "unknown.service", "masked.service", "stays.service"])
+    wait_for(pid1, "stays.service", lambda state: state.active == "active")
+    assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"
+
+
 def test_what_is_not_done_in_time_is_reported_and_the_others_are_not_held_up(pid1: Systemd) -> None:
     assert results(pid1, UnitVerb.START, "hangs.service", "ends.service", seconds=0.3) == ["timeout", "done"]
     assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"

@@ -200,8 +200,9 @@ def test_a_live_host_in_json(author: Author) -> None:
         answers = {}
         for command in (
             ["plan", "oci:/root/out"],
-            ["install", "oci:/root/out"],
+            ["install", "oci:/root/out", "--confirm", "5m"],
             ["status"],
+            ["confirm"],
             ["facts"],
             ["history"],
             ["remove", "worker"],
@@ -209,4 +210,5 @@ def test_a_live_host_in_json(author: Author) -> None:
             answers[command[0]] = json.loads(host.ashore(*command, "--json").stdout)
             validator(command[0]).validate(answers[command[0]])
     assert answers["plan"]["units"]
+    assert answers["status"]["provisional"]["within"] == 300 and answers["confirm"]["confirmed"]
     assert answers["status"]["units"]["w.service"]["load"] == "loaded"

@@ -75,6 +75,12 @@ class FakeSystemd:
     def daemon_reload(self) -> None:
         self.log.append("daemon-reload")
 
+    def start_later(self, units: Iterable[str]) -> None:
+        for name in units:
+            self.log.append(f"start {name}, later")
+            if name in self.units and self.units[name].load == "loaded":
+                self._up(self.units[name])
+
     def reset_failed(self, units: Iterable[str]) -> None:
         for name in units:
             unit = self.units.get(name)

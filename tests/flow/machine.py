@@ -21,6 +21,7 @@ from ashore.mechanisms.cache import Cache
 from ashore.mechanisms.state import State
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
+from ashore.nouns.confirm import Asked
 from ashore.nouns.facts import Facts, Interface, Network
 from ashore.nouns.files import Stat
 from ashore.nouns.generation import Verb
@@ -66,6 +67,7 @@ class Machine:
         self.programs = FakePrograms(self.root)
         self.facts = FACTS
         self.seconds = 0.0
+        self.boot = "boot-1"
 
     def tools(self) -> Tools:
         """Opened afresh, as each command does."""
@@ -84,9 +86,10 @@ class Machine:
             systemd=self.systemd,
             processes=self.processes if self.systemd is not None else None,
             programs=self.programs,
-            boot="boot-1" if self.systemd is not None else "",
+            boot=self.boot if self.systemd is not None else "",
             now=lambda: "2026-01-01T00:00:00Z",
             clock=lambda: self.seconds,
+            uptime=lambda: self.seconds,
             sleep=self._sleep,
         )
 
@@ -97,10 +100,11 @@ class Machine:
     def ask(self, name: str, **given: object) -> Ask:
         return msgspec.structs.replace(Ask(reference=reference.parse(name)), **given)
 
-    def install(self, *names: str, adopt_all: bool = False, **given: object) -> Outcome:
+    def install(self, *names: str, adopt_all: bool = False, confirm: float | None = None, **given: object) -> Outcome:
         asks = [self.ask(name, **given) for name in names]
         tools = self.tools()
-        return unchanged(tools, asks) or stories.install(tools, asks, adopt_all=adopt_all)
+        asked = Asked(seconds=confirm)
+        return unchanged(tools, asks) or stories.install(tools, asks, adopt_all=adopt_all, confirm=asked)
 
     def upgrade(self, *names: str, **given: object) -> Outcome:
         tools = self.tools()

@@ -106,7 +106,7 @@ def test_a_unit_of_the_host_restarts_when_a_bundle_brings_a_file_that_it_names(
     systemd.add("ssh.service", main_pid=9, running=True)
     live.images.add(TWO, {**tree(), "etc/default/ssh": "SSHD_OPTS=-4\n"})
     assert shown(planned(live, TWO)) == ["restart ssh.service: etc/default/ssh, named by EnvironmentFile=, is new"]
-    live.install(TWO)
+    live.install(TWO, confirm=0)
     assert systemd.log == ["restart ssh.service"]
 
 

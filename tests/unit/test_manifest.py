@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
 from ashore.nouns.bundle import BundleManifest, FileRule, Health, Include, ValueSpec
+from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.rules.manifest import json_schema, parse_manifest, suspicions
 
@@ -49,6 +50,8 @@ unit   = "kubelet.service"
 http   = "http://127.0.0.1:10248/healthz"
 within = "1h30m"
 settle = 10
+[confirm]
+by = "ssh-login"
 """
 
 
@@ -83,12 +86,14 @@ def test_a_whole_manifest() -> None:
         ),
         shell_templates=("etc/old/*.conf",),
         health=(Health(unit="kubelet.service", http="http://127.0.0.1:10248/healthz", within=5400.0, settle=10.0),),
+        confirm=Confirm(within=300.0, by=By.SSH_LOGIN),
     )
 
 
 def test_nothing_is_needed_but_a_name() -> None:
     assert parse_manifest(b"", "bundle.toml", "worker") == BundleManifest(name="worker")
     assert parse_manifest(b"[units]\nenable = []", "b", "worker").enable == ()
+    assert parse_manifest(b'confirm = "1m"', "b", "worker").confirm == Confirm(within=60.0)
 
 
 @pytest.mark.parametrize("default_name", ["", "Worker", "../x", "a b", "x" * 129])

@@ -77,6 +77,7 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         enabled=enabled,
         health=manifest.health,
         steps=manifest.steps,
+        confirm=manifest.confirm,
         root_in_image=ask.root_in_image,
     )
     return Part(

@@ -3,16 +3,20 @@
 
 import contextlib
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from ashore.acts.outcome import Recovered
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
-from ashore.errors import AshoreError, BusyError
+from ashore.errors import AshoreError, BusyError, ChangedError
 from ashore.mechanisms import journal, process
 from ashore.mechanisms.handover import own_command
 from ashore.rules.provision.hostunits import INCOMPLETE
 
 _SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 def recover_at_boot(tools: Tools) -> Recovered:
@@ -39,7 +43,29 @@ def recover_at_boot(tools: Tools) -> Recovered:
     if other_boot and left is not None and left.staged is not None:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
         enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}
-        _queue(tools, sorted(touched & enabled))
+        if touched & enabled:
+            _queue(tools, sorted(touched & enabled))
+    if tools.live and tools.history.due():
+        _queue_due()
+    return result
+
+
+def held(tools: Tools, act: Callable[[], T]) -> T:
+    """Do `act` while the bundles' units are held, then have PID 1 start what is enabled.
+
+    Raises:
+        AshoreError: as `act`; if that left a mix, the units stay held.
+    """
+    _hold(tools)
+    try:
+        result = act()
+    except ChangedError:
+        raise
+    except AshoreError:
+        _release(tools)
+        raise
+    _release(tools)
+    _queue(tools, sorted({unit for bundle in tools.history.current().bundles for unit in bundle.enabled}))
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -72,8 +98,8 @@ def _release(tools: Tools) -> None:
 
 def _queue(tools: Tools, units: list[str]) -> None:
     """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order."""
-    if tools.systemd is None or not units:
+    if tools.systemd is None:
         return
     tools.systemd.daemon_reload()
     with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
-        process.run(["systemctl", "--no-block", "start", *units], seconds=_SECONDS)
+        tools.systemd.start_later(units)

@@ -9,6 +9,7 @@ from ashore.acts.tools import Tools
 from ashore.mechanisms import journal
 from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.supply import Supply
+from ashore.nouns.confirm import Provisional
 from ashore.nouns.files import Kind, shown
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
@@ -26,6 +27,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: Mapping[str, Held]
     interrupted: bool
     """A transaction was cut short; the next change, or `ashore recover`, deals with it."""
+    waiting: Provisional | None
+    """What waits for confirmation."""
     disk: int
     """Bytes in ashore's content store."""
 
@@ -41,6 +44,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
         held=tools.history.held(),
         interrupted=journal.exists(tools.state) and not tools.state.busy(),
+        waiting=tools.history.provisional(),
         disk=sum(size for _, size in tools.content.digests()),
     )
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ashore.nouns.confirm import Provisional
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Plan
 
@@ -25,3 +26,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     """A new generation was made."""
     recovered: Recovered = Recovered.NOTHING
+    waiting: Provisional | None = None
+    """The generation waits for confirmation."""

@@ -27,6 +27,9 @@ def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = Fals
     current = history.current()
     recorded = list(history.all())
     stay = retention.kept(recorded, current.number, read_config(tools.host).keep if keep is None else keep)
+    waiting = history.provisional()
+    if waiting is not None:  # it may have to come back, with every edit that was moved aside since
+        stay = sorted({*stay, *(g.number for g in recorded if g.number >= waiting.back)})
     gone = [g.number for g in recorded if g.number not in stay]
     edits: tuple[Edit, ...] = () if discard_edits else _edits(tools, gone)
     if edits != history.edits():

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.acts import steps, triggers
+from ashore.acts import steps, triggers, unconfirmed
 from ashore.acts import units as unit_acts
 from ashore.acts.outcome import Recovered
 from ashore.acts.prune import collect
@@ -44,6 +44,7 @@ def recover(tools: Tools) -> Recovered:
     if tools.state.fd is not None:
         tools.state.tidy()
     if not journal.exists(tools.state):
+        unconfirmed.see_to(tools)
         return Recovered.NOTHING
     left = journal.read(tools.state)
     try:
@@ -97,6 +98,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
             triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
         issues += unit_acts.restore(tools, staged, left.begun.boot)
         issues += steps.undo(tools, left, same_boot=same_boot)
+    unconfirmed.see_to(tools)
     # Contents that were stored for what did not happen; the generations stay as they are.
     _end(tools, keep=_ALL)
     return issues
@@ -111,10 +113,13 @@ def finish(tools: Tools, left: Journal) -> None:
         triggers.put_off_offline(tools, left.staged.triggers, left.begun.transaction)
     if left.verdict.held != tools.history.held():
         tools.history.hold(left.verdict.held)
+    if left.verdict.provisional != tools.history.provisional():
+        tools.history.await_confirmation(left.verdict.provisional)
     tools.history.point(generation.number)
     tools.history.audit(_audit_line(generation))
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
+    unconfirmed.see_to(tools)
     _end(tools, _generations_to_keep(tools))
 
 

@@ -25,6 +25,10 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an act is given. Tests give fakes; the command line gives the real things."""
 
@@ -51,6 +55,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[], str] = lambda: os.urandom(6).hex()
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    uptime: Callable[[], float] = _uptime
+    """Seconds since the machine booted; no clock that somebody sets."""
+    program: tuple[str, ...] = ("/opt/bin/ashore",)
+    """How a unit of PID 1 runs this ashore."""
     placed: Callable[[], None] = lambda: None
     """Told when every file is in place and PID 1 knows it, before any unit is started."""
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ashore.acts import steps, triggers
+from ashore.acts import steps, triggers, unconfirmed
 from ashore.acts import units as unit_acts
 from ashore.acts.label import read_labels
 from ashore.acts.recover import finish, go_back, with_room
 from ashore.acts.stage import check_targets, room_to_end, stage
 from ashore.acts.tools import Tools
 from ashore.acts.validate import validate
-from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError
+from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError
 from ashore.mechanisms import journal, swap
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.staging import Staging, beside_state
@@ -38,6 +38,10 @@ class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
     """The digests that are held from then on."""
     restores: int = 0
     bundle_restores: Mapping[str, int] = {}
+    ends_waiting: bool = False
+    """It brings back what needs no confirmation: nothing waits for one from then on."""
+    taken_back: bool = False
+    """Nobody is there to decide: a unit that does not come up is said, and is no reason to stay where we are."""
 
 
 class Transaction:
@@ -103,14 +107,25 @@ def carry_out(
         journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
         staged = msgspec.structs.replace(staged, triggers=plan.triggers, commands=plan.commands)
         journal.staged(tools.state, staged)
-        steps.run_before(tools, plan.commands, transaction.id)
+        with _judged(tools, afterwards):
+            steps.run_before(tools, plan.commands, transaction.id)
+        with _judged(tools, afterwards):
+            unit_acts.stop(tools, staged.stops)
         _swap(tools, transaction, staged)
-        triggers.run_after(tools, plan.triggers)
-        unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
-        steps.run_after(tools, plan.commands, transaction.id)
+        with _judged(tools, afterwards):
+            triggers.run_after(tools, plan.triggers)
+        with _judged(tools, afterwards):
+            unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
+        with _judged(tools, afterwards):
+            steps.run_after(tools, plan.commands, transaction.id)
         generation = _generation(tools, transaction, plan, previous, afterwards)
+        waiting = tools.history.provisional()
+        if plan.confirm is not None:
+            waiting = unconfirmed.begin(tools, plan.confirm, previous.number)
+        elif afterwards.ends_waiting:
+            waiting = None
         tools.history.write(generation)
-        verdict = Verdict(generation=generation.number, held=afterwards.held)
+        verdict = Verdict(generation=generation.number, held=afterwards.held, provisional=waiting)
         journal.verdict(tools.state, verdict)
     except BaseException as error:
         raise _failed(tools, transaction, staged, error) from error
@@ -127,8 +142,18 @@ def carry_out(
     return generation
 
 
+@contextlib.contextmanager
+def _judged(tools: Tools, afterwards: Afterwards) -> Iterator[None]:
+    """What fails takes the change back; unless this change is one that has to be, whatever fails."""
+    try:
+        yield
+    except UnitsFailedError as error:
+        if not afterwards.taken_back:
+            raise
+        tools.progress.say(str(error))
+
+
 def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
-    unit_acts.stop(tools, staged.stops)
     areas = [transaction.staging.fd(index) for index in range(len(transaction.staging.areas))]
     for step in staged.steps:
         try:
@@ -155,6 +180,7 @@ def _generation(
         bundle_restores=afterwards.bundle_restores,
         settings=plan.settings,
         made=plan.made,
+        taken_back=afterwards.taken_back,
     )
 
 

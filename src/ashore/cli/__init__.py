@@ -25,6 +25,7 @@ VERBS = {
     "upgrade": "Resolve the recorded references again.",
     "remove": "Remove a bundle and give back what was there.",
     "rollback": "Go back to an earlier generation.",
+    "confirm": "Keep a change that waits for confirmation.",
     "status": "Show what is installed and whether it still is so.",
     "history": "List the generations.",
     "diff": "Compare the host with its generation.",
@@ -38,8 +39,8 @@ VERBS = {
 }
 
 
-HIDDEN = ("carry-out", "boot", "hand-over", "enter-host")
-"""What programs run: the service of PID 1 (mechanisms.handover), the boot unit, and an installer image."""
+HIDDEN = ("carry-out", "boot", "hand-over", "enter-host", "take-back")
+"""What programs run: the service of PID 1 (mechanisms.handover), the boot unit, an installer image, a timer."""
 
 
 class Verbs(click.Group):

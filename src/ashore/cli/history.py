@@ -31,6 +31,7 @@ def command(root: str, as_json: bool) -> None:
                         "time": g.time,
                         "verb": g.verb,
                         "restores": g.restores or None,
+                        "taken_back": g.taken_back,
                         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
                         "displaced": [{"path": shown(p), "digest": e.digest} for p, e in g.displaced.items()],
                     }
@@ -44,6 +45,7 @@ def command(root: str, as_json: bool) -> None:
     for g in generations:
         mark = "*" if g.number == current else " "
         back = f" to {g.restores}" if g.restores else ""
+        back += ", not confirmed" if g.taken_back else ""
         bundles = ", ".join(f"{b.name} {b.version or short(b.digest)}" for b in g.bundles) or "nothing installed"
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
         lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in g.displaced.items()]

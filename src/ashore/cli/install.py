@@ -3,9 +3,18 @@
 
 import click
 
-from ashore.cli.options import Given, debug_option, image_options, json_option, root_option, values_options
+from ashore.cli.options import (
+    Given,
+    confirm_options,
+    debug_option,
+    image_options,
+    json_option,
+    root_option,
+    values_options,
+)
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import asks, wired
+from ashore.nouns.confirm import Asked
 
 
 @click.command()
@@ -13,6 +22,7 @@ from ashore.cli.wiring import asks, wired
 @root_option
 @json_option
 @click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
+@confirm_options
 @values_options
 @image_options
 @debug_option
@@ -21,6 +31,7 @@ def command(
     root: str,
     as_json: bool,
     adopt: bool,
+    confirm: float | None,
     given: Given,
     root_in_image: str,
 ) -> int | None:
@@ -36,6 +47,6 @@ def command(
         if outcome is None:
             from ashore.acts.install import install
 
-            outcome = install(tools, wanted, adopt_all=adopt)
+            outcome = install(tools, wanted, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)
     return None

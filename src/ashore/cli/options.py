@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 import click
 import msgspec
 
+from ashore.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 ROOT = "/"
@@ -70,6 +72,43 @@ def values_options(function: F) -> F:
     ):
         command = option(command)
     return cast("F", command)
+
+
+def confirm_options(function: F) -> F:
+    """``--confirm TIME``, ``--no-confirm``: one `confirm`, None where nothing is said, 0 for none."""
+
+    @functools.wraps(function)
+    def decided(confirm_text: str | None, no_confirm: bool, **options: Any) -> Any:
+        seconds = 0.0 if no_confirm else None
+        if confirm_text is not None:
+            seconds = seconds_given("--confirm", confirm_text)
+            if no_confirm and seconds:
+                raise UsageError("--confirm and --no-confirm do not fit together", remedy="give one of them")
+        return function(confirm=seconds, **options)
+
+    command: Any = decided
+    command = click.option("--no-confirm", is_flag=True, help="Keep the change, whatever it concerns.")(command)
+    command = click.option(
+        "--confirm",
+        "confirm_text",
+        metavar="TIME",
+        help="Take the change back if nobody confirms it within TIME, like 5m (ashore confirm); 0: keep it.",
+    )(command)
+    return cast("F", command)
+
+
+def seconds_given(option: str, text: str) -> float:
+    """What an option says of a time: ``5m``, or seconds.
+
+    Raises:
+        UsageError: it is no time.
+    """
+    from ashore.nouns.duration import seconds_of
+
+    seconds = float(text) if text.isdigit() else seconds_of(text)
+    if seconds is None:
+        raise UsageError(f"{option} {text} is not a time", remedy="write 90s, 5m or 1h30m")
+    return seconds
 
 
 def image_options(function: F) -> F:

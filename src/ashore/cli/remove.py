@@ -5,28 +5,35 @@ import sys
 
 import click
 
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, json_option, root_option
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import wired
+from ashore.errors import UsageError
+from ashore.nouns.confirm import Asked
 
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--purge", is_flag=True, help="Forget older generations and edits too; with the last bundle, all state.")
 @click.option("--yes", is_flag=True, help="Do not ask before --purge.")
+@confirm_options
 @root_option
 @json_option
 @debug_option
-def command(names: tuple[str, ...], purge: bool, yes: bool, root: str, as_json: bool) -> int | None:
+def command(
+    names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool
+) -> int | None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
     from ashore.acts.install import remove
     from ashore.cli.render_outcome import show
 
+    if purge and confirm:
+        raise UsageError("after --purge there is no way back", remedy="give either --purge or --confirm")
     if purge and not yes and sys.stdin.isatty():
         click.confirm("There will be no way back to what is removed. Go on?", abort=True, err=True)
     with wired(root) as tools:
         if (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = remove(tools, names, purge=purge)
+        outcome = remove(tools, names, purge=purge, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)
     return None

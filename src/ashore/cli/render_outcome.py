@@ -3,11 +3,12 @@
 
 from ashore.acts.outcome import Outcome
 from ashore.cli import output
-from ashore.cli.render_plan import outcome_text, plan_json
+from ashore.cli.render_plan import outcome_text, plan_json, provisional_json, provisional_text
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print what was done and which generation holds now."""
+    waiting = outcome.waiting
     if as_json:
         described = plan_json(outcome.plan, {})
         described |= {"changed": outcome.changed, "generation": outcome.generation.number}
@@ -15,8 +16,11 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
         described["bundles"] = [
             {"name": b.name, "version": b.version, "digest": b.digest} for b in outcome.generation.bundles
         ]
+        described["provisional"] = provisional_json(waiting)
         output.result_json(described)
         return
     if outcome.recovered != "nothing":
         output.say(f"an interrupted transaction was found first: {outcome.recovered}")
     output.result(outcome_text(outcome.plan, outcome.generation, changed=outcome.changed))
+    if waiting is not None:
+        output.result(provisional_text(waiting))

@@ -3,6 +3,8 @@
 
 from collections.abc import Mapping
 
+from ashore.nouns.confirm import By, Provisional
+from ashore.nouns.duration import duration
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Action, Kept, Plan, Step
@@ -52,6 +54,9 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
     if plan.reboot:
         lines.append("Reboot needed, when it suits:")
         lines += [f"  * {printable(reason)}" for reason in plan.reboot]
+    if plan.confirm is not None and not plan.empty:
+        lines.append("To be confirmed:")
+        lines.append(f"  within {duration(plan.confirm.within)}, or it is taken back: {printable(plan.confirm.reason)}")
     if plan.notes:
         lines.append("Notes:")
         lines += [f"  * {printable(note)}" for note in plan.notes]
@@ -118,6 +123,8 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
             for t in plan.triggers
         ],
         "reboot": list(plan.reboot),
+        "confirm": plan.confirm
+        and {"within": plan.confirm.within, "by": plan.confirm.by, "reason": plan.confirm.reason},
         "notes": list(plan.notes),
         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in plan.bundles],
     }
@@ -133,6 +140,27 @@ def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:
     lines += [f"reboot needed: {printable(reason)}" for reason in plan.reboot]
     lines += [f"note: {printable(note)}" for note in plan.notes]
     return "\n".join(lines)
+
+
+def provisional_text(waiting: Provisional) -> str:
+    """What waits for confirmation, and what becomes of it."""
+    back = f"generation {waiting.back} comes back" if waiting.back else "all of it goes"
+    also = " or a fresh ssh login" if waiting.by is By.SSH_LOGIN else ""
+    return f"provisional ({printable(waiting.reason)}): without ashore confirm{also} by {waiting.until} {back}"
+
+
+def provisional_json(waiting: Provisional | None) -> dict[str, object] | None:
+    """The same for programs."""
+    if waiting is None:
+        return None
+    return {
+        "back": waiting.back,
+        "within": waiting.within,
+        "began": waiting.began,
+        "until": waiting.until,
+        "by": waiting.by,
+        "reason": waiting.reason,
+    }
 
 
 def entry_json(entry: Entry | None) -> dict[str, object] | None:

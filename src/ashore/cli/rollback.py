@@ -2,8 +2,9 @@
 """``ashore rollback``."""
 
 import click
+import msgspec
 
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, json_option, root_option
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import UsageError
@@ -12,12 +13,13 @@ from ashore.errors import UsageError
 @click.command()
 @click.argument("generation", type=click.IntRange(min=1), required=False)
 @click.option("--bundle", default="", metavar="NAME", help="Take only this bundle back to its version before.")
+@confirm_options
 @root_option
 @json_option
 @debug_option
-def command(generation: int | None, bundle: str, root: str, as_json: bool) -> int | None:
+def command(generation: int | None, bundle: str, confirm: float | None, root: str, as_json: bool) -> int | None:
     """Go back to the generation before, or to GENERATION, without a network. Once more goes further back."""
-    from ashore.acts.install import roll_back
+    from ashore.acts.install import BACK, roll_back
     from ashore.cli.render_outcome import show
 
     if generation is not None and bundle:
@@ -25,6 +27,6 @@ def command(generation: int | None, bundle: str, root: str, as_json: bool) -> in
     with wired(root) as tools:
         if (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = roll_back(tools, to=generation, bundle=bundle)
+        outcome = roll_back(tools, to=generation, bundle=bundle, confirm=msgspec.structs.replace(BACK, seconds=confirm))
     show(outcome, as_json=as_json)
     return None

@@ -6,6 +6,7 @@ import click
 from ashore.acts.look import Status
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.render_plan import provisional_json, provisional_text
 from ashore.cli.wiring import wired
 from ashore.nouns.digest import short
 from ashore.nouns.files import printable, shown
@@ -35,6 +36,8 @@ def status_text(found: Status) -> str:
         lines = ["no bundle is installed"]
     else:
         lines = [f"generation {generation.number} ({generation.verb}, {generation.time})"]
+    if found.waiting is not None:
+        lines.append(f"  {provisional_text(found.waiting)}")
     for bundle in generation.bundles:
         lines.append(f"  {bundle.name} {bundle.version or '-'}  {printable(bundle.reference)}  {short(bundle.digest)}")
         for unit in bundle.enabled:
@@ -83,5 +86,6 @@ def status_json(found: Status) -> dict[str, object]:
             for digest, h in found.held.items()
         ],
         "interrupted": found.interrupted,
+        "provisional": provisional_json(found.waiting),
         "disk": found.disk,
     }

@@ -3,9 +3,10 @@
 
 import click
 
-from ashore.cli.options import Given, debug_option, json_option, root_option, values_options
+from ashore.cli.options import Given, confirm_options, debug_option, json_option, root_option, values_options
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import ask_of_values, wired
+from ashore.nouns.confirm import Asked
 from ashore.nouns.generation import Verb
 
 
@@ -14,6 +15,7 @@ from ashore.nouns.generation import Verb
 @root_option
 @json_option
 @click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
+@confirm_options
 @values_options
 @debug_option
 def command(
@@ -21,6 +23,7 @@ def command(
     root: str,
     as_json: bool,
     adopt: bool,
+    confirm: float | None,
     given: Given,
 ) -> int | None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
@@ -36,6 +39,6 @@ def command(
         if outcome is None:
             from ashore.acts.install import install
 
-            outcome = install(tools, wanted, Verb.UPGRADE, adopt_all=adopt)
+            outcome = install(tools, wanted, Verb.UPGRADE, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)
     return None

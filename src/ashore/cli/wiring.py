@@ -51,6 +51,7 @@ def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
             processes=_processes(root) if live else None,
             programs=_programs(root if live else "/"),
             boot=_boot_id() if live else "",
+            program=_program(root),
         )
 
 
@@ -212,6 +213,16 @@ def _programs(root: str) -> Programs:
     from ashore.mechanisms.host.programs import HostPrograms
 
     return HostPrograms(root)
+
+
+def _program(root: str) -> tuple[str, ...]:
+    """How a unit runs this ashore: by the link that follows its upgrades, where that leads here."""
+    from ashore.mechanisms.handover import own_command
+    from ashore.nouns.installer import PROGRAM_LINK
+
+    command = own_command()
+    link = os.path.join(root, PROGRAM_LINK)
+    return (f"/{PROGRAM_LINK}",) if os.path.realpath(link) == os.path.realpath(command[0]) else command
 
 
 def _boot_id() -> str:

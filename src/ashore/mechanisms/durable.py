@@ -34,9 +34,9 @@ def replace(
     Raises:
         OSError: nothing was changed, except perhaps a file ``.NAME.new`` left behind; or not all of `along` was done.
     """
-    beside = f".{name}.new"
+    new = beside(name)
     descriptor = os.open(
-        beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory
+        new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory
     )
     try:
         try:
@@ -44,13 +44,19 @@ def replace(
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        for old, new in ((beside, name), *along):
-            os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+        for old, into in ((new, name), *along):
+            os.rename(old, into, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(beside, dir_fd=directory)
+            os.unlink(new, dir_fd=directory)
         raise
     os.fsync(directory)
+
+
+def beside(path: str) -> str:
+    """Where the new bytes of `path` are written first: a kill may leave that behind."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.new"
 
 
 def remove(directory: int, name: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from ashore.mechanisms import durable
 from ashore.mechanisms.state import State
+from ashore.nouns.confirm import Provisional
 from ashore.nouns.generation import EMPTY, Generation
 from ashore.nouns.journal import Due, Edit, Held
 
@@ -19,6 +20,7 @@ _LIMIT = 1 << 30
 _NAME = re.compile(r"(\d{6,})\.json")
 _TAIL = 1 << 20
 _DUE = "due.json"
+_PROVISIONAL = "provisional.json"
 _TOLD = re.compile(rb'"generation":[1-9]')
 """How the audit log speaks of a generation that came to be; a first one that failed is 0."""
 
@@ -60,6 +62,7 @@ class History:
         self.held()
         self.edits()
         self.due()
+        self.provisional()
 
     def current_number(self) -> int | None:
         """The pointer; None where there is none."""
@@ -122,6 +125,24 @@ class History:
 
     def hold(self, held: Mapping[str, Held]) -> None:
         durable.replace(self.state.prepare(), "held.json", durable.seal(dict(held)))
+
+    def provisional(self) -> Provisional | None:
+        """What waits for confirmation; None if nothing does."""
+        if self.state.fd is None:
+            return None
+        try:
+            data = durable.read_all(self.state.fd, _PROVISIONAL, _LIMIT)
+        except FileNotFoundError:
+            return None
+        return durable.unseal(data, Provisional, _PROVISIONAL)
+
+    def await_confirmation(self, provisional: Provisional | None) -> None:
+        """Record what waits for confirmation from now on, None that nothing does."""
+        base = self.state.prepare()
+        if provisional is None:
+            durable.remove(base, _PROVISIONAL)
+        else:
+            durable.replace(base, _PROVISIONAL, durable.seal(provisional))
 
     def edits(self) -> tuple[Edit, ...]:
         """Administrators' edits of collected generations: in the store until they are discarded."""

@@ -123,6 +123,9 @@ class DBusSystemd:
         if reply.error:
             raise AshoreError("systemd did not reload its units", cause=reply.message)
 
+    def start_later(self, units: Iterable[str]) -> None:
+        self._ask([_manager("StartUnit", "ss", unit, "replace") for unit in units], again=False)
+
     def reset_failed(self, units: Iterable[str]) -> None:
         # A unit that is not loaded has no failure to forget: its error says only that.
         self._ask([_manager("ResetFailedUnit", "s", unit) for unit in units])

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ashore.nouns.confirm import Confirm
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, OnEdit
 
@@ -100,6 +101,8 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     shell_templates: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()
     steps: tuple[BundleStep, ...] = ()
+    confirm: Confirm | None = None
+    """None: only a change of sshd, network or firewall has to be confirmed."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from ashore.nouns.bundle import BundleStep, Health
+from ashore.nouns.confirm import Confirm
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, OnEdit, Stat
 
@@ -50,6 +51,8 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     health: tuple[Health, ...] = ()
     steps: tuple[BundleStep, ...] = ()
     root_in_image: str = ""
+    confirm: Confirm | None = None
+    """What the bundle declares."""
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,6 +111,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The generation that this rollback brought back."""
     bundle_restores: Mapping[str, int] = {}
     """For a rollback of one bundle: its name, and the generation that its version came from."""
+    taken_back: bool = False
+    """A rollback that came by itself, since nobody confirmed what was there."""
 
     settings: Mapping[str, str] = {}
     """Values of the kernel that bundles set, as they were before ashore: put back when nobody sets them any more."""

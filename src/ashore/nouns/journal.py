@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ashore.nouns.confirm import Provisional
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import Verb
@@ -86,6 +87,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     held: Mapping[str, Held] = {}
     """All digests that are held from then on."""
+    provisional: Provisional | None = None
+    """What waits for confirmation from then on."""
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):

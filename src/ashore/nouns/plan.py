@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from ashore.nouns.bundle import BundleStep
+from ashore.nouns.confirm import Confirm
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, FileRecord, Generation
 from ashore.nouns.triggers import Trigger
@@ -104,6 +105,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
     validators: Mapping[str, tuple[str, ...]] = {}
     """What must accept a path's new content before the swap: command lines with ``{path}``."""
+    confirm: Confirm | None = None
+    """It has to be confirmed from outside, else it is taken back."""
 
     @property
     def empty(self) -> bool:

@@ -74,6 +74,10 @@ class Systemd(Protocol):
         not done then is cancelled and reported as ``timeout``."""
         ...
 
+    def start_later(self, units: Iterable[str]) -> None:
+        """Queue starts and wait for none: what does not start says so itself."""
+        ...
+
     def reset_failed(self, units: Iterable[str]) -> None: ...
 
 

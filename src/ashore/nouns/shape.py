@@ -14,6 +14,7 @@ import msgspec
 
 from ashore.errors import Issue
 from ashore.nouns import files
+from ashore.nouns.duration import seconds_of
 from ashore.nouns.toml import Document, Key
 from ashore.nouns.units import UNIT_SUFFIXES
 
@@ -21,7 +22,6 @@ Schema = dict[str, Any]
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 """A bundle's name: it is a file's name and a word on the command line."""
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+")
-_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
 _SIZE = re.compile(r"(\d{1,19}) ?(?:([KMGT])iB)?")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\$?")
 BAD = object()
@@ -136,11 +136,8 @@ class Seconds(msgspec.Struct, frozen=True):
             return float(value) if 0 <= value < 1e9 else at.problem(f"{at}: {value} is not a time")
         if not isinstance(value, str):
             return wrong_type(at, 'a time like "90s"', value)
-        found = _DURATION.fullmatch(value)
-        if not value or not found:
-            return at.problem(f"{at}: {value!r} is not a time", 'write "90s", "5m" or "1h30m"')
-        hours, minutes, seconds = (int(part or 0) for part in found.groups())
-        return float(hours * 3600 + minutes * 60 + seconds)
+        seconds = seconds_of(value)
+        return seconds if seconds is not None else at.problem(f"{at}: {value!r} is not a time", _A_TIME)
 
     def schema(self) -> Schema:
         pattern = r"^(?=.)(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?$"
@@ -289,6 +286,9 @@ class Table(msgspec.Struct, frozen=True):
         required = [name for name, field in self.fields.items() if field.required]
         schema: Schema = {"type": "object", "properties": keys, "additionalProperties": False}
         return schema | ({"required": required} if required else {})
+
+
+_A_TIME = 'write "90s", "5m" or "1h30m"'
 
 
 def wrong_type(at: At, expected: str, value: object, remedy: str = "") -> object:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
 from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, Health, Include, ValueSpec
+from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.nouns.shape import (
     BAD,
@@ -133,6 +134,27 @@ class _Probe:
         return self.table.schema()
 
 
+class _Confirm:
+    """How long there is to confirm a change: a time, or a table that says more."""
+
+    table = Table(
+        {
+            "within": Field(Seconds(), "how long there is to confirm a change, 5m if not said; 0s: it need not be"),
+            "by": Field(OneOf(By), "what confirms it beside ashore confirm: a login over ssh"),
+        }
+    )
+
+    def read(self, value: object, at: At) -> object:
+        if not isinstance(value, dict):
+            seconds = Seconds().read(value, at)
+            return seconds if seconds is BAD else Confirm(within=cast("float", seconds))
+        read = self.table.read(value, at)
+        return Confirm(**read) if isinstance(read, dict) else BAD
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.table.schema(), *Seconds().schema()["anyOf"]]}
+
+
 def _is_url(text: str) -> bool:
     try:
         url = urlsplit(text)
@@ -198,6 +220,10 @@ _DOCUMENT = Table(
         ),
         "health": Field(ListOf(_Probe()), "what must hold before an install counts as done"),
         "step": Field(Steps(), "commands before and after a change, for what nothing else covers"),
+        "confirm": Field(
+            _Confirm(),
+            "a change is taken back if nobody confirms it in time; 5m for sshd, network and firewall if not said",
+        ),
     }
 )
 
@@ -243,6 +269,7 @@ def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
         shell_templates=read.get("templates", {}).get("shell", ()),
         health=read.get("health", ()),
         steps=read.get("step", ()),
+        confirm=read.get("confirm"),
     )
 
 

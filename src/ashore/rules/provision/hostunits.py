@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units that ashore itself has on a host: early recovery, and the order of a bundle's units after the boot unit."""
 
+from collections.abc import Sequence
+
 from ashore.nouns.units import ADMIN_FOLDER
 
 BOOT_UNIT = "ashore-boot.service"
@@ -33,6 +35,72 @@ StandardOutput=journal+console
 [Install]
 WantedBy=sysinit.target
 """
+
+
+UNCONFIRMED = "ashore-unconfirmed"
+UNCONFIRMED_TIMER = f"{UNCONFIRMED}.timer"
+_AGAIN = 30
+"""Seconds until another try, where a change could not be taken back."""
+_LOOK = 5
+"""Seconds between two looks for a login."""
+
+
+def unconfirmed_units(program: Sequence[str], within: float, *, look: bool) -> dict[str, str]:
+    """What takes an unconfirmed change back, by path: a timer, and its service, which a boot runs as well.
+
+    A timer comes before what it starts, and by default after sysinit.target, which our service comes before: it has
+    to do without. With `look` the service is started all along, to see whether somebody has logged in.
+    """
+    first, again = (min(_LOOK, within), _LOOK) if look else (within, _AGAIN)
+    service = f"""\
+# Written by ashore: a change that nobody confirms is taken back, at the next boot before anything starts.
+[Unit]
+Description=Take back a change by ashore that nobody confirmed
+DefaultDependencies=no
+After=local-fs.target {RECOVER_UNIT}
+Before=sysinit.target shutdown.target
+Conflicts=shutdown.target
+RequiresMountsFor=/var/lib/ashore
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart={" ".join(_quoted(word) for word in program)} take-back
+
+[Install]
+WantedBy=sysinit.target
+"""
+    timer = f"""\
+# Written by ashore: how long there is to confirm a change.
+[Unit]
+Description=Time to confirm a change by ashore
+DefaultDependencies=no
+Before=shutdown.target
+Conflicts=shutdown.target
+
+[Timer]
+OnActiveSec={first:g}
+OnUnitInactiveSec={again}
+AccuracySec=100ms
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{ADMIN_FOLDER}/{UNCONFIRMED}.service": service, f"{ADMIN_FOLDER}/{UNCONFIRMED_TIMER}": timer}
+
+
+UNCONFIRMED_LINKS = {
+    f"{ADMIN_FOLDER}/sysinit.target.wants/{UNCONFIRMED}.service": f"../{UNCONFIRMED}.service",
+    f"{ADMIN_FOLDER}/timers.target.wants/{UNCONFIRMED_TIMER}": f"../{UNCONFIRMED_TIMER}",
+}
+"""What enables them: path and target."""
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line (systemd.service(5))."""
+    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{plain}"' if set(plain) & set(" \t'\";") else plain
 
 
 def drop_in_path(unit: str) -> str:

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that has to be confirmed is kept by who still has a way in, and goes back by itself without one."""
+
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ashore.acts import confirm as confirmation
+from ashore.acts.confirm import Confirmed
+from ashore.acts.recover import recover
+from ashore.cli.render_plan import plan_text
+from ashore.errors import UnchangedError, UsageError
+from ashore.nouns.confirm import By, Provisional
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.flow.machine import Machine
+from tests.flow.test_kill import Story, in_child
+
+ONE, TWO, OTHER = "reg.example/ssh:1", "reg.example/ssh:2", "reg.example/other:1"
+UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
+CONFIG = "etc/ssh/sshd_config.d/50-site.conf"
+TIMER = "etc/systemd/system/ashore-unconfirmed.timer"
+FIRST = {CONFIG: "Port 22\n", "etc/systemd/system/app.service": UNIT, "etc/site/one": "1"}
+SECOND = {CONFIG: "Port 2222\n", "etc/systemd/system/app.service": UNIT, "etc/site/two": "2"}
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Machine:
+    return prepared(tmp_path)
+
+
+def prepared(folder: Path) -> Machine:
+    """A live host that has the first version, confirmed, and can have another and another bundle."""
+    systemd = FakeSystemd()
+    systemd.add("app.service")
+    systemd.add("ashore-unconfirmed.timer")
+    systemd.add("sysinit.target", running=True)
+    made = Machine(folder, systemd=systemd)
+    made.images.add(ONE, FIRST)
+    made.images.add(TWO, SECOND)
+    made.images.add(OTHER, {"etc/other": "x"})
+    made.install(ONE, confirm=0)
+    return made
+
+
+def waiting(live: Machine) -> Provisional | None:
+    return live.tools().history.provisional()
+
+
+def time_passes(live: Machine, seconds: float) -> Confirmed:
+    """The timer of PID 1 starts its service after so many seconds."""
+    live.seconds += seconds
+    return confirmation.take_back_in_time(live.tools())
+
+
+def armed(live: Machine) -> bool:
+    """Whether PID 1 would take the change back: now, and after a boot."""
+    assert isinstance(live.systemd, FakeSystemd)
+    files = {live.exists(TIMER), live.exists("etc/systemd/system/timers.target.wants/ashore-unconfirmed.timer")}
+    files |= {live.exists("etc/systemd/system/sysinit.target.wants/ashore-unconfirmed.service")}
+    runs = live.systemd.units["ashore-unconfirmed.timer"].active == "active"
+    assert files == {runs}
+    return runs
+
+
+def test_a_change_of_sshd_is_kept_by_who_confirms_it(live: Machine) -> None:
+    outcome = live.install(TWO)
+    assert outcome.waiting is not None and outcome.waiting.within == 300.0
+    assert outcome.waiting.reason == "it changes sshd (/etc/ssh/sshd_config.d/50-site.conf)"
+    assert armed(live)
+    assert confirmation.confirm(live.tools()) == Confirmed(generation=2, confirmed=True)
+    assert not armed(live)
+    assert time_passes(live, 1000) == Confirmed(generation=2)
+    assert live.read(CONFIG) == "Port 2222\n"
+    assert '"verb":"confirm"' in live.read("var/lib/ashore/audit.jsonl")
+    assert confirmation.confirm(live.tools()) == Confirmed(generation=2), "once more does nothing"
+
+
+def test_without_a_confirmation_it_goes_back_and_is_held(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+    assert time_passes(live, 299) == Confirmed(generation=2), "there is still time"
+    assert time_passes(live, 1) == Confirmed(generation=3, taken_back=True)
+    assert live.tree() == before
+    assert waiting(live) is None and not armed(live)
+    (held,) = live.tools().history.held().values()
+    assert (held.reference, held.reason) == (TWO, "not confirmed in time")
+    with pytest.raises(UnchangedError, match="too late"):
+        confirmation.confirm(live.tools())
+
+
+def test_a_first_install_that_nobody_confirms_leaves_no_trace(tmp_path: Path) -> None:
+    live = prepared(tmp_path)
+    live.remove("ssh")
+    before = live.tree()
+    confirmation.confirm(live.tools())
+    fresh = Machine(tmp_path / "fresh", live.images, live.systemd)
+    empty = fresh.tree()
+    fresh.install(ONE)
+    assert time_passes(fresh, 300).taken_back
+    assert fresh.tree() == empty
+    assert live.tree() != before, "the timer of the removal is gone"
+
+
+def test_a_reboot_ends_the_time_and_goes_back_before_anything_runs(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+    live.boot = "boot-2"
+    booted = FakeSystemd()
+    for name in ("app.service", "ashore-unconfirmed.timer", "sysinit.target"):
+        booted.add(name)
+    live.systemd, live.images.down = booted, True
+    assert time_passes(live, 1).taken_back
+    assert not live.exists("run/ashore/incomplete"), "units are held no longer"
+    shutil.rmtree(live.root / "run")
+    assert live.tree() == before
+    assert booted.log == ["stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later"]
+
+
+def test_a_removal_of_sshd_configuration_has_to_be_confirmed_too(live: Machine) -> None:
+    before = live.tree()
+    live.remove("ssh")
+    assert waiting(live) is not None
+    assert time_passes(live, 300).taken_back
+    assert live.tree() == before
+
+
+def test_what_comes_after_an_unconfirmed_change_is_unconfirmed_with_it(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+    assert live.install(OTHER).waiting is not None
+    assert time_passes(live, 300).taken_back
+    assert live.tree() == before
+    live.install(TWO, confirm=10)
+    live.install(OTHER)
+    confirmation.confirm(live.tools())
+    assert not time_passes(live, 300).taken_back
+    assert live.exists("etc/other")
+
+
+def test_a_rollback_goes_back_to_what_was_confirmed_and_needs_no_confirmation(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+    live.install(OTHER)
+    assert live.roll_back().waiting is None
+    assert live.tree() == before
+    assert live.roll_back(2).waiting is None, "nor does going back to anything else"
+
+
+def test_nothing_is_asked_for_what_locks_nobody_out(live: Machine) -> None:
+    assert live.install(OTHER).waiting is None
+    assert live.install(TWO, confirm=0).waiting is None
+    assert not armed(live)
+
+
+def test_any_change_is_confirmed_if_somebody_asks(live: Machine) -> None:
+    assert live.install(OTHER, confirm=7).waiting is not None
+    assert time_passes(live, 7).taken_back
+    assert not live.exists("etc/other")
+
+
+def test_a_bundle_can_ask_for_it_or_against_it(live: Machine) -> None:
+    live.images.add(OTHER, {"etc/other": "x"}, 'confirm = "20s"\n')
+    outcome = live.install(OTHER)
+    assert outcome.waiting is not None and (outcome.waiting.within, outcome.waiting.reason) == (
+        20.0,
+        "other asks for it",
+    )
+    confirmation.confirm(live.tools())
+    live.images.add(TWO, SECOND, 'confirm = "0s"\n')
+    assert live.install(TWO).waiting is None
+
+
+def test_the_plan_says_that_a_change_has_to_be_confirmed_and_why(live: Machine) -> None:
+    from ashore.acts.install import plan_install
+
+    plan, _ = plan_install(live.tools(), [live.ask(TWO)])
+    text = "To be confirmed:\n  within 5m, or it is taken back: it changes sshd (/etc/ssh/sshd_config.d/50-site.conf)"
+    assert text in plan_text(plan, {})
+
+
+def test_an_offline_root_has_no_confirmation(host: Machine) -> None:
+    host.images.add(ONE, FIRST)
+    assert host.install(ONE).waiting is None
+    assert not host.exists(TIMER)
+    host.images.add(OTHER, {"etc/other": "x"})
+    with pytest.raises(UsageError, match="offline root"):
+        host.install(OTHER, confirm=5)
+
+
+def test_a_failed_change_does_not_wait_and_one_that_waited_before_still_does(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.install(TWO)
+    before = live.tree()
+    live.images.add(OTHER, {"etc/systemd/system/bad.service": UNIT.replace("/opt/bin/app", "/opt/bin/bad")})
+    live.systemd.add("bad.service", Behaviour.FAILS)
+    with pytest.raises(UnchangedError):
+        live.install(OTHER, confirm=9)
+    assert live.tree() == before and armed(live)
+    assert (held := waiting(live)) is not None and held.within == 300.0
+    confirmation.confirm(live.tools())
+    with pytest.raises(UnchangedError):
+        live.install(OTHER, confirm=9)
+    assert waiting(live) is None and not armed(live)
+
+
+def test_units_that_do_not_come_up_on_the_way_back_are_no_reason_to_stay(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.images.add(TWO, {**SECOND, "etc/systemd/system/app.service": UNIT + "# two\n"})
+    before = live.tree()
+    live.install(TWO)
+    live.systemd.units["app.service"].behaviour = Behaviour.FAILS
+    assert time_passes(live, 300).taken_back
+    assert live.tree() == before
+
+
+def test_what_may_have_to_come_back_is_not_collected(live: Machine) -> None:
+    live.write("etc/ashore/config.toml", "keep = 1\n")
+    live.images.add(TWO, SECOND, f'[[files]]\npath = "{CONFIG}"\non_edit = "replace"\n')
+    live.write(CONFIG, "an edit\n")
+    before = live.tree()
+    live.install(TWO)
+    live.install(OTHER)
+    live.images.down = True
+    assert time_passes(live, 300).taken_back
+    assert live.tree() == before, "the edit as well"
+
+
+def test_a_timer_that_does_not_start_is_a_change_that_is_not_made(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.units["ashore-unconfirmed.timer"].behaviour = Behaviour.FAILS
+    before = live.tree()
+    with pytest.raises(UnchangedError, match="did not start"):
+        live.install(TWO)
+    assert live.tree() == before
+
+
+def _session(live: Machine, service: str, seconds: int) -> None:
+    live.write("run/systemd/sessions/7", f"UID=0\nSERVICE={service}\nREMOTE=1\nREALTIME={seconds * 1_000_000}\n")
+
+
+def _wtmp(live: Machine, line: str, where: str, seconds: int) -> None:
+    record = struct.pack("<h2xi32s4s32s256s4siii16s20x", 7, 1 << 30, line.encode(), b"", b"root", where.encode(), b"",
+                         0, seconds, 0, b"")  # fmt: skip
+    live.write("var/log/wtmp", "")
+    (live.root / "var/log/wtmp").write_bytes(record)
+
+
+BEGAN = 1767225600
+"""2026-01-01, the day on which every machine of these tests lives."""
+
+
+def test_a_fresh_login_over_ssh_confirms_where_the_bundle_says_so(live: Machine) -> None:
+    live.images.add(TWO, SECOND, '[confirm]\nwithin = "5m"\nby = "ssh-login"\n')
+    sessions: list[Callable[[], None]] = [
+        lambda: _session(live, "sshd", BEGAN - 1),
+        lambda: _session(live, "login", BEGAN + 1),
+        lambda: _wtmp(live, "pts/1", "10.0.0.1", BEGAN - 1),
+        lambda: _wtmp(live, "pts/1", ":0", BEGAN + 1),
+        lambda: _wtmp(live, "tty1", "", BEGAN + 1),
+    ]
+    for session in sessions:
+        outcome = live.install(TWO)
+        assert outcome.waiting is not None and outcome.waiting.by is By.SSH_LOGIN
+        session()
+        assert time_passes(live, 300).taken_back
+    sessions = [
+        lambda: _session(live, "sshd", BEGAN + 1),
+        lambda: _wtmp(live, "pts/1", "10.0.0.1", BEGAN + 1),
+    ]
+    for session in sessions:
+        live.install(TWO)
+        session()
+        assert time_passes(live, 5).confirmed
+        shutil.rmtree(live.root / "run", ignore_errors=True)
+        shutil.rmtree(live.root / "var/log", ignore_errors=True)
+        live.install(ONE, confirm=0)
+
+
+KILLED: dict[str, tuple[list[Story], Story]] = {
+    "provisional install": ([], lambda m: m.install(TWO)),
+    "another change meanwhile": ([lambda m: m.install(TWO)], lambda m: m.install(OTHER, confirm=9)),
+    "confirm": ([lambda m: m.install(TWO)], lambda m: confirmation.confirm(m.tools())),
+    "taken back": ([lambda m: m.install(TWO)], lambda m: time_passes(m, 300)),
+}
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_at_any_call_a_change_waits_or_does_not_and_is_taken_back_in_time(name: str, quick_folder: Path) -> None:
+    before, story = KILLED[name]
+    template = prepared(quick_folder / "template")
+    for earlier in before:
+        earlier(template)
+
+    def fresh(number: int) -> Machine:
+        shutil.copytree(template.root, quick_folder / str(number) / "host", symlinks=True)
+        made = Machine(quick_folder / str(number), template.images, template.systemd)
+        made.seconds = template.seconds
+        return made
+
+    whole = fresh(-1)
+    total = in_child(story, whole, stop_at=-1)
+    states = [(m.tree(), waiting(m)) for m in (template, whole)]
+    seen = set()
+    for at in range(total):
+        victim = fresh(at)
+        assert in_child(story, victim, stop_at=at) == -1
+        if waiting(victim) is not None:
+            assert victim.exists(TIMER), f"killed before call {at} of {total}: nothing would take it back"
+        tools = victim.tools()
+        with tools.state.locked():
+            recover(tools)
+        assert victim.leftovers() == []
+        state = (victim.tree(), waiting(victim))
+        assert state in states, (
+            f"killed before call {at} of {total}",
+            [set(state[0].items()) ^ set(s[0].items()) for s in states],
+        )
+        seen.add(states.index(state))
+        shutil.rmtree(victim.folder)
+    assert seen == {0, 1}

@@ -97,6 +97,11 @@ class Cluster:
         conditions = self.get("node", node).get("status", {}).get("conditions", [])
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
+    def heartbeat(self, node: str) -> str:
+        """When the node last renewed its lease."""
+        lease = self.get("lease", node, "--namespace=kube-node-lease")
+        return str(lease.get("spec", {}).get("renewTime", ""))
+
     def until(self, holds: Callable[[], object], what: str, seconds: float = _SECONDS) -> None:
         """Wait until `holds` does."""
         end = time.monotonic() + seconds

@@ -92,6 +92,20 @@ def test_the_node_may_do_what_its_proxy_needs_and_nothing_of_other_nodes(
         assert said.partition(" ")[0] == answer, question
 
 
+def test_a_control_plane_that_has_moved_is_found_again_without_another_certificate(
+    cluster: kubernetes.Cluster, node: lab.Host
+) -> None:
+    moved = cluster.url.replace("127.0.0.1", "localhost")
+    key = node.run(["sha256sum", "/var/lib/kubelet/pki/kubelet-client-current.pem"]).stdout
+    beat = cluster.heartbeat(NODE)
+    node.ashore("upgrade", "--set", f"api_server={moved}", seconds=300)
+    assert f"server: {moved}\n" in (node.path / "var/lib/kubelet/kubeconfig").read_text()
+    cluster.until(lambda: cluster.heartbeat(NODE) != beat, f"{NODE} heard of again")
+    assert cluster.ready(NODE)
+    assert node.run(["sha256sum", "/var/lib/kubelet/pki/kubelet-client-current.pem"]).stdout == key
+    assert len(cluster.items("csr")) == 1
+
+
 def test_a_node_joins_with_a_certificate_that_its_user_data_places(
     cluster: kubernetes.Cluster, node: lab.Host, tmp_path: Path
 ) -> None:
@@ -116,11 +130,3 @@ def certificate(cluster: kubernetes.Cluster, folder: Path, name: str) -> Path:
     ):  # fmt: skip
         subprocess.run(["openssl", *command], check=True, capture_output=True)
     return made
-
-
-def test_a_flag_that_the_kubelet_does_not_know_goes_back(cluster: kubernetes.Cluster, node: lab.Host) -> None:
-    before = node.snapshot("etc/kubernetes", "etc/systemd/system", "opt/bin")
-    done = node.ashore("upgrade", "--set", 'kubelet_args=["--no-such-flag"]', check=False, seconds=300)
-    assert (done.returncode, "kubelet.service" in done.stderr) == (7, True), done.stderr
-    assert node.snapshot("etc/kubernetes", "etc/systemd/system", "opt/bin") == before
-    assert node.show("kubelet.service", "ActiveState") == "active"

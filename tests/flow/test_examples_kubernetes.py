@@ -151,7 +151,7 @@ def test_a_worker_joins_by_files(cluster: Path, shell: Shell) -> None:
 def test_a_worker_without_a_token_is_told_so(cluster: Path, shell: Shell) -> None:
     lines = (cluster / "worker.toml").read_text().splitlines(keepends=True)
     ran = install(shell, "worker", "".join(line for line in lines if not line.startswith("bootstrap_token")))
-    refused(ran, 3, "etc/kubernetes/bootstrap.kubeconfig.j2", "bootstrap_token")
+    refused(ran, 3, "etc/kubernetes/bootstrap.kubeconfig.j2:13: the value bootstrap_token is not set: ID.SECRET")
     assert not (shell.root / "opt/bin").exists()
 
 

@@ -91,6 +91,26 @@ def test_a_changed_fact_is_a_change_and_another_one_is_not(host: Machine) -> Non
 
 
 @pytest.mark.parametrize(
+    "text", ["{{ token }}\n", "{{ values.token }}\n", "{% if port %}{{ token }}{% endif %}\n", "shell: $TOKEN\n"]
+)
+def test_a_value_that_is_declared_and_not_set_is_named_where_it_is_read(host: Machine, text: str) -> None:
+    """Not required: only some templates, in some cases, read it."""
+    toml = '[values]\nport = 1\ntoken = { secret = true, description = "the join token" }\n'
+    name = "etc/token.conf" if "$" in text else "etc/token.conf.j2"
+    shell = f'[templates]\nshell = ["{name}"]\n' if "$" in text else ""
+    host.images.add(
+        ONE, {name: text, "etc/other.j2": "{{ token is defined }} {{ token | default('none') }}"}, toml + shell
+    )
+    with pytest.raises(InputError) as raised:
+        host.install(ONE)
+    (issue,) = raised.value.issues
+    assert f"{name}:1" in issue.where
+    assert "the value token is not set: the join token (write token = ... in /etc/ashore/values.d" in issue.message
+    host.install(ONE, sets={"token": "s3cret"})
+    assert "s3cret" in host.read("etc/token.conf")
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("port={{ port }}\n{{ prot }}\n", ("etc/app.conf.j2:2", "prot is not a value")),

@@ -10,7 +10,7 @@ import msgspec
 
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
-from ashore.rules.values import Deferred, Values
+from ashore.rules.values import Deferred, Values, how_to_set, not_set
 
 Path = tuple[str, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -123,6 +123,9 @@ class View(Mapping[str, object]):
 
     def why_missing(self, name: object) -> str:
         """What to tell about a name that is not here."""
+        if self.kind == "values" and not self.path and name in self.scope.values.unset:
+            text = str(name)
+            return f"{not_set(text, self.scope.values.unset[text])} ({how_to_set(text)})"
         full = f"{self.kind}.{dotted((*self.path, str(name)))}"
         names = sorted(self.data)
         there = ", ".join(printable(n) for n in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -138,7 +138,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         scope = self.scope()
         if name in {"facts", "values"}:
             return scope.facts_view if name == "facts" else scope.values_view
-        return self._fetched(scope.values_view, name) if name in scope.values.tree else missing
+        known = name in scope.values.tree or name in scope.values.unset
+        return self._fetched(scope.values_view, name) if known else missing
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, View):

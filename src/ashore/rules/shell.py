@@ -40,7 +40,8 @@ def _value(name: str, scope: Scope) -> tuple[str, str]:
     """The text for a name, or what is wrong with it."""
     view = scope.values_view
     # The shell's names are upper case by custom, values' lower: public_ip answers to PUBLIC_IP too.
-    spelled = next((known for known in (name, name.lower()) if known in scope.values.tree), name)
+    known = scope.values.tree.keys() | scope.values.unset.keys()
+    spelled = next((spelling for spelling in (name, name.lower()) if spelling in known), name)
     read = view.fetch(spelled)
     if read is MISSING:
         return "", f"${name}: {view.why_missing(spelled)}"

@@ -29,6 +29,8 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     """Leaves are TOML's types, and `Deferred` where a default of the bundle still holds."""
     secrets: frozenset[str] = frozenset()
     """Names (of the first level) of secret values."""
+    unset: Mapping[str, str] = {}
+    """Values that the bundle declares and nobody set, with what it says about them."""
     sources: Mapping[str, str] = {}
     """Where each value of the first level was set last: ``bundle``, a file's name, ``--set``."""
     stray: Mapping[str, str] = {}
@@ -93,19 +95,24 @@ def merge_values(
     return Values(
         tree=tree,
         secrets=frozenset(name for name, spec in manifest.values.items() if spec.secret),
+        unset={name: spec.description for name, spec in manifest.values.items() if name not in tree},
         sources=sources,
         stray={name: nearest(name, manifest.values) for name in sorted(stray)},
     )
 
 
 def _missing(manifest: BundleManifest, name: str) -> Issue:
-    described = manifest.values[name].description
-    example = f"{name} = ..."
-    return Issue(
-        where=manifest.name,
-        message=f"the value {name} is not set" + (f": {described}" if described else ""),
-        remedy=f"write {example} in {shown(VALUES_FOLDER)}/*.toml on the host, or say --set {name}=...",
-    )
+    return Issue(where=manifest.name, message=not_set(name, manifest.values[name].description), remedy=how_to_set(name))
+
+
+def not_set(name: str, described: str) -> str:
+    """What is wrong when a host lacks a value."""
+    return f"the value {name} is not set" + (f": {described}" if described else "")
+
+
+def how_to_set(name: str) -> str:
+    """And what to do about it."""
+    return f"write {name} = ... in {shown(VALUES_FOLDER)}/*.toml on the host, or say --set {name}=..."
 
 
 def _nested(key: str, value: object) -> Tree:

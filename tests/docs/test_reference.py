@@ -178,6 +178,10 @@ def test_images_in_json(author: Author) -> None:
     image = author.bundle("1", FILES, VALUES)
     copied = author.ask("copy", image, f"oci-archive:{author.folder}/out.tar:1")
     assert copied["digest"] == author.ask("inspect", image, "--root", str(author.host))["digest"]
+    newer = author.bundle("2", FILES | {"opt/large": "".join(f"line {n}\n" for n in range(9999))}, VALUES)
+    assert author.ask("delta", image, newer)["deltas"]
+    built = author.ask("build", str(author.folder / "worker"), "-o", f"oci:{author.folder}/x", "--delta-from", image)
+    assert built["deltas"]
 
 
 def test_findings_in_json(author: Author) -> None:

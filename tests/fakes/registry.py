@@ -58,6 +58,12 @@ class FakeRegistry:
         self.seen: list[Seen] = []
         self.least_chunk = 0
         self.takes_chunks = True
+        self.lists_referrers = True
+        """Else an index under a tag has to do, as the specification says."""
+        self.referrers_a_page = 0
+        """How many come in one answer; 0: all."""
+        self.sent = 0
+        """Bytes of answers' bodies."""
         self.cut_uploads: list[int] = []
         """For each of the next PATCHes: how many bytes are kept before the connection is reset."""
         self.closing = threading.Event()
@@ -183,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.body
         for limit in (reply.cut, reply.stall):
             body = body if limit is None else body[:limit]
+        self.server.registry.sent += len(body)
         self.wfile.write(body) if not reply.endless else self._flood(body or b"x" * 1024)
         if reply.stall is not None:
             self.server.registry.closing.wait(30)
@@ -291,7 +298,10 @@ class _Desk:
         self.registry.manifests.setdefault(name, {})[digest] = (self.headers["Content-Type"], self.body)
         if ":" not in last:
             self.registry.tags.setdefault(name, {})[last] = digest
-        return Reply(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest})
+        headers = {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest}
+        if document.get("subject") and self.registry.lists_referrers:
+            headers["OCI-Subject"] = document["subject"]["digest"]
+        return Reply(201, headers)
 
     def _blob(self, name: str, digest: str) -> Reply:
         data = self.registry.blobs.get(name, {}).get(digest)
@@ -307,13 +317,28 @@ class _Desk:
         return Reply(206, headers | {"Content-Range": f"bytes {start}-{end}/{len(data)}"}, data[start : end + 1])
 
     def _referrers(self, name: str, digest: str) -> Reply:
-        found = [
-            {"mediaType": media_type, "digest": held, "size": len(data)}
-            for held, (media_type, data) in self.registry.manifests.get(name, {}).items()
-            if (json.loads(data).get("subject") or {}).get("digest") == digest
-        ]
+        if not self.registry.lists_referrers:
+            return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found")
+        found = []
+        for held, (media_type, data) in self.registry.manifests.get(name, {}).items():
+            document = json.loads(data)
+            if (document.get("subject") or {}).get("digest") == digest:
+                described = {"mediaType": media_type, "digest": held, "size": len(data)}
+                found.append(
+                    described | {key: document[key] for key in ("artifactType", "annotations") if key in document}
+                )
+        headers = {"Content-Type": OCI_INDEX}
+        if wanted := self.query.get("artifactType"):
+            found = [entry for entry in found if entry.get("artifactType") == wanted]
+            headers["OCI-Filters-Applied"] = "artifactType"
+        if self.registry.referrers_a_page:
+            start = int(self.query.get("start", "0"))
+            end = start + self.registry.referrers_a_page
+            if end < len(found):
+                headers["Link"] = f'</v2/{name}/referrers/{digest}?start={end}>; rel="next"'
+            found = found[start:end]
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
-        return Reply(200, {"Content-Type": OCI_INDEX}, json.dumps(index).encode())
+        return Reply(200, headers, json.dumps(index).encode())
 
     def _upload(self, method: str, name: str, last: str) -> Reply:
         registry, uploads = self.registry, self.registry.uploads

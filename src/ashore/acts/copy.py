@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore push``, ``pull`` and ``copy``: an image, or an index with all its images, from one place to another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from ashore.errors import InputError
+import msgspec
+
+from ashore.acts.attached import Attached, Carried, attached_to, put
+from ashore.errors import InputError, RegistryError
 from ashore.mechanisms.streams import Told
 from ashore.nouns.digest import Digest, short
 from ashore.nouns.image import INDEXES, Descriptor, Index, Platform
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ImageReader, ImageWriter, Progress
+from ashore.nouns.ports import ImageReader, ImageWriter, Progress, ReferrerWriter
 from ashore.nouns.reference import ImageReference, Transport
 from ashore.rules.documents import choose, parse_manifest_or_index
 
@@ -27,10 +30,13 @@ def copy(
     progress: Progress,
     limits: Limits,
     named: bool = True,
+    carried: Carried = Carried.NONE,
+    added: Sequence[Attached] = (),
 ) -> Digest:
     """Copy what `source` names; of an index, with `platform`, the one image. Blobs that are there stay.
 
-    Without `named`, `target`'s name stays with what it points at.
+    Without `named`, `target`'s name stays with what it points at. What refers to an image comes along as far
+    as it is `carried`, and `added` with it: all of it is there before the name is.
 
     Raises:
         InputError: the source is malformed, or has no image for `platform`.
@@ -42,7 +48,8 @@ def copy(
     elif top.media_type in INDEXES and target.transport is Transport.DOCKER_ARCHIVE:
         raise InputError(f"{source} is an index", cause="a docker-archive holds one image", remedy="add --platform")
     mount = _mount(source, target, writer)
-    return _Copy(str(source), reader, writer, mount, progress, limits).tree(top, depth=0, named=named)
+    beside = _Beside(reader, writer, carried, added, progress, limits)
+    return _Copy(str(source), reader, writer, beside, mount, progress, limits).tree(top, depth=0, named=named)
 
 
 def _one(
@@ -62,6 +69,34 @@ def _mount(source: ImageReference, target: ImageReference, writer: ImageWriter) 
     return (lambda digest: bool(mount(digest, source.repository))) if one and mount else None
 
 
+class _Beside(msgspec.Struct, frozen=True):
+    """What is copied beside images."""
+
+    reader: ImageReader
+    writer: ImageWriter
+    carried: Carried
+    added: Sequence[Attached]
+    progress: Progress
+    limits: Limits
+
+    def of(self, subject: Digest) -> list[Attached]:
+        """What refers to `subject`; nothing where the target takes none.
+
+        Raises:
+            RegistryError: all of it was asked for, and the registry does not tell. Deltas alone are no reason.
+        """
+        if not isinstance(self.writer, ReferrerWriter):
+            return []
+        found = [attached for attached in self.added if attached.subject == subject]
+        try:
+            return [*attached_to(self.reader, subject, self.carried, self.limits), *found]
+        except RegistryError as error:
+            if self.carried is Carried.ALL:
+                raise
+            self.progress.say(f"{short(subject)}: copied without its deltas: {error}")
+            return found
+
+
 class _Copy:
     """One copy under way: what is there already is asked once."""
 
@@ -70,11 +105,13 @@ class _Copy:
         source: str,
         reader: ImageReader,
         writer: ImageWriter,
+        beside: _Beside,
         mount: Mount | None,
         progress: Progress,
         limits: Limits,
     ) -> None:
         self._source, self._reader, self._writer, self._mount = source, reader, writer, mount
+        self._beside = beside
         self._progress, self._limits = progress, limits
         self._done: set[Digest] = set()
 
@@ -92,6 +129,10 @@ class _Copy:
                 if entry.digest not in self._done:
                     self.tree(entry, depth=depth + 1, named=False)
                     self._done.add(entry.digest)
+        if attached := self._beside.of(top.digest):
+            self._writer.put_manifest(media_type, data, named=False)
+            for one in attached:
+                put(one, self._writer)
         return self._writer.put_manifest(media_type, data, named=named)
 
     def _blob(self, descriptor: Descriptor) -> None:

@@ -26,14 +26,20 @@ from ashore.rules.imagetree import ImageTree, Lost
 _WORTH_THREADS = MIB  # a smaller layer is read before a thread has started
 
 
-def resolve_image(reader: ImageReader, reference: ImageReference, platform: Platform, limits: Limits) -> Image:
-    """What `reference` names now, pinned: after this nothing asks for a tag again.
+def resolve_image(
+    reader: ImageReader,
+    reference: ImageReference,
+    platform: Platform,
+    limits: Limits,
+    found: Descriptor | None = None,
+) -> Image:
+    """What `reference` names now, pinned: after this nothing asks for a tag again. `found`: it was asked before.
 
     Raises:
         InputError: a document is malformed, or there is no image for `platform`.
         RegistryError, VerificationError: as the reader has it.
     """
-    top = reader.resolve()
+    top = found or reader.resolve()
     if reference.digest and top.digest != reference.digest:
         raise VerificationError(f"{reference} was asked for", cause=f"{top.digest} came")
     chosen, named, seen = top, top, {top.digest}

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts import discard
+from ashore.acts.bases import on_host
 from ashore.acts.complete import complete
 from ashore.acts.due import run_due
 from ashore.acts.obtain import IntoCache, IntoStaging
 from ashore.acts.outcome import Outcome
-from ashore.acts.planning import make_plan, on_host, records_anything, refuse_conflicts
+from ashore.acts.planning import make_plan, records_anything, refuse_conflicts
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Afterwards, carry_out, opened

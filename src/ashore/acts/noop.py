@@ -25,17 +25,21 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
         return False
     current = tools.history.current()
     pairs = [(ask, record_for(ask, current)) for ask in asks]
-    return (
+    tools.resolved.clear()
+    same = (
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
         and all(record is not None and _same_inputs(tools, ask, record) for ask, record in pairs)
         and untouched(tools, current)
         and all(record is not None and _digest(tools, ask) == record.digest for ask, record in pairs)
     )
+    if same:
+        tools.resolved.clear()
+    return same
 
 
 def _digest(tools: Tools, ask: Ask) -> Digest:
     reader = tools.open_image(ask.reference)
-    top = reader.resolve()
+    top = tools.resolved[ask.reference] = reader.resolve()
     if top.media_type not in INDEXES:
         return top.digest
     # Imported late: only an index may be an installer image's, whose bundle image is what is recorded.

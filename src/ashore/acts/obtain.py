@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from ashore.acts.bases import Bases
+from ashore.acts.deltas import Deltas
 from ashore.acts.fetch import fetch_tree, resolve_image
 from ashore.acts.partial import PartialImage
 from ashore.acts.recorded import here
@@ -17,6 +19,7 @@ from ashore.mechanisms.cache import Cache, Fetched
 from ashore.mechanisms.intake import StagingSink
 from ashore.mechanisms.staging import Staging
 from ashore.mechanisms.supply import Opener, Supply
+from ashore.mechanisms.tap import Tap
 from ashore.nouns.bundle import MANIFEST_NAME, Bundle
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import Entry, Kind, shown
@@ -51,8 +54,9 @@ More = Callable[[Collection[Digest]], bool]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """An image's ways to its tree: all of it as a stream, or by its tables where it has them."""
+    """An image's ways to its tree: all of it as a stream, or by its tables where it has them. `bases` it may use."""
 
+    bases: Bases
     stream: Callable[[ContentSink], Mapping[str, Entry]]
     tables: Callable[[], PartialImage | None]
 
@@ -106,7 +110,7 @@ class IntoStaging:
         sink = StagingSink(self._staging, self._target)
         size = sum(layer.size for layer in image.image.manifest.layers)
         partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
-        got = self._in_parts(partial, sink) if partial is not None and self._worth(partial) else None
+        got = self._in_parts(partial, source.bases, sink) if partial is not None and self._worth(partial) else None
         if got is None:
             got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
             self._staging.begin_sync()
@@ -117,15 +121,18 @@ class IntoStaging:
         wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
         return partial.cost(wanted - self._here()) <= _WORTH_PARTS * partial.whole
 
-    def _in_parts(self, partial: PartialImage, sink: ContentSink) -> Fetch | None:
+    def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink) -> Fetch | None:
         """What rules must read now; the rest when the plan is known."""
         texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
-        if not partial.fetch(texts, sink):
+        if not partial.fetch([digest for digest in texts if not bases.has(digest)], sink):
             return None
 
         def open_it(digest: Digest) -> int | None:
             found = self._staging.open_loose(digest)
-            if found is None and digest not in self._here() and partial.fetch([digest], sink):
+            if found is None and digest in texts:
+                found = bases.open(digest)
+            wanted = digest in texts or digest not in self._here()
+            if found is None and wanted and partial.fetch([digest], sink):
                 found = self._staging.open_loose(digest)
             return found
 
@@ -146,7 +153,8 @@ def cache_key(image: Image, prefix: str) -> str:
 def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image]:
     """Open a reference and pin it for this host's platform."""
     reader = tools.open_image(reference)
-    return reader, resolve_image(reader, reference, tools.platform(), tools.limits)
+    known = tools.resolved.pop(reference, None)
+    return reader, resolve_image(reader, reference, tools.platform(), tools.limits, known)
 
 
 def obtain(
@@ -160,18 +168,23 @@ def obtain(
     reader, image = resolve(tools, reference)
     verified = verify(image, reference, _policy(tools))
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
+    deltas = Deltas(tools, verified, reader)
 
     def stream(sink: ContentSink) -> Mapping[str, Entry]:
-        return fetch_tree(verified, reader, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)
+        tapped = Tap(reader, deltas.tables, tools.limits)
+        return fetch_tree(verified, tapped, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)
 
     def tables() -> PartialImage | None:
         if not isinstance(reader, RangedReader):
             return None
-        partial = PartialImage(verified, reader, tools.progress, tools.limits)
+        partial = PartialImage(verified, reader, deltas, tools.progress, tools.limits)
         return partial if partial.open(prefix) else None
 
-    got = place.fetch(verified, prefix, Source(stream=stream, tables=tables))
+    got = place.fetch(verified, prefix, Source(stream=stream, tables=tables, bases=deltas.bases))
     texts = _texts(got.tree, got.contents, tools.limits)
+    if sum(layer.size for layer in image.manifest.layers) >= _LEAST_PARTS:
+        for digest, text in texts.items():
+            deltas.bases.known.put(digest, text)
     bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
     return Obtained(bundle=bundle, image=image, contents=got.contents, more=got.more)
 

@@ -3,12 +3,13 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.streams import Readable, read_all
-from ashore.mechanisms.table import Listed, parse, position
+from ashore.mechanisms.table import Listed, Position, members, parse, position
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Descriptor, VerifiedImage
@@ -16,6 +17,7 @@ from ashore.nouns.layer import Member
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, Progress, RangedReader
 from ashore.rules.imagetree import ImageTree
+from ashore.rules.ranges import joined
 
 _PIECE = 1 << 17
 
@@ -30,13 +32,45 @@ class _Place(msgspec.Struct, frozen=True, order=True):
     digest: Digest
 
 
+class Needed(msgspec.Struct, frozen=True):
+    """A content of the image: a path that has it, and its size by the image's table."""
+
+    path: str
+    size: int
+
+
+class Shortcuts(Protocol):
+    """Ways to fetch less of an image than is needed of it."""
+
+    fetched: int
+    """Bytes, so far."""
+
+    def table(self, layer: Descriptor, place: Position | None) -> tuple[Listed, ...] | None:
+        """The members of a layer, without its table; None where that has to be fetched."""
+        ...
+
+    def keep(self, layer: Descriptor, place: Position, table: bytes) -> None:
+        """A layer's table was fetched."""
+        ...
+
+    def cost(self, digest: Digest) -> int | None:
+        """Bytes to fetch for a content; None where it has to come whole."""
+        ...
+
+    def take(self, needed: Mapping[Digest, Needed], sink: ContentSink) -> set[Digest]:
+        """Put what can be had of these contents into `sink`, and return which that were."""
+        ...
+
+
 class PartialImage:
     """The tree of an image, known by its layers' tables; contents come when they are asked for."""
 
-    def __init__(self, image: VerifiedImage, reader: RangedReader, progress: Progress, limits: Limits) -> None:
+    def __init__(
+        self, image: VerifiedImage, reader: RangedReader, shortcuts: Shortcuts, progress: Progress, limits: Limits
+    ) -> None:
         self._layers = image.image.manifest.layers
         self._name = image.image.reference
-        self._reader, self._progress, self._limits = reader, progress, limits
+        self._reader, self._shortcuts, self._progress, self._limits = reader, shortcuts, progress, limits
         self._places: dict[Digest, _Place] = {}
         self._paths: dict[Digest, str] = {}
         self.tree: Mapping[str, Entry] = {}
@@ -47,8 +81,8 @@ class PartialImage:
         return sum(layer.size for layer in self._layers)
 
     def cost(self, digests: Collection[Digest]) -> int:
-        """Bytes of the blobs that hold these contents."""
-        return sum(self._places[d].end - self._places[d].start for d in set(digests) if d in self._places)
+        """Bytes to fetch for these contents."""
+        return sum(self._cost(digest) for digest in set(digests) & self._places.keys())
 
     def open(self, prefix: str) -> bool:
         """Read the tables and merge them; False where that is not to be had: then the layers are streamed.
@@ -74,11 +108,18 @@ class PartialImage:
 
     def fetch(self, digests: Collection[Digest], sink: ContentSink) -> bool:
         """Put these contents into `sink`, as far as the image has them; False if only whole blobs are given."""
-        places = sorted(self._places[d] for d in set(digests) if d in self._places and d in self._paths)
-        for empty in [p for p in places if not p.size]:
+        places = {d: self._places[d] for d in set(digests) if d in self._places and d in self._paths}
+        for empty in [p for p in places.values() if not p.size]:
             sink.create(self._paths[empty.digest], 0).commit(empty.digest, 0)
-        got = 0
-        for run in _joined([p for p in places if p.size], self._limits.range_gap):
+        needed = {d: Needed(self._paths[d], place.size) for d, place in places.items() if place.size}
+        before = self._shortcuts.fetched
+        made = self._shortcuts.take(needed, sink) if needed else set()
+        got = self._shortcuts.fetched - before
+        for run in joined(
+            sorted(places[d] for d in needed.keys() - made),
+            lambda place: (place.start, place.end),
+            self._limits.range_gap,
+        ):
             if not self._fetch_run(run, sink):
                 return False
             got += run[-1].end - run[0].start
@@ -86,8 +127,15 @@ class PartialImage:
             self._progress.say(f"{self._name}: fetched {got} of {self.whole} bytes")
         return True
 
+    def _cost(self, digest: Digest) -> int:
+        place = self._places[digest]
+        made = self._shortcuts.cost(digest)
+        return place.end - place.start if made is None else made
+
     def _table(self, number: int, layer: Descriptor) -> tuple[Listed, ...] | None:
         place = position(layer, self._limits)
+        if (known := self._shortcuts.table(layer, place)) is not None:
+            return known
         stream = self._reader.blob_range(layer, place.start, place.length) if place else None
         if place is None or stream is None:
             return None
@@ -95,7 +143,9 @@ class PartialImage:
             data = read_all(stream, limit=place.length, name=self._where(number))
         finally:
             stream.close()
-        return parse(data, place, layer, self._where(number))
+        entries = parse(data, place, self._where(number))
+        self._shortcuts.keep(layer, place, data)
+        return members(entries, layer, self._where(number))
 
     def _add(self, tree: ImageTree, item: Listed, layer: int) -> None:
         path = tree.add(item.entry)
@@ -142,18 +192,6 @@ class PartialImage:
 
     def _where(self, number: int) -> str:
         return f"{self._name} layer {number + 1}"
-
-
-def _joined(places: list[_Place], gap: int) -> Iterator[list[_Place]]:
-    """Runs of neighbours: one request each, where what lies between costs less than a request."""
-    run: list[_Place] = []
-    for place in places:
-        if run and (place.layer != run[-1].layer or not 0 <= place.start - run[-1].end <= gap):
-            yield run
-            run = []
-        run.append(place)
-    if run:
-        yield run
 
 
 def _skip(stream: Readable, count: int) -> None:

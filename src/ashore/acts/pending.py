@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ashore.acts.bases import on_host
 from ashore.acts.desire import as_recorded
 from ashore.acts.install import change
 from ashore.acts.merging import can_merge
 from ashore.acts.obtain import Place
 from ashore.acts.outcome import Outcome
-from ashore.acts.planning import on_host
 from ashore.acts.tools import Tools
 from ashore.acts.wishes import Target, Wish
 from ashore.errors import InputError, Issue, UsageError

@@ -14,8 +14,7 @@ from ashore.acts.tools import Tools
 from ashore.errors import ConflictError, Issue
 from ashore.mechanisms.host.observe import folders, observe
 from ashore.mechanisms.host.packages import owners
-from ashore.mechanisms.supply import Opener, Supply, lying
-from ashore.nouns.digest import Digest
+from ashore.mechanisms.supply import Supply
 from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
@@ -84,15 +83,6 @@ def records_anything(plan: Plan, current: Generation) -> bool:
         return {path: msgspec.structs.replace(record, stat=None) for path, record in files.items()}
 
     return plan.bundles != current.bundles or plain(plan.files) != plain(current.files)
-
-
-def on_host(tools: Tools, current: Generation) -> list[Opener]:
-    """The openers for what this host has without a network: the content store, and what lies in place."""
-    paths: dict[Digest, str] = {}
-    for path, record in current.files.items():
-        if record.lay is not None and record.lay.kind is Kind.FILE:
-            paths.setdefault(record.lay.digest, path)
-    return [tools.content.open, lying(tools.host, paths)]
 
 
 def _view(

@@ -15,7 +15,7 @@ from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.history import History
 from ashore.mechanisms.state import State
 from ashore.nouns.facts import Facts
-from ashore.nouns.image import Platform
+from ashore.nouns.image import Descriptor, Platform
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, Processes, Programs, Progress, Systemd
 from ashore.nouns.reference import ImageReference
@@ -61,6 +61,9 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """How a unit of PID 1 runs this ashore."""
     placed: Callable[[], None] = lambda: None
     """Told when every file is in place and PID 1 knows it, before any unit is started."""
+
+    resolved: dict[ImageReference, Descriptor] = {}
+    """What references were just found to name, for the change that follows: each is asked for once."""
 
     def platform(self) -> Platform:
         """What images must be for: the host's architecture, this machine's where the root does not tell."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ashore.acts.asking import installed
+from ashore.acts.bases import on_host
 from ashore.acts.desire import Part, as_recorded, desire
 from ashore.acts.obtain import Place
-from ashore.acts.planning import on_host
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, UsageError
 from ashore.mechanisms.supply import Opener, Supply

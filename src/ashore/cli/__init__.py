@@ -19,6 +19,7 @@ VERBS = {
     "push": "Copy an image to a registry.",
     "pull": "Copy an image from a registry.",
     "copy": "Copy an image from anywhere to anywhere.",
+    "delta": "Store what makes an image out of an older one.",
     "inspect": "Show what an image would bring.",
     "plan": "Show what an install would change.",
     "install": "Install or upgrade to an image.",

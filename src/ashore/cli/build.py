@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore build``."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
+
 import click
 
 from ashore.cli import output
@@ -23,6 +27,7 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True)
 @click.option("--level", type=int, metavar="N", help="How hard to compress: gzip 1 to 9 (6), zstd 1 to 22 (6).")
 @click.option("--folder", "folders", multiple=True, metavar="NAME=DIR", help="Where [[include]] finds a folder.")
+@click.option("--delta-from", "bases", multiple=True, metavar="IMAGE", help="Add what makes it out of this image.")
 @click.option("--installer", is_flag=True, help="Make an image that a container engine runs to install the bundle.")
 @click.option(
     "--self-contained", metavar="DIR", envvar="ASHORE_SELF_CONTAINED", help="The build of ashore that it brings along."
@@ -38,20 +43,24 @@ def command(
     compression: str,
     level: int | None,
     folders: tuple[str, ...],
+    bases: tuple[str, ...],
     installer: bool,
     self_contained: str | None,
     as_json: bool,
 ) -> None:
     """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
+    from ashore.acts.attached import Carried
     from ashore.acts.build import BuildTools, build
     from ashore.acts.copy import copy
     from ashore.acts.include import load_policy
+    from ashore.cli.deltas import add_deltas
     from ashore.rules.packing import parse_platform
 
     targets = _targets(tag, push, place)
+    olds = [reference.parse(text) for text in bases]
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
     limits = limits_of(ROOT)
-    with shown() as progress:
+    with shown() as progress, _first(targets, aside=bool(olds)) as (first, others):
         open_image = image_opener(ROOT, progress, limits)
         tools = BuildTools(
             open_image=open_image,
@@ -60,7 +69,6 @@ def command(
             limits=limits,
             folders=_folders(folders),
         )
-        first, *others = targets
         with image_writer(ROOT, first, progress, limits) as writer:
             if installer:
                 from ashore.acts.installer import build_installer
@@ -77,14 +85,36 @@ def command(
                 )
             else:
                 built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
+        deltas = [made for old in olds for made in add_deltas(old, first, tools, own=True)]
         for other in others:
             with image_writer(ROOT, other, progress, limits) as writer:
-                reader = open_image(first)
-                copy(first, reader, other, writer, platform=None, progress=progress, limits=limits)
+                copy(
+                    first,
+                    open_image(first),
+                    other,
+                    writer,
+                    platform=None,
+                    progress=progress,
+                    limits=limits,
+                    carried=Carried.DELTAS,
+                )
     if as_json:
-        output.result_json({"images": [str(target) for target in targets], "built": built})
+        output.result_json({"images": [str(target) for target in targets], "built": built, "deltas": deltas})
     else:
         output.result("\n".join(f"{target}@{built.digest}" for target in targets))
+
+
+@contextlib.contextmanager
+def _first(targets: list[ImageReference], *, aside: bool) -> Iterator[tuple[ImageReference, list[ImageReference]]]:
+    """Where the image is built, and where it is copied to from there.
+
+    `aside`: in a folder of its own, so that at its places it has a name once all that belongs to it is there.
+    """
+    if not aside:
+        yield targets[0], targets[1:]
+        return
+    with tempfile.TemporaryDirectory(prefix="ashore-build-") as folder:
+        yield ImageReference(transport=Transport.LAYOUT, place=folder), targets
 
 
 def _folders(given: tuple[str, ...]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from ashore.cli.wiring import image_opener, image_writer, limits_of
 from ashore.nouns import reference
 
 
-def carry(source: str, target: str, platform: str | None, *, as_json: bool) -> None:
+def carry(source: str, target: str, platform: str | None, referrers: str, *, as_json: bool) -> None:
     """Copy `source` to `target`, and say what is there now."""
+    from ashore.acts.attached import Carried
     from ashore.acts.copy import copy
     from ashore.rules.packing import parse_platform
 
@@ -19,7 +20,16 @@ def carry(source: str, target: str, platform: str | None, *, as_json: bool) -> N
         limits = limits_of(ROOT)
         reader = image_opener(ROOT, progress, limits)(origin)
         with image_writer(ROOT, goal, progress, limits) as writer:
-            digest = copy(origin, reader, goal, writer, platform=wanted, progress=progress, limits=limits)
+            digest = copy(
+                origin,
+                reader,
+                goal,
+                writer,
+                platform=wanted,
+                progress=progress,
+                limits=limits,
+                carried=Carried(referrers),
+            )
     if as_json:
         output.result_json({"reference": str(goal), "digest": digest})
     else:

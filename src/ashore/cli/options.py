@@ -116,3 +116,14 @@ def image_options(function: F) -> F:
     return click.option(
         "--root-in-image", metavar="PATH", default="", help="The tree to install, in an image made before ashore."
     )(function)
+
+
+def referrers_option(function: F) -> F:
+    """``--referrers deltas|all|none``: what of all that refers to an image is copied with it."""
+    return click.option(
+        "--referrers",
+        type=click.Choice(("deltas", "all", "none")),
+        default="deltas",
+        show_default=True,
+        help="What refers to the image and is copied with it: ashore's deltas, or signatures and the like too.",
+    )(function)

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli.copying import carry
-from ashore.cli.options import debug_option, json_option
+from ashore.cli.options import debug_option, json_option, referrers_option
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.reference import Transport
@@ -14,10 +14,11 @@ from ashore.nouns.reference import Transport
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="IMAGE")
 @click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
+@referrers_option
 @json_option
 @debug_option
-def command(source: str, target: str, platform: str | None, as_json: bool) -> None:
+def command(source: str, target: str, platform: str | None, referrers: str, as_json: bool) -> None:
     """Copy the image SRC (oci:DIR, oci-archive:FILE, ...) to a registry, as IMAGE."""
     if reference.parse(target).transport is not Transport.REGISTRY:
         raise UsageError(f"{target} is not in a registry", remedy="ashore copy takes any two places")
-    carry(source, target, platform, as_json=as_json)
+    carry(source, target, platform, referrers, as_json=as_json)

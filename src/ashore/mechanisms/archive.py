@@ -56,6 +56,7 @@ class ArchiveWriter:
 
     def __init__(self, file: TarFileWriter, tag: str) -> None:
         self._file, self._tag = file, tag
+        self._referrers: tuple[Descriptor, ...] = ()
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return blob_name(descriptor.digest) in self._file.names
@@ -64,11 +65,16 @@ class ArchiveWriter:
         if not self.has_blob(descriptor):
             self._file.add(blob_name(descriptor.digest), descriptor.size, stream)
 
+    def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest that refers to `subject`; it is listed when the image is named."""
+        self.put_blob(descriptor, BytesStream(data))
+        self._referrers = (*self._referrers, descriptor)
+
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data))
         self.put_blob(descriptor, BytesStream(data))
         if named:
-            index = msgspec.json.encode(named_index((), descriptor, self._tag))
+            index = msgspec.json.encode(named_index(self._referrers, descriptor, self._tag))
             for name, text in ((INDEX_NAME, index), (LAYOUT_NAME, LAYOUT_TEXT)):
                 self._file.add(name, len(text), BytesStream(text))
             self._file.finish()

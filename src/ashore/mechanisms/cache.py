@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.known import FOLDER
 from ashore.nouns.digest import Digest, hex_of
 from ashore.nouns.files import Entry, Kind
 
@@ -62,7 +63,8 @@ class Cache:
 
     def _evict(self, keep: int) -> None:
         with contextlib.suppress(FileNotFoundError):
-            folders = sorted(os.scandir(self.path), key=lambda e: e.stat().st_mtime, reverse=True)
+            images = [entry for entry in os.scandir(self.path) if entry.name != FOLDER]
+            folders = sorted(images, key=lambda e: e.stat().st_mtime, reverse=True)
             for folder in folders[keep:]:
                 _remove(folder.path)
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import msgspec
 
+from ashore.mechanisms.compactindex import encode
 from ashore.mechanisms.crc64 import Crc64
 from ashore.mechanisms.layerfile import Blob
 from ashore.mechanisms.streams import Readable, pipe
+from ashore.mechanisms.table import TocEntry
 from ashore.mechanisms.tarwrite import END, header, padding
+from ashore.nouns.delta import INDEX
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import OCI_LAYER, Descriptor
 from ashore.nouns.layer import Member, TarEntry
@@ -27,21 +30,6 @@ _FILE, _SEGMENT = 1, 2
 _TYPES = {Member.FILE: "reg", Member.DIR: "dir", Member.SYMLINK: "symlink", Member.HARDLINK: "hardlink"}
 _EPOCH = "1970-01-01T00:00:00Z"
 _PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
-
-
-class _TocEntry(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    type: str
-    name: str
-    link_name: str = ""
-    mode: int = 0
-    size: int = 0
-    uid: int = 0
-    gid: int = 0
-    modtime: str = ""
-    xattrs: dict[str, str] = {}
-    digest: str = ""
-    offset: int = 0
-    end_offset: int = 0
 
 
 class _Split(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -65,7 +53,7 @@ class ChunkedLayer:
         self._zstd: Any = zstd.ZstdCompressor(level=level)
         self._pending = bytearray()  # archive bytes between contents
         self._segment = bytearray()  # the same, for tar-split: it ends at each header
-        self._toc: list[_TocEntry] = []
+        self._toc: list[TocEntry] = []
         self._splits: list[_Split] = []
 
     def add(self, entry: TarEntry, content: Readable | None) -> None:
@@ -100,6 +88,8 @@ class ChunkedLayer:
             "tarsplit-position": f"{split_at}:{len(split)}:{len(lines)}",
         }
         annotations = {prefix + key: value for prefix in _PREFIXES for key, value in values.items()}
+        if (index := encode(self._toc)) is not None:
+            annotations[INDEX] = of(index)
         return self.blob.descriptor(f"{OCI_LAYER}+zstd", annotations), Digest("sha256:" + self._diff.hexdigest())
 
     def _content(self, content: Readable, size: int) -> tuple[str, bytes]:
@@ -144,8 +134,8 @@ class ChunkedLayer:
         return at
 
 
-def _listed(entry: TarEntry) -> _TocEntry:
-    return _TocEntry(
+def _listed(entry: TarEntry) -> TocEntry:
+    return TocEntry(
         type=_TYPES[entry.kind],
         name=entry.name + ("/" if entry.kind is Member.DIR else ""),
         link_name=entry.target,

@@ -5,6 +5,7 @@ Source: OCI image-spec, image-layout.md; containers-transports(5), "oci:" and "o
 """
 
 import os
+import re
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from ashore.mechanisms.newfile import NewFile, write_fault
 from ashore.mechanisms.streams import BytesStream, CountedHashed, pipe, read_all
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import printable
-from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index
+from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Referrers, referrers_tag
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Stream
 from ashore.nouns.reference import ImageReference
@@ -25,12 +26,17 @@ T = TypeVar("T")
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_NAME, INDEX_NAME = "oci-layout", "index.json"
+_REFERRERS_TAG = re.compile(r"sha256-[0-9a-f]{64}")
 LAYOUT_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class _Shape(msgspec.Struct, rename="camel"):
     media_type: str = ""
     manifests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Refers(msgspec.Struct):
+    subject: Descriptor | None = None
 
 
 class _Version(msgspec.Struct, rename="camel"):
@@ -50,7 +56,7 @@ class LayoutReader:
         if wanted:
             media_type, data = self.manifest(wanted)
             return Descriptor(media_type=media_type, digest=wanted, size=len(data))
-        named = [entry for entry in index.manifests if not tag or _tag(entry) == tag]
+        named = [e for e in index.manifests if (_tag(e) == tag if tag else not is_referrer(e))]
         if len({entry.digest for entry in named}) == 1:
             return named[0]
         raise InputError(
@@ -70,6 +76,20 @@ class LayoutReader:
         source, _ = self._files.open(blob_name(descriptor.digest))
         name = f"{self._files.place}: blob {descriptor.digest}"
         return CountedHashed(source, digest=descriptor.digest, size=descriptor.size, name=name)
+
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
+        """What refers to `subject`: in the index without a tag, or in an index under the subject's tag."""
+        entries = self._index().manifests
+        found = {e.digest: e for e in entries if e.artifact_type and self._subject(e) == subject}
+        for index in (e for e in entries if _tag(e) == referrers_tag(subject)):
+            document = _decoded(self.manifest(index.digest)[1], Index, f"{self._files.place}: {index.digest}")
+            found |= {entry.digest: entry for entry in document.manifests}
+        kept = (e for e in found.values() if artifact_type in ("", e.artifact_type))
+        return Referrers(found=tuple(kept)[: self._limits.referrers])
+
+    def _subject(self, entry: Descriptor) -> Digest | None:
+        manifest = _decoded(self.manifest(entry.digest)[1], _Refers, f"{self._files.place}: {entry.digest}")
+        return manifest.subject.digest if manifest.subject else None
 
     def _index(self) -> Index:
         version = read_document(self._files, LAYOUT_NAME, _Version, self._limits)
@@ -107,8 +127,17 @@ class LayoutWriter:
             self._name(descriptor)
         return descriptor.digest
 
+    def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest that refers to `subject`; it stands in the index without a tag."""
+        self.put_manifest(descriptor.media_type, data, named=False)
+        present = self._present()
+        if descriptor not in present:
+            self._replace_index(index_of((*present, descriptor)))
+
     def _name(self, descriptor: Descriptor) -> None:
-        index = named_index(self._present(), descriptor, self._tag)
+        self._replace_index(named_index(self._present(), descriptor, self._tag))
+
+    def _replace_index(self, index: Index) -> None:
         with write_fault(self._path):
             folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -125,10 +154,20 @@ class LayoutWriter:
 
 def named_index(present: tuple[Descriptor, ...], descriptor: Descriptor, tag: str) -> Index:
     """An index.json in which `tag`, or where it is empty the image without one, is `descriptor`."""
-    kept = tuple(entry for entry in present if _tag(entry) != tag)
+    kept = tuple(entry for entry in present if _tag(entry) != tag or is_referrer(entry))
     annotations = {REF_NAME: tag} if tag else {}
     added = msgspec.structs.replace(descriptor, annotations=annotations)
-    return Index(schema_version=2, media_type=OCI_INDEX, manifests=(*kept, added))
+    return index_of((*kept, added))
+
+
+def index_of(entries: tuple[Descriptor, ...]) -> Index:
+    """An index.json with these entries."""
+    return Index(schema_version=2, media_type=OCI_INDEX, manifests=entries)
+
+
+def is_referrer(entry: Descriptor) -> bool:
+    """Whether an entry of an index.json stands there only because it refers to an image."""
+    return bool(entry.artifact_type) or _REFERRERS_TAG.fullmatch(_tag(entry)) is not None
 
 
 def read_document(files: BlobFiles, name: str, kind: type[T], limits: Limits) -> T:
@@ -139,7 +178,10 @@ def read_document(files: BlobFiles, name: str, kind: type[T], limits: Limits) ->
     """
     place = f"{files.place}: {name}"
     source, _ = files.open(name)
-    data = read_all(source, limit=limits.manifest, name=place)
+    return _decoded(read_all(source, limit=limits.manifest, name=place), kind, place)
+
+
+def _decoded(data: bytes, kind: type[T], place: str) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:

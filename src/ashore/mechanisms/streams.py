@@ -35,6 +35,24 @@ class BytesStream:
         self._rest = memoryview(b"")
 
 
+class Part:
+    """The next `length` bytes of a stream, which stays open."""
+
+    def __init__(self, source: Readable, length: int) -> None:
+        self._source, self._left = source, length
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = self._source.readinto(memoryview(buffer)[: self._left]) or 0 if self._left else 0
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        """Pass over what is left of it."""
+        rest = bytearray(min(self._left, BLOCK))
+        while self._left and self.readinto(rest):
+            pass
+
+
 class CountedHashed:
     """Makes any `Readable` a `ports.Stream`: the end is only reached when size and digest are right."""
 

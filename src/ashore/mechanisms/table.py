@@ -7,7 +7,7 @@ Source: containers/storage, pkg/chunked/internal/minimal/compression.go.
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -41,7 +41,9 @@ class Listed(msgspec.Struct, frozen=True):
     end: int = 0
 
 
-class _Entry(msgspec.Struct, rename="camel"):
+class TocEntry(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """An entry as the table has it: the order of its fields is that of the JSON."""
+
     type: str
     name: str
     link_name: str = ""
@@ -49,8 +51,9 @@ class _Entry(msgspec.Struct, rename="camel"):
     size: int = 0
     uid: int = 0
     gid: int = 0
-    xattrs: Mapping[str, str] = {}
-    digest: WireDigest | str = ""
+    modtime: str | None = ""
+    xattrs: dict[str, str] = {}
+    digest: str = ""
     offset: int = 0
     end_offset: int = 0
     chunk_type: str = ""
@@ -58,7 +61,7 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 class _Table(msgspec.Struct):
     version: int
-    entries: tuple[_Entry, ...]
+    entries: tuple[TocEntry, ...]
 
 
 def position(layer: Descriptor, limits: Limits) -> Position | None:
@@ -78,8 +81,8 @@ def position(layer: Descriptor, limits: Limits) -> Position | None:
     return None
 
 
-def parse(data: bytes, place: Position, layer: Descriptor, where: str) -> tuple[Listed, ...] | None:
-    """The members in order; None where files cannot be fetched by it one by one (holes left out of the blob).
+def parse(data: bytes, place: Position, where: str) -> tuple[TocEntry, ...]:
+    """The entries of a table as it is stored.
 
     Raises:
         VerificationError: it is not what the manifest names.
@@ -91,23 +94,34 @@ def parse(data: bytes, place: Position, layer: Descriptor, where: str) -> tuple[
         raise VerificationError(f"{where}: its table of contents is not what the manifest names")
     try:
         text = zstd.ZstdDecompressor().decompress(data, max_length=place.raw)
-        table = msgspec.json.decode(text, type=_Table)
-        return _members(table.entries, layer.size)
-    except (zstd.ZstdError, msgspec.DecodeError, RecursionError, TarError, binascii.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: its table of contents is malformed", cause=str(error)) from error
+        return msgspec.json.decode(text, type=_Table).entries
+    except (zstd.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _malformed(where, error) from error
 
 
-def _members(entries: Iterable[_Entry], size: int) -> tuple[Listed, ...] | None:
+def members(entries: Iterable[TocEntry], layer: Descriptor, where: str) -> tuple[Listed, ...] | None:
+    """The members in order; None where files cannot be fetched by it one by one (holes left out of the blob).
+
+    Raises:
+        InputError: one of them makes no sense.
+    """
     found = []
-    for entry in entries:
-        if entry.chunk_type == "zeros":
-            return None
-        if entry.type != "chunk":  # chunks lie within their file's range
-            found.append(_listed(entry, size))
+    try:
+        for entry in entries:
+            if entry.chunk_type == "zeros":
+                return None
+            if entry.type != "chunk":  # chunks lie within their file's range
+                found.append(_listed(entry, layer.size))
+    except (TarError, binascii.Error) as error:
+        raise _malformed(where, error) from error
     return tuple(found)
 
 
-def _listed(entry: _Entry, size: int) -> Listed:
+def _malformed(where: str, error: Exception) -> InputError:
+    return InputError(f"{where}: its table of contents is malformed", cause=str(error))
+
+
+def _listed(entry: TocEntry, size: int) -> Listed:
     kind = _KINDS.get(entry.type, Member.OTHER)
     if not (entry.mode >= 0 and 0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX and entry.size >= 0):
         raise TarError(f"a number out of range: {entry.name!r}")

@@ -49,6 +49,8 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     annotations: Mapping[str, str] = {}
     platform: Platform | None = None
     artifact_type: str = ""
+    data: str | None = None
+    """The content itself in base64, where it is small enough to come along."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -71,6 +73,19 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     media_type: str = ""
     artifact_type: str = ""
     annotations: Mapping[str, str] = {}
+
+
+class Referrers(msgspec.Struct, frozen=True, kw_only=True):
+    """What refers to an image: manifests with it as their subject."""
+
+    found: tuple[Descriptor, ...] = ()
+    by_tag: bool = False
+    """The registry has no list of them; they stand in an index under a tag."""
+
+
+def referrers_tag(subject: Digest) -> str:
+    """The tag of the index of referrers where a registry has no list (distribution-spec, "Referrers Tag Schema")."""
+    return subject.replace(":", "-")
 
 
 class RootFs(msgspec.Struct, frozen=True):

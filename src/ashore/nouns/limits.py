@@ -28,6 +28,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The table of contents of a layer, compressed and not; beyond it the layer is read whole."""
     range_gap: int = 64 * KIB
     """Two ranges of a blob this near are asked for as one."""
+    delta_directory: int = 16 * MIB
+    """The directory of a delta, compressed and not; beyond it the delta is passed over."""
+    delta_segment: int = 8 * MIB
+    """So much of a file one segment of a patch makes, at the most; it is in memory."""
+    delta_window: int = 16 * MIB
+    """So much of the old file a segment of a patch may look at; it is in memory."""
+    delta_ranges: int = 64
+    """Parts of a delta that are asked for; what would take more is fetched without it."""
+    known: int = 64 * MIB
+    """What is kept of images for their next versions: tables of contents, and the texts that rules read."""
     entries: int = 1_000_000
     """Entries of all layers of an image."""
     placed: int = 250_000
@@ -60,6 +70,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: float = 30.0
     """A connection that delivers nothing for so long is broken off."""
     referrers: int = 1000
+    referrer_pages: int = 10
+    """Answers that a list of referrers may come in."""
     credential_helper_seconds: float = 30.0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from ashore.nouns.digest import Digest
-from ashore.nouns.image import Descriptor
+from ashore.nouns.image import Descriptor, Referrers
 from ashore.nouns.units import JobResult, UnitAction, UnitState
 
 
@@ -44,6 +44,18 @@ class RangedReader(ImageReader, Protocol):
         ...
 
 
+@runtime_checkable
+class ReferrerReader(ImageReader, Protocol):
+    """A reader that can tell what refers to an image."""
+
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
+        """What refers to the manifest `subject`; all, or those of a type with perhaps others among them.
+
+        `by_tag`: it is known that there is no list.
+        """
+        ...
+
+
 class ImageWriter(Protocol):
     """A place for an image. Blobs first, then manifests, an index last."""
 
@@ -53,6 +65,15 @@ class ImageWriter(Protocol):
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         """Store a manifest or index; `named`: it is what the reference shall point at."""
+        ...
+
+
+@runtime_checkable
+class ReferrerWriter(ImageWriter, Protocol):
+    """A writer that takes manifests which refer to an image."""
+
+    def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest, whose blobs are there, and have it listed as what refers to `subject`."""
         ...
 
 

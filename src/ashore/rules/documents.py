@@ -51,13 +51,30 @@ def parse_manifest_or_index(media_type: str, data: bytes, where: str, limits: Li
         if len(index.manifests) > limits.index_manifests:
             raise _bad(where, f"more than {limits.index_manifests} manifests")
         return index
+    manifest = _manifest(media_type, document, where, limits)
+    if manifest.config.media_type not in {OCI_CONFIG, DOCKER_CONFIG}:
+        raise _bad(where, f"its config is of type {manifest.config.media_type!r}", "this is no image")
+    return manifest
+
+
+def parse_artifact(media_type: str, data: bytes, where: str, limits: Limits) -> Manifest:
+    """The manifest of something that refers to an image, and need not be one.
+
+    Raises:
+        InputError: it is malformed, or over a limit.
+    """
+    document = _document(data, where, limits)
+    if document.get("mediaType", media_type) != media_type or "manifests" in document:
+        raise _bad(where, "it is not what it was given as")
+    return _manifest(media_type, document, where, limits)
+
+
+def _manifest(media_type: str, document: dict[str, object], where: str, limits: Limits) -> Manifest:
     if media_type not in MANIFESTS:
         raise _bad(where, f"its type is {media_type!r}", "an image manifest or index is needed")
     manifest = _convert(document, Manifest, where)
     if len(manifest.layers) > limits.layers:
         raise _bad(where, f"{len(manifest.layers)} layers, more than {limits.layers}")
-    if manifest.config.media_type not in {OCI_CONFIG, DOCKER_CONFIG}:
-        raise _bad(where, f"its config is of type {manifest.config.media_type!r}", "this is no image")
     return manifest
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ashore.errors import InputError, Issue, RegistryError, VerificationError
-from ashore.mechanisms.registry import manifests, retry, upload
+from ashore.mechanisms.registry import manifests, referrers, retry, upload
 from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer
 from ashore.mechanisms.registry.failures import UnreachableError
 from ashore.mechanisms.registry.policy import TlsPolicy
@@ -14,7 +14,7 @@ from ashore.mechanisms.registry.settings import RegistrySettings
 from ashore.mechanisms.registry.transport import Fault, Response, Transport
 from ashore.nouns import digest as digests
 from ashore.nouns.digest import Digest
-from ashore.nouns.image import Descriptor
+from ashore.nouns.image import Descriptor, Referrers
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Progress, Stream
 from ashore.nouns.reference import ImageReference
@@ -153,6 +153,18 @@ class Repository:
             raise
         return RangeStream(response, length, self._main.fault)
 
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
+        """What refers to `subject`, as the first source that answers has it."""
+        return self._first(
+            lambda session: referrers.listed(session, subject, self._limits, artifact_type=artifact_type, by_tag=by_tag)
+        )
+
+    def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest that refers to `subject`, and list it where the registry does not do so by itself."""
+        answer = self._put(descriptor.media_type, data, descriptor.digest)
+        if answer.header("OCI-Subject") != subject:
+            referrers.add(self._main, subject, descriptor, self._limits)
+
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the repository has it, by its own word."""
         return upload.has_blob(self._main, descriptor)
@@ -175,14 +187,18 @@ class Repository:
         digest = digests.of(data)
         if named and self._reference.digest not in (None, digest):
             raise InputError(f"{self._reference} pins another digest", cause=f"the image is {digest}")
-        name = (named and self._reference.tag) or digest
-        what = f"push {self._reference if named else f'manifest {digests.short(digest)} of {self._reference}'}"
+        self._put(media_type, data, (named and self._reference.tag) or digest)
+        return digest
+
+    def _put(self, media_type: str, data: bytes, name: str) -> Response:
+        digest = digests.of(data)
+        what = f"push {f'manifest {digests.short(digest)} of ' if name == digest else ''}{self._reference}"
         headers = {"Content-Type": media_type}
         call = Call(method="PUT", path=f"manifests/{name}", what=what, expect=(201,), headers=headers, body=data)
         answer = self._main.call(call)
         answer.read(0)
         upload.check_stored(answer, digest, what)
-        return digest
+        return answer
 
     def _head(self, session: Session) -> Descriptor | None:
         path = f"manifests/{self._reference.tag}"

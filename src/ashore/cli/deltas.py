@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `delta` and `build --delta-from` share: deltas made, stored beside their image, and told."""
+
+import msgspec
+
+from ashore.acts.attached import Attached, Carried, put
+from ashore.acts.build import BuildTools
+from ashore.acts.copy import copy
+from ashore.acts.delta import Made, make_deltas
+from ashore.cli.options import ROOT
+from ashore.cli.wiring import image_writer
+from ashore.nouns.digest import short
+from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
+
+
+def add_deltas(old: ImageReference, new: ImageReference, tools: BuildTools, *, own: bool = False) -> tuple[Made, ...]:
+    """Make a delta from `old` of each image of `new`, and store it there."""
+
+    def store(attached: Attached) -> None:
+        with image_writer(ROOT, _by_name(new), tools.progress, tools.limits) as writer:
+            if new.transport is not Transport.ARCHIVE:
+                put(attached, writer)
+                return
+            copy(  # an archive is written anew as a whole
+                new,
+                tools.open_image(new),
+                new,
+                writer,
+                platform=None,
+                progress=tools.progress,
+                limits=tools.limits,
+                carried=Carried.ALL,
+                added=[attached],
+            )
+
+    made = make_deltas(old, new, tools, store, own=own)
+    if own:
+        for delta in made:
+            tools.progress.say(in_words(delta))
+    return made
+
+
+def in_words(delta: Made) -> str:
+    """A line for people."""
+    return (
+        f"delta of {short(delta.image)} from {short(delta.base)}: "
+        f"{delta.contents} contents in {delta.size} bytes instead of {delta.instead_of}"
+    )
+
+
+def _by_name(reference: ImageReference) -> ImageReference:
+    """A place to write to: what is stored there names its image by digest."""
+    if reference.digest is None:
+        return reference
+    tag = reference.tag or (DEFAULT_TAG if reference.transport is Transport.REGISTRY else "")
+    return msgspec.structs.replace(reference, digest=None, tag=tag)

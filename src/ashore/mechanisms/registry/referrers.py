@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What refers to an image in a registry: listed, and added to.
+
+Source: OCI distribution-spec 1.1, "Listing Referrers", "Pushing Manifests with Subject" and "Referrers Tag Schema":
+a registry without the list has an index under a tag that is named like the subject.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ashore.errors import RegistryError
+from ashore.mechanisms.registry import manifests, urls
+from ashore.mechanisms.registry.session import Call, Session
+from ashore.mechanisms.registry.transport import Fault, Response
+from ashore.mechanisms.registry.urls import Url
+from ashore.nouns import digest as digests
+from ashore.nouns.digest import Digest
+from ashore.nouns.image import INDEXES, OCI_INDEX, Descriptor, Referrers, referrers_tag
+from ashore.nouns.limits import Limits
+
+_NO_LIST = (400, 404, 405, 406, 410, 501)
+"""Answers of registries that have no list. One that has it never answers 404."""
+_NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?')
+
+
+class _Page(msgspec.Struct):
+    manifests: tuple[msgspec.Raw, ...] = ()
+
+
+def listed(session: Session, subject: Digest, limits: Limits, *, artifact_type: str, by_tag: bool) -> Referrers:
+    """What refers to `subject`, at most as many as the limits allow; each question is asked once.
+
+    `by_tag`: this registry is known to have no list.
+
+    Raises:
+        RegistryError: nobody answers.
+    """
+    what = f"list what refers to {digests.short(subject)} at {session.source.host}/{session.source.repository}"
+    if not by_tag:
+        query = f"?artifactType={artifact_type}" if artifact_type else ""
+        found = _pages(session, f"referrers/{subject}{query}", what, limits)
+        if found is not None:
+            return Referrers(found=found)
+    call = Call(
+        method="GET",
+        path=f"manifests/{referrers_tag(subject)}",
+        what=what,
+        expect=(200, *_NO_LIST),
+        headers=manifests.ACCEPT,
+        document=True,
+        repeat=False,
+    )
+    with_tag = _page(session, session.call(call), limits) or ()
+    return Referrers(found=_descriptors(with_tag, limits), by_tag=True)
+
+
+def add(session: Session, subject: Digest, descriptor: Descriptor, limits: Limits) -> None:
+    """Have `descriptor` in the index under the subject's tag.
+
+    Raises:
+        RegistryError: the tag is something else, or cannot be written.
+    """
+    tag = referrers_tag(subject)
+    what = f"add to {session.source.host}/{session.source.repository}:{tag}"
+    answer = session.call(
+        Call(method="GET", path=f"manifests/{tag}", what=what, expect=(200, 404), headers=manifests.ACCEPT)
+    )
+    entries: list[object] = []
+    if answer.status == 200:
+        if answer.header("Content-Type").partition(";")[0].strip() not in INDEXES:
+            raise RegistryError(f"cannot {what}: it is no list of referrers")
+        entries = [msgspec.json.decode(raw) for raw in _page(session, answer, limits) or ()]
+    else:
+        answer.close()
+    added = msgspec.to_builtins(descriptor)
+    entries = [entry for entry in entries if not _same(entry, descriptor.digest)] + [added]
+    data = msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    headers = {"Content-Type": OCI_INDEX}
+    call = Call(method="PUT", path=f"manifests/{tag}", what=what, expect=(201,), headers=headers, body=data)
+    session.call(call).read(0)
+
+
+def _same(entry: object, digest: Digest) -> bool:
+    return isinstance(entry, dict) and entry.get("digest") == digest
+
+
+def _pages(session: Session, path: str, what: str, limits: Limits) -> tuple[Descriptor, ...] | None:
+    """All pages of a list; None where there is no list."""
+    found: list[msgspec.Raw] = []
+    place: str | Url = path
+    for number in range(limits.referrer_pages):
+        expect = (200,) if number else (200, *_NO_LIST)
+        answer = session.call(Call(method="GET", path=place, what=what, expect=expect, document=True, repeat=False))
+        following = answer.headers("Link")
+        page = _page(session, answer, limits)
+        if page is None:
+            return None
+        found += page
+        further = next(_further(answer, following), None)
+        if further is None or len(found) >= limits.referrers:
+            break
+        place = further
+    return _descriptors(found, limits)
+
+
+def _page(session: Session, answer: Response, limits: Limits) -> tuple[msgspec.Raw, ...] | None:
+    """The entries of an index; None where the answer is none."""
+    if answer.status != 200:
+        answer.close()
+        return None
+    try:
+        data = answer.read(limits.manifest)
+    except Fault as fault:
+        raise RegistryError(f"the list of referrers of {session.source.host} broke off", cause=fault.text) from fault
+    try:
+        return msgspec.json.decode(data, type=_Page).manifests if len(data) <= limits.manifest else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _further(answer: Response, headers: list[str]) -> Iterator[Url]:
+    """Where the list goes on: at the same registry, or nowhere."""
+    for header in headers:
+        for target in _NEXT.findall(header):
+            try:
+                url = urls.join(answer.url, target)
+            except ValueError:
+                continue
+            if url.origin == answer.url.origin:
+                yield url
+
+
+def _descriptors(entries: "list[msgspec.Raw] | tuple[msgspec.Raw, ...]", limits: Limits) -> tuple[Descriptor, ...]:
+    """Those that can be read; what others put beside them is no concern of ours."""
+    found = []
+    for raw in entries[: limits.referrers]:
+        try:
+            found.append(msgspec.json.decode(raw, type=Descriptor))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+    return tuple(found)

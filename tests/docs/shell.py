@@ -18,7 +18,9 @@ REGISTRY = "registry.example"
 HOME = "/home/you"
 """What the pages call the reader's folder."""
 _SECONDS = 120
-_PROGRESS = re.compile(r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B|.*: fetched \d+ of \d+ bytes")
+_PROGRESS = re.compile(
+    r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B|.*: fetched [\d.]+ [kMG]?B of [\d.]+ [kMG]?B"
+)
 """What is a bar at a terminal, and how much was fetched; pages show neither."""
 
 

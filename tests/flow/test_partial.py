@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,9 +88,12 @@ def largest(registry: FakeRegistry) -> bytes:
     return max((b for blobs in registry.blobs.values() for b in blobs.values()), key=len)
 
 
-def test_one_changed_file_of_300_comes_alone(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
+def test_one_changed_file_of_300_comes_alone(
+    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     second = prepared(registry, tmp_path, host)
     assert install(second, host) == 0
+    assert re.search(r": fetched [\d.]+ kB of [89]\d\d\.\d kB\n", capsys.readouterr().err)
     ranges = [seen.headers["Range"] for seen in registry.seen if "Range" in seen.headers]
     asked = sum(int(r.partition("-")[2]) - int(r.partition("=")[2].partition("-")[0]) + 1 for r in ranges)
     assert asked < len(largest(registry)) / 10
@@ -116,6 +120,8 @@ def test_a_registry_that_ignores_ranges_is_read_whole(registry: FakeRegistry, tm
 
     registry.misbehave("blobs", ignore, times=1000)
     assert install(second, host) == 0
+    asked = [seen.path for seen in registry.seen if seen.method == "GET" and "/blobs/" in seen.path]
+    assert len(asked) == len(set(asked)) == 2, "the config, and the layer: the answer to the first range is read on"
     assert snapshot(host) == expected(tmp_path, registry)
 
 

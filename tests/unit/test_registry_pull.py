@@ -349,3 +349,11 @@ def test_all_that_were_asked_are_named(mirrored: Mirrored) -> None:
     with pytest.raises(RegistryError, match="has no tag") as caught:
         mirrored.repository.resolve()
     assert [issue.where for issue in caught.value.issues] == [mirrored.mirror.host]
+
+
+def test_a_rate_holds_for_all_that_is_read(pull: Pull) -> None:
+    slow = msgspec.structs.replace(LIMITS, rate=1000)
+    drain(pull.blob(limits=slow))
+    # Nobody waits in this test, so what is still due grows to all that the bytes may take.
+    assert len(LAYER) / 1000 - 60 < max(pull.waits.seconds) <= len(LAYER) / 1000
+    assert len(pull.waits.seconds) > 100, "in pieces, so that no server waits long for the next one"

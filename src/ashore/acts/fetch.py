@@ -99,9 +99,14 @@ def fetch_tree(
     """
     layers = _Layers(image.image, reader, progress, limits)
     tree = ImageTree(prefix, limits)
-    for number in range(len(image.image.manifest.layers)):
-        tree.begin_layer(layers.where(number))
-        layers.read(number, partial(_take, tree=tree, sink=sink, only=only))
+    try:
+        for number in range(len(image.image.manifest.layers)):
+            layers.begin(number)
+            layers.begin(number + 1)  # it is on its way while this one is unpacked
+            tree.begin_layer(layers.where(number))
+            layers.read(number, partial(_take, tree=tree, sink=sink, only=only))
+    finally:
+        layers.close()
     entries, lost = tree.finish()
     for missing in lost:
         layers.read(missing.layer, partial(_take_again, missing=missing, sink=sink))
@@ -119,19 +124,40 @@ class _Layers:
 
     def __init__(self, image: Image, reader: ImageReader, progress: Progress, limits: Limits) -> None:
         self._image, self._reader, self._progress, self._limits = image, reader, progress, limits
+        self._begun: dict[int, Readable] = {}
 
     def where(self, number: int) -> str:
         return f"{self._image.reference} layer {number + 1}"
 
+    def begin(self, number: int) -> None:
+        """Have a large layer fetched from now on, if there is one of that number; what is wrong, `read` tells."""
+        layers = self._image.manifest.layers
+        if number < len(layers) and number not in self._begun and layers[number].size >= _WORTH_THREADS:
+            with contextlib.suppress(AshoreError):
+                self._begun[number] = ReadAhead(self._open(number))
+
+    def close(self) -> None:
+        """Forget what was begun and not read."""
+        while self._begun:
+            number, source = self._begun.popitem()
+            source.close()
+            self._progress.end(self._name(number))
+
+    def _name(self, number: int) -> str:
+        return f"layer {number + 1} of {len(self._image.manifest.layers)}"
+
+    def _open(self, number: int) -> Readable:
+        descriptor, name = self._image.manifest.layers[number], self._name(number)
+        source = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        self._progress.begin(name, descriptor.size)
+        return source
+
     def read(self, number: int, take: Callable[[TarReader], object]) -> None:
         """Let `take` read a layer's members, and read on until the digests are known to be right."""
         descriptor, where = self._image.manifest.layers[number], self.where(number)
-        name = f"layer {number + 1} of {len(self._image.manifest.layers)}"
         ahead = ReadAhead if descriptor.size >= _WORTH_THREADS else _directly
-        self._progress.begin(name, descriptor.size)
-        source: Readable = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        source = self._begun.pop(number, None) or ahead(self._open(number))
         try:
-            source = ahead(source)
             diff_id = self._image.config.rootfs.diff_ids[number]
             source = layer = open_layer(source, descriptor.media_type, self._limits, diff_id, name=where)
             source = ahead(source)
@@ -147,7 +173,7 @@ class _Layers:
             raise
         finally:
             source.close()
-            self._progress.end(name)
+            self._progress.end(self._name(number))
         self._limits = msgspec.structs.replace(
             self._limits,
             image_bytes=self._limits.image_bytes - layer.count,

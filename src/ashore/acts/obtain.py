@@ -136,7 +136,12 @@ class IntoStaging:
                 found = self._staging.open_loose(digest)
             return found
 
-        return Fetch(tree=partial.tree, contents=open_it, more=lambda digests: partial.fetch(digests, sink))
+        def more(digests: Collection[Digest]) -> bool:
+            done = partial.fetch(digests, sink)
+            partial.tell()
+            return done
+
+        return Fetch(tree=partial.tree, contents=open_it, more=more)
 
     def _target(self, path: str) -> str | None:
         below = path.partition("/")[2] if path.startswith("root/") else ""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image whose files can be fetched one by one: only what the host does not have crosses the network."""
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
@@ -8,8 +9,10 @@ from typing import Protocol
 import msgspec
 
 from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.readahead import opened_ahead
 from ashore.mechanisms.streams import Readable, read_all
 from ashore.mechanisms.table import Listed, Position, members, parse, position
+from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Descriptor, VerifiedImage
@@ -73,6 +76,7 @@ class PartialImage:
         self._reader, self._shortcuts, self._progress, self._limits = reader, shortcuts, progress, limits
         self._places: dict[Digest, _Place] = {}
         self._paths: dict[Digest, str] = {}
+        self._fetched = 0
         self.tree: Mapping[str, Entry] = {}
 
     @property
@@ -112,20 +116,21 @@ class PartialImage:
         for empty in [p for p in places.values() if not p.size]:
             sink.create(self._paths[empty.digest], 0).commit(empty.digest, 0)
         needed = {d: Needed(self._paths[d], place.size) for d, place in places.items() if place.size}
-        before = self._shortcuts.fetched
         made = self._shortcuts.take(needed, sink) if needed else set()
-        got = self._shortcuts.fetched - before
-        for run in joined(
-            sorted(places[d] for d in needed.keys() - made),
-            lambda place: (place.start, place.end),
-            self._limits.range_gap,
-        ):
-            if not self._fetch_run(run, sink):
-                return False
-            got += run[-1].end - run[0].start
-        if got:
-            self._progress.say(f"{self._name}: fetched {got} of {self.whole} bytes")
+        lacking = sorted(places[d] for d in needed.keys() - made)
+        runs = list(joined(lacking, lambda place: (place.start, place.end), self._limits.range_gap))
+        with contextlib.closing(opened_ahead(self._open_run, runs, self._limits.connections)) as opened:
+            for run, stream in opened:
+                if stream is None:
+                    return False
+                self._take_run(run, stream, sink)
+                self._fetched += run[-1].end - run[0].start
         return True
+
+    def tell(self) -> None:
+        """Say how much crossed the network, and how much did not have to."""
+        if fetched := self._fetched + self._shortcuts.fetched:
+            self._progress.say(f"{self._name}: fetched {size(fetched)} of {size(self.whole)}")
 
     def _cost(self, digest: Digest) -> int:
         place = self._places[digest]
@@ -143,6 +148,7 @@ class PartialImage:
             data = read_all(stream, limit=place.length, name=self._where(number))
         finally:
             stream.close()
+        self._fetched += place.length
         entries = parse(data, place, self._where(number))
         self._shortcuts.keep(layer, place, data)
         return members(entries, layer, self._where(number))
@@ -154,11 +160,11 @@ class PartialImage:
             place = _Place(layer, item.start, item.end, item.entry.size, item.digest)
             self._places.setdefault(item.digest, place)
 
-    def _fetch_run(self, run: list[_Place], sink: ContentSink) -> bool:
+    def _open_run(self, run: list[_Place]) -> Readable | None:
         layer = self._layers[run[0].layer]
-        stream = self._reader.blob_range(layer, run[0].start, run[-1].end - run[0].start)
-        if stream is None:
-            return False
+        return self._reader.blob_range(layer, run[0].start, run[-1].end - run[0].start)
+
+    def _take_run(self, run: list[_Place], stream: Readable, sink: ContentSink) -> None:
         try:
             at = run[0].start
             for place in run:
@@ -167,7 +173,6 @@ class PartialImage:
                 at = place.end
         finally:
             stream.close()
-        return True
 
     def _unpack(self, stream: Readable, place: _Place, sink: ContentSink) -> None:
         """One file: its frames decompressed, counted and hashed while they are written."""

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli.copying import carry
-from ashore.cli.options import debug_option, json_option, referrers_option
+from ashore.cli.options import debug_option, json_option, rate_option, referrers_option
 
 
 @click.command()
@@ -13,7 +13,8 @@ from ashore.cli.options import debug_option, json_option, referrers_option
 @click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
 @referrers_option
 @json_option
+@rate_option
 @debug_option
-def command(source: str, target: str, platform: str | None, referrers: str, as_json: bool) -> None:
+def command(source: str, target: str, platform: str | None, referrers: str, limit_rate: int, as_json: bool) -> None:
     """Copy an image from SRC to DST, each docker://, oci:, oci-archive: or docker-archive:."""
-    carry(source, target, platform, referrers, as_json=as_json)
+    carry(source, target, platform, referrers, rate=limit_rate, as_json=as_json)

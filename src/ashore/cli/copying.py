@@ -4,11 +4,11 @@
 from ashore.cli import output
 from ashore.cli.options import ROOT
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, image_writer, limits_of
+from ashore.cli.wiring import at_rate, image_opener, image_writer, limits_of
 from ashore.nouns import reference
 
 
-def carry(source: str, target: str, platform: str | None, referrers: str, *, as_json: bool) -> None:
+def carry(source: str, target: str, platform: str | None, referrers: str, *, rate: int, as_json: bool) -> None:
     """Copy `source` to `target`, and say what is there now."""
     from ashore.acts.attached import Carried
     from ashore.acts.copy import copy
@@ -17,7 +17,7 @@ def carry(source: str, target: str, platform: str | None, referrers: str, *, as_
     origin, goal = reference.parse(source), reference.parse(target)
     wanted = parse_platform(platform) if platform else None
     with shown() as progress:
-        limits = limits_of(ROOT)
+        limits = at_rate(limits_of(ROOT), rate)
         reader = image_opener(ROOT, progress, limits)(origin)
         with image_writer(ROOT, goal, progress, limits) as writer:
             digest = copy(

@@ -9,6 +9,7 @@ from ashore.cli.options import (
     debug_option,
     image_options,
     json_option,
+    rate_option,
     root_option,
     values_options,
 )
@@ -25,6 +26,7 @@ from ashore.nouns.confirm import Asked
 @confirm_options
 @values_options
 @image_options
+@rate_option
 @debug_option
 def command(
     references: tuple[str, ...],
@@ -33,6 +35,7 @@ def command(
     adopt: bool,
     confirm: float | None,
     given: Given,
+    limit_rate: int,
     root_in_image: str,
 ) -> int | None:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
@@ -40,7 +43,7 @@ def command(
     from ashore.cli.render_outcome import show
 
     wanted = asks(references, given, root_in_image=root_in_image)
-    with wired(root, facts_file=given.facts_file) as tools:
+    with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from ashore.errors import UsageError
+from ashore.nouns.amounts import parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,3 +128,23 @@ def referrers_option(function: F) -> F:
         show_default=True,
         help="What refers to the image and is copied with it: ashore's deltas, or signatures and the like too.",
     )(function)
+
+
+def rate_option(function: F) -> F:
+    """``--limit-rate RATE``: how fast to download, as bytes a second; 0 where nobody says."""
+    return click.option(
+        "--limit-rate",
+        metavar="RATE",
+        default="",
+        callback=_rate,
+        help="Download at most RATE bytes a second (500k, 2M).",
+    )(function)
+
+
+def _rate(_context: click.Context, _parameter: click.Parameter, text: object) -> int:
+    if not text:
+        return 0
+    try:
+        return parse_rate(str(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None

@@ -69,15 +69,3 @@ def traceback() -> None:
 def printable_lines(text: str) -> str:
     """Escape what a terminal would obey; keep line breaks, indented."""
     return "\n    ".join(printable(line) for line in text.splitlines())
-
-
-def size(amount: int) -> str:
-    """Bytes for people: ``1.2 MB``."""
-    if amount < 1000:
-        return f"{amount} B"
-    value = float(amount)
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 1000 or unit == "GB":
-            break
-    return f"{value:.1f} {unit}"

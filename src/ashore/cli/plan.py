@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import Given, debug_option, image_options, json_option, root_option, values_options
+from ashore.cli.options import Given, debug_option, image_options, json_option, rate_option, root_option, values_options
 from ashore.cli.wiring import asks, wired
 from ashore.errors import ExitCode
 
@@ -17,6 +17,7 @@ from ashore.errors import ExitCode
 @click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
 @values_options
 @image_options
+@rate_option
 @debug_option
 def command(
     references: tuple[str, ...],
@@ -25,6 +26,7 @@ def command(
     exit_code: bool,
     adopt: bool,
     given: Given,
+    limit_rate: int,
     root_in_image: str,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
@@ -33,7 +35,7 @@ def command(
     from ashore.cli.render_plan import plan_json, plan_text
 
     wanted = asks(references, given, root_in_image=root_in_image)
-    with wired(root, facts_file=given.facts_file) as tools:
+    with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         plan, supply = plan_install(tools, wanted, adopt_all=adopt)
         diffs = differences(tools, plan, supply)
     if as_json:

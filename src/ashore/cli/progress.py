@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ashore.cli.output import say, size
+from ashore.cli.output import say
+from ashore.nouns.amounts import size
 from ashore.nouns.ports import Progress
 
 _LINE_EVERY = 32_000_000

@@ -8,6 +8,7 @@ import click
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
+from ashore.nouns.amounts import size
 
 
 @click.command()
@@ -28,4 +29,4 @@ def command(keep: int | None, discard_edits: bool, yes: bool, root: str, as_json
     if as_json:
         output.result_json(done)
     else:
-        output.result(f"dropped {len(done.generations)} generations, freed {output.size(done.freed)}")
+        output.result(f"dropped {len(done.generations)} generations, freed {size(done.freed)}")

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli.copying import carry
-from ashore.cli.options import debug_option, json_option, referrers_option
+from ashore.cli.options import debug_option, json_option, rate_option, referrers_option
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.reference import Transport
@@ -16,9 +16,10 @@ from ashore.nouns.reference import Transport
 @click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
 @referrers_option
 @json_option
+@rate_option
 @debug_option
-def command(source: str, target: str, platform: str | None, referrers: str, as_json: bool) -> None:
+def command(source: str, target: str, platform: str | None, referrers: str, limit_rate: int, as_json: bool) -> None:
     """Copy IMAGE from a registry to DST (oci:DIR, oci-archive:FILE, docker-archive:FILE)."""
     if reference.parse(source).transport is not Transport.REGISTRY:
         raise UsageError(f"{source} is not in a registry", remedy="ashore copy takes any two places")
-    carry(source, target, platform, referrers, as_json=as_json)
+    carry(source, target, platform, referrers, rate=limit_rate, as_json=as_json)

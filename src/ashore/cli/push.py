@@ -21,4 +21,4 @@ def command(source: str, target: str, platform: str | None, referrers: str, as_j
     """Copy the image SRC (oci:DIR, oci-archive:FILE, ...) to a registry, as IMAGE."""
     if reference.parse(target).transport is not Transport.REGISTRY:
         raise UsageError(f"{target} is not in a registry", remedy="ashore copy takes any two places")
-    carry(source, target, platform, referrers, as_json=as_json)
+    carry(source, target, platform, referrers, rate=0, as_json=as_json)

@@ -8,6 +8,7 @@ from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.render_plan import provisional_json, provisional_text
 from ashore.cli.wiring import wired
+from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
 from ashore.nouns.files import printable, shown
 
@@ -50,7 +51,7 @@ def status_text(found: Status) -> str:
         lines.append(f"  held: {held.bundle} {short(digest)} ({printable(held.reason)})")
     if found.interrupted:
         lines.append("  a transaction was interrupted; run: ashore recover")
-    lines.append(f"  store: {output.size(found.disk)}")
+    lines.append(f"  store: {size(found.disk)}")
     return "\n".join(lines)
 
 

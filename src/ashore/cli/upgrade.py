@@ -3,7 +3,15 @@
 
 import click
 
-from ashore.cli.options import Given, confirm_options, debug_option, json_option, root_option, values_options
+from ashore.cli.options import (
+    Given,
+    confirm_options,
+    debug_option,
+    json_option,
+    rate_option,
+    root_option,
+    values_options,
+)
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import ask_of_values, wired
 from ashore.nouns.confirm import Asked
@@ -17,6 +25,7 @@ from ashore.nouns.generation import Verb
 @click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
 @confirm_options
 @values_options
+@rate_option
 @debug_option
 def command(
     names: tuple[str, ...],
@@ -25,13 +34,14 @@ def command(
     adopt: bool,
     confirm: float | None,
     given: Given,
+    limit_rate: int,
 ) -> int | None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
     from ashore.acts.asking import unchanged, upgrades
     from ashore.cli.render_outcome import show
 
     asked = ask_of_values(given)
-    with wired(root, facts_file=given.facts_file) as tools:
+    with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         wanted = upgrades(tools.history.current(), names, asked)
         outcome = unchanged(tools, wanted)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:

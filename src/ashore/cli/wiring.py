@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def wired(root: str, *, facts_file: str | None = None) -> Iterator[Tools]:
+def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterator[Tools]:
     """The tools for a root. PID 1 is reached only where the root is its own."""
     from ashore.mechanisms.cache import Cache
     from ashore.mechanisms.systemd import is_live
 
     host, state, history, content = open_root(root)
     live = is_live(root)
-    limits = _limits(host)
+    limits = at_rate(_limits(host), rate)
     with host, shown() as progress:
         yield Tools(
             host=host,
@@ -65,6 +65,11 @@ def limits_of(root: str) -> Limits:
 
     with Beneath(root) as host:
         return _limits(host, refuse=True)
+
+
+def at_rate(limits: Limits, rate: int) -> Limits:
+    """With what the command line says of the rate, if it says something."""
+    return msgspec.structs.replace(limits, rate=rate) if rate else limits
 
 
 def image_opener(root: str, progress: Progress, limits: Limits) -> Callable[[ImageReference], ImageReader]:

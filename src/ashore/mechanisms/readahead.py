@@ -4,8 +4,14 @@
 import contextlib
 import queue
 import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 from ashore.mechanisms.streams import BLOCK, Readable
+
+T = TypeVar("T")
 
 _DEPTH = 8
 
@@ -67,3 +73,32 @@ class ReadAhead:
         self._thread.join()
         self._ended = True
         self._source.close()
+
+
+def opened_ahead(
+    open_it: Callable[[T], Readable | None], wanted: Sequence[T], most: int
+) -> Generator[tuple[T, Readable | None], None, None]:
+    """Open each of `wanted`, in order, the next ones while one is read: at most `most` are open. A generator to close.
+
+    Who takes a stream closes it; what nobody took is closed here.
+    """
+    if len(wanted) == 1:  # no thread for what has nothing to wait for
+        yield wanted[0], open_it(wanted[0])
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    waiting: deque[tuple[T, Future[Readable | None]]] = deque()
+    rest = iter(wanted)
+    with ThreadPoolExecutor(max_workers=most, thread_name_prefix="ashore-range") as pool:
+        try:
+            waiting += [(item, pool.submit(open_it, item)) for item in islice(rest, most)]
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+                waiting += [(item, pool.submit(open_it, item)) for item in islice(rest, 1)]
+        finally:
+            for _, future in waiting:
+                if not future.cancel():
+                    with contextlib.suppress(Exception):
+                        if (stream := future.result()) is not None:
+                            stream.close()

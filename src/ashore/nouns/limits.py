@@ -38,6 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Parts of a delta that are asked for; what would take more is fetched without it."""
     known: int = 64 * MIB
     """What is kept of images for their next versions: tables of contents, and the texts that rules read."""
+    connections: int = 6
+    """Ranges of a blob that are asked for at once, each over a connection of its own."""
+    rate: int = 0
+    """Bytes a second that all downloads take together; 0: as many as come."""
     entries: int = 1_000_000
     """Entries of all layers of an image."""
     placed: int = 250_000

@@ -37,7 +37,7 @@ def open_repository(
     """
     registries = settings.registries()
     sources = registries.sources(reference, push=push)
-    transport = Transport(settings.config_root, settings.environ, settings.limits)
+    transport = Transport(settings.config_root, settings.environ, settings.limits, settings.sleep)
     store = settings.credentials(registries.helpers)
     sessions = [
         Session(
@@ -76,9 +76,15 @@ class Repository:
         self._limits = limits
         self._progress = progress
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
+        self._ranges = True
+        """Whether it gives parts of blobs, as far as is known."""
+        self._whole: dict[Digest, Response] = {}
+        """Answers that have the whole blob where a part was asked for, not read yet."""
 
     def close(self) -> None:
         """Close all connections that are not in use."""
+        while self._whole:
+            self._whole.popitem()[1].close()
         self._transport.close()
 
     def resolve(self) -> Descriptor:
@@ -124,6 +130,8 @@ class Repository:
         what = f"pull blob {digests.short(descriptor.digest)} of {self._reference}"
 
         def open_at(start: int) -> Response:
+            if not start and (begun := self._whole.pop(descriptor.digest, None)) is not None:
+                return begun
             headers = {"Range": f"bytes={start}-"} if start else {}
             expect = (200, 206) if start else (200,)
             call = Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=expect, headers=headers)
@@ -142,9 +150,13 @@ class Repository:
         headers = {"Range": f"bytes={start}-{start + length - 1}"}
         path = f"blobs/{descriptor.digest}"
         call = Call(method="GET", path=path, what=what, expect=(200, 206), headers=headers)
+        if not self._ranges:
+            return None
         response = self._first(lambda session: session.call(call))
         if response.status == 200:
-            response.close()
+            # Whoever asked will read the blob as a whole then: the answer that has begun is that.
+            self._ranges = False
+            self._keep_whole(descriptor.digest, response)
             return None
         try:
             check_answer(response, descriptor, start, length)
@@ -272,6 +284,12 @@ class Repository:
             raise InputError(
                 f"the manifest of {self._reference} is too large", cause=f"the limit is {self._limits.manifest} bytes"
             )
+
+    def _keep_whole(self, digest: Digest, response: Response) -> None:
+        before = self._whole.pop(digest, None)
+        self._whole[digest] = response
+        if before is not None:
+            before.close()
 
     def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
         if len(self._manifests) < _KEPT_MANIFESTS:

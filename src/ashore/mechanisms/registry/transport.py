@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ashore.mechanisms.registry import proxies, trust
+from ashore.mechanisms.registry.rate import Rate
 from ashore.mechanisms.registry.urls import Url
 from ashore.nouns.limits import Limits
 
@@ -50,8 +51,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Response:
     """An answer whose body is read by `readinto`, which counts on nothing the server announced."""
 
-    def __init__(self, raw: "http.client.HTTPResponse", url: Url, done: "Callable[[bool], None]") -> None:
+    def __init__(
+        self, raw: "http.client.HTTPResponse", url: Url, done: "Callable[[bool], None]", rate: Rate | None = None
+    ) -> None:
         self._raw = raw
+        self._rate = rate
         self._done: Callable[[bool], None] | None = done
         self.url = url
         self.status = raw.status
@@ -77,11 +81,15 @@ class Response:
         """
         if self._done is None:
             return 0
+        if self._rate:
+            buffer = memoryview(buffer)[: self._rate.piece]
         try:
             amount = self._raw.readinto(buffer)
         except Exception as error:
             self.close()
             raise _fault(error, self.url) from error
+        if self._rate:
+            self._rate.took(amount)
         if self._left is not None:
             self._left -= amount
         if amount == 0 and len(buffer):
@@ -139,11 +147,18 @@ class _Kept(msgspec.Struct):
 class Transport:
     """Sends requests. May be used by several threads."""
 
-    def __init__(self, config_root: str, environ: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self,
+        config_root: str,
+        environ: Mapping[str, str],
+        limits: Limits,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._config_root = config_root
         self._environ = environ
         self._limits = limits
         self._lock = threading.Lock()
+        self._rate = Rate(limits.rate, sleep=sleep) if limits.rate else None
         self._idle: dict[tuple[object, ...], list[_Kept]] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
 
@@ -209,7 +224,8 @@ class Transport:
             raise _fault(error, url) from error
         if raw.status < 300 and not request.document:
             kept.pace.deadline = None  # a blob may take as long as it is large
-        response = Response(raw, url, lambda keep: self._give(key, kept) if keep else connection.close())
+        done = lambda keep: self._give(key, kept) if keep else connection.close()  # noqa: E731
+        response = Response(raw, url, done, self._rate)
         if response.length == 0 or request.method == "HEAD":
             response.readinto(bytearray(1))
         return response

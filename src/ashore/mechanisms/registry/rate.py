@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A limit on how fast downloads go, all connections together."""
+
+import threading
+import time
+from collections.abc import Callable
+
+_PIECES = 8
+"""A second. Small steps keep a slow download even, and no server waits long for the next one."""
+_LEAST, _MOST = 1 << 10, 1 << 18
+"""Bytes of a piece."""
+
+
+class Rate:
+    """So many bytes a second. May be used by several threads."""
+
+    def __init__(
+        self,
+        per_second: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._per_second = per_second
+        self._clock, self._sleep = clock, sleep
+        self._lock = threading.Lock()
+        self._due = clock()
+        self.piece = max(_LEAST, min(_MOST, per_second // _PIECES))
+        """How much to read at once."""
+
+    def took(self, amount: int) -> None:
+        """Wait until `amount` bytes, which just came, are within the rate."""
+        with self._lock:
+            now = self._clock()
+            # What was not used is gone: after a pause there is no burst.
+            self._due = max(self._due, now) + amount / self._per_second
+            wait = self._due - now
+        self._sleep(wait)

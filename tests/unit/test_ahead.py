@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that are opened before their turn: in order, not too many, and none is left open."""
+
+import contextlib
+import threading
+
+import pytest
+
+from ashore.mechanisms.readahead import opened_ahead
+from ashore.mechanisms.streams import BytesStream
+
+MOST = 3
+
+
+class Opener:
+    """Counts what is open."""
+
+    def __init__(self) -> None:
+        self.open = self.peak = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> "Counted":
+        if number == 99:
+            raise ValueError("no such stream")
+        with self._lock:
+            self.open += 1
+            self.peak = max(self.peak, self.open)
+        return Counted(self, number)
+
+    def closed(self) -> None:
+        with self._lock:
+            self.open -= 1
+
+
+class Counted(BytesStream):
+    def __init__(self, opener: Opener, number: int) -> None:
+        super().__init__(b"%d" % number)
+        self._opener = opener
+
+    def close(self) -> None:
+        self._opener.closed()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 20])
+def test_each_comes_in_its_turn_and_few_are_open(count: int) -> None:
+    opener, buffer, found = Opener(), bytearray(9), []
+    for number, stream in opened_ahead(opener, range(count), MOST):
+        assert stream is not None
+        found.append(int(buffer[: stream.readinto(buffer)]))
+        assert found[-1] == number
+        stream.close()
+    assert found == list(range(count))
+    assert opener.open == 0
+    assert opener.peak <= MOST
+
+
+def test_who_stops_leaves_nothing_open() -> None:
+    opener = Opener()
+    with contextlib.closing(opened_ahead(opener, range(20), MOST)) as streams:
+        _, stream = next(streams)
+        assert stream is not None
+        stream.close()
+    assert opener.open == 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ashore-range")]
+
+
+def test_a_fault_comes_in_its_turn() -> None:
+    opener = Opener()
+    with contextlib.closing(opened_ahead(opener, [0, 99, 1, 2], MOST)) as streams:
+        _, stream = next(streams)
+        assert stream is not None
+        stream.close()
+        with pytest.raises(ValueError, match="no such stream"):
+            next(streams)
+    assert opener.open == 0

@@ -15,6 +15,7 @@ LINES = 500
 REVIEW = 300
 REVIEWED = {
     "src/ashore/rules/plan.py": "one decision a path, and their order",
+    "src/ashore/nouns/shape.py": "the shapes of configuration, a small class each",
     "tests/fakes/registry.py": "a whole registry, held to the contract of the real one",
     "tests/system/lab.py": "a host of the laboratory, from its tree to its network",
 }

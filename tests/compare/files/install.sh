@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # An installer script as one writes it today: stops at errors, keeps modes, renders without eval, restarts.
 set -euo pipefail
 

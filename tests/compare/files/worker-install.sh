@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The installer script of 2015, as published, with the names of this job; `ip` for `ifconfig`, and --pid for
 # nsenter, without which systemctl finds no bus on today's systemd.
 set -e

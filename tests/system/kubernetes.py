@@ -27,6 +27,11 @@ ASHORE = str(Path(sys.executable).parent / "ashore")
 USER_NETWORK = "10.0.2.2"
 """What a VM with a user network calls this machine's loopback."""
 _API = 6443
+# A machine that is busy lets a lease run out, and who loses it ends.
+_ALONE = """\
+kube_controller_manager_args = ["--leader-elect=false"]
+kube_scheduler_args = ["--leader-elect=false"]
+"""
 _SECONDS = 300.0
 
 
@@ -124,7 +129,8 @@ def control_plane(folder: Path, name: str = "control") -> Iterator[Cluster]:
     try:
         host.boot()
         digest = build("control-plane", f"oci:{host.path}/srv/control-plane", etcd=Path("/usr/bin"))
-        host.write("etc/ashore/values.d/50-cluster.toml", (folder / "cluster/control-plane.toml").read_text(), 0o600)
+        values = _ALONE + (folder / "cluster/control-plane.toml").read_text()
+        host.write("etc/ashore/values.d/50-cluster.toml", values, 0o600)
         done = host.ashore("install", "oci:/srv/control-plane", check=False, seconds=_SECONDS)
         if done.returncode:
             log = host.run(["journalctl", "--no-pager", "--lines=60"]).stdout

@@ -147,12 +147,21 @@ def test_a_host_without_python_gets_the_bundle_and_ashore(host: lab.Host, layout
     assert (again.returncode, "nothing to do" in again.stdout) == (0, True), again.stdout + again.stderr
 
 
-def test_what_the_bundle_brought_goes_with_it(host: lab.Host) -> None:
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_came_goes_again_and_at_last_ashore_itself(host: lab.Host, options: tuple[str, ...]) -> None:
     before = host.snapshot()
     assert run_image(host).returncode == 0
     host.run(["/opt/bin/ashore", "remove", "worker"])
-    left = [line for line in differences(before, host.snapshot()) if "ashore" not in line]
-    assert left == ["+ opt/bin"], "what is left is ashore itself"
+    assert "+ opt/bin/ashore" in differences(before, host.snapshot()), "status and history still answer"
+    assert run_image(host).returncode == 0
+    done = host.run(["/opt/bin/ashore", "remove", "worker", "--purge", *options], check=False)
+    assert (done.returncode, "ashore itself is gone" in done.stderr) == (0, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not options or json.loads(done.stdout)["bundles"] == []
+    assert differences(before, host.snapshot()) == []
+    assert not (host.path / "var/lib/ashore").exists()
+    listed = host.run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "app*", "ashore-*"]).stdout
+    assert listed == ""
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,14 @@ def prune(tools: Tools, keep: int | None = None, *, discard_edits: bool = False)
         return collect(tools, keep, discard_edits=discard_edits)
 
 
-def purge(tools: Tools, *, everything: bool) -> None:
-    """Drop all but the current generation; with `everything` the whole state folder.
+def purge(tools: Tools) -> None:
+    """Drop all but the current generation.
 
     Raises:
         UnchangedError: the disk refused; the host's files are as they were.
     """
     with forgetting(), tools.state.locked():
         collect(tools, keep=1, discard_edits=True)
-        if everything:
-            tools.state.purge()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ashore.errors import AshoreError, InputError, Issue, UnchangedError
-from ashore.mechanisms import durable, ownbuild, process
+from ashore.mechanisms import durable, ownbuild, ownfolders, process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.state import State
 from ashore.mechanisms.systemd import is_live
@@ -88,14 +88,15 @@ def place_recovery(host: Beneath) -> bool:
         UnchangedError: it cannot be written.
     """
     try:
+        link = host.physical(RECOVER_LINK)
         with contextlib.suppress(OSError):
-            if host.read_bytes(RECOVER_PATH, len(RECOVER_TEXT) + 1) == RECOVER_TEXT.encode():
+            written = host.read_bytes(RECOVER_PATH, len(RECOVER_TEXT) + 1) == RECOVER_TEXT.encode()
+            if written and host.lstat(link) is not None:
                 return False
         for path in (RECOVER_PATH, RECOVER_LINK):
-            ownbuild.make_folders(host, path.rpartition("/")[0])
+            ownfolders.make(host, path.rpartition("/")[0])
         directory, name = host.at(host.physical(RECOVER_PATH))
         durable.replace(directory, name, RECOVER_TEXT.encode(), mode=0o644)
-        link = host.physical(RECOVER_LINK)
         if host.lstat(link) is None:
             directory, name = host.at(link)
             os.symlink(f"../{RECOVER_UNIT}", name, dir_fd=directory)
@@ -158,7 +159,7 @@ def _place_issues(root: str) -> Sequence[Issue]:
 def _place_layout(host: Beneath, source: str, name: str) -> str:
     State(host).prepare()
     try:
-        incoming = ownbuild.make_folders(host, INCOMING)
+        incoming = ownfolders.make(host, INCOMING)
         target = os.path.join(incoming, name)
         for left in os.listdir(incoming):
             shutil.rmtree(os.path.join(incoming, left), ignore_errors=True)

@@ -57,12 +57,11 @@ def install(
 def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: Asked = BY_HAND) -> Outcome:
     """Remove bundles, and give back what was there before.
 
-    `purge` forgets the past as well: older generations, edits that were moved aside, and, when no bundle
-    is left, everything of ashore.
+    `purge` forgets the past as well: older generations, and edits that were moved aside.
     """
     outcome = change(tools, Verb.REMOVE, wish_without(names, for_good=purge), confirm=confirm)
     if purge:
-        discard.purge(tools, everything=not outcome.generation.bundles)
+        discard.purge(tools)
     return outcome
 
 

@@ -2,9 +2,11 @@
 """``ashore remove``."""
 
 import sys
+from collections.abc import Sequence
 
 import click
 
+from ashore.cli import output
 from ashore.cli.options import confirm_options, debug_option, json_option, root_option
 from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import wired
@@ -13,8 +15,10 @@ from ashore.nouns.confirm import Asked
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--purge", is_flag=True, help="Forget older generations and edits too; with the last bundle, all state.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--purge", is_flag=True, help="Forget older generations and edits too; with the last bundle, ashore itself."
+)
 @click.option("--yes", is_flag=True, help="Do not ask before --purge.")
 @confirm_options
 @root_option
@@ -24,9 +28,12 @@ def command(
     names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool
 ) -> int | None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
+    from ashore.acts.farewell import farewell
     from ashore.acts.install import remove
     from ashore.cli.render_outcome import show
 
+    if not names and not purge:
+        raise UsageError("no bundle is named", remedy="ashore status lists what is installed")
     if purge and confirm:
         raise UsageError("after --purge there is no way back", remedy="give either --purge or --confirm")
     if purge and not yes and sys.stdin.isatty():
@@ -34,6 +41,11 @@ def command(
     with wired(root) as tools:
         if (code := carried_out_by_pid1(tools)) is not None:
             return code
-        outcome = remove(tools, names, purge=purge, confirm=Asked(seconds=confirm))
-    show(outcome, as_json=as_json)
+        left: Sequence[object] = ()
+        if names:
+            outcome = remove(tools, names, purge=purge, confirm=Asked(seconds=confirm))
+            left = outcome.generation.bundles
+            show(outcome, as_json=as_json)
+        if purge and not left and farewell(tools):
+            output.say("ashore itself is gone as well")
     return None

@@ -61,6 +61,10 @@ class Cache:
     def drop(self, key: str) -> None:
         _remove(os.path.join(self.path, key))
 
+    def clear(self) -> None:
+        """Nothing is kept any more."""
+        _remove(self.path)
+
     def _evict(self, keep: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             images = [entry for entry in os.scandir(self.path) if entry.name != FOLDER]

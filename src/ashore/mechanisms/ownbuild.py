@@ -12,16 +12,18 @@ import sys
 import msgspec
 
 from ashore.errors import AshoreError, InputError, UnchangedError, UsageError, VerificationError
+from ashore.mechanisms import durable, ownfolders
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.sources import Source, scan
 from ashore.mechanisms.syscalls import syncfs
 from ashore.nouns.digest import Digest, hex_of, of
-from ashore.nouns.files import Kind, ancestors, printable, shown
+from ashore.nouns.files import Kind, printable, shown
 from ashore.nouns.installer import BIN, BUILDS, C_LIBRARY, PROGRAM_LINK
 
-__all__ = ["BIN", "OwnBuild", "copy_tree", "drop_older", "locate", "make_folders", "place", "point", "read", "sync"]
+__all__ = ["BIN", "OwnBuild", "copy_tree", "drop_older", "locate", "place", "point", "read", "sync", "take_away"]
 
 _PROGRAM = "ashore"
+_BESIDE = f".{_PROGRAM}.new"
 _MACHINES = {62: "amd64", 183: "arm64", 22: "s390x", 21: "ppc64le", 243: "riscv64"}
 """e_machine of elf(5), with Go's names."""
 _CHUNK = 1 << 20
@@ -121,15 +123,28 @@ def drop_older(host: Beneath, keep: str) -> None:
         shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
-def make_folders(host: Beneath, path: str) -> str:
-    """The folder at a logical path, made if need be; its physical path, with the root."""
-    physical = host.physical(f"{path}/x").removesuffix("/x")
-    for above in (*ancestors(physical), physical):
-        if host.lstat(above) is None:
-            directory, name = host.at(above)
-            os.mkdir(name, 0o755, dir_fd=directory)
-            host.forget()
-    return os.path.join(host.root, physical)
+def take_away(host: Beneath) -> bool:
+    """Remove the link, then every build; whether there was any. Whoever runs from one loads nothing after this."""
+    link = host.physical(PROGRAM_LINK)
+    found = _leads_to_us(host, link)
+    if host.lstat(link.rpartition("/")[0]) is not None:
+        directory, name = host.at(link)
+        durable.remove(directory, _BESIDE)
+        if found:
+            durable.remove(directory, name)
+    folder = _real(host, BUILDS)
+    if not os.path.isdir(folder):
+        return found
+    for name in os.listdir(folder):
+        if os.path.isfile(os.path.join(folder, name, _PROGRAM)):
+            # Away in one step: half a build would not be known for one.
+            os.rename(os.path.join(folder, name), os.path.join(folder, f".{name}.new"))
+    for name in os.listdir(folder):
+        if name.startswith(".") and name.endswith(".new"):
+            shutil.rmtree(os.path.join(folder, name))
+    with contextlib.suppress(OSError):  # somebody else has something there
+        os.rmdir(folder)
+    return True
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -157,14 +172,16 @@ def sync(folder: str) -> None:
 
 def _refuse_strangers(host: Beneath) -> None:
     path = host.physical(PROGRAM_LINK)
-    status = host.lstat(path)
-    if status is None:
-        return
-    target = host.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
-    if not target.startswith((f"/{BUILDS}/", "../ashore/")):
+    if host.lstat(path) is not None and not _leads_to_us(host, path):
         raise UnchangedError(
             f"{shown(PROGRAM_LINK)} is there and is not ashore's", remedy="move it away, then try again"
         )
+
+
+def _leads_to_us(host: Beneath, path: str) -> bool:
+    status = host.lstat(path)
+    target = host.readlink(path) if status is not None and stat.S_ISLNK(status.st_mode) else ""
+    return target.startswith((f"/{BUILDS}/", "../ashore/"))
 
 
 def _name(host: Beneath, version: str, expected: Digest) -> str:
@@ -183,7 +200,7 @@ def _is(host: Beneath, name: str, expected: Digest) -> bool:
 
 
 def _copy(host: Beneath, folder: str, name: str, expected: Digest) -> None:
-    builds = make_folders(host, BUILDS)
+    builds = ownfolders.make(host, BUILDS)
     for left in os.listdir(builds):
         if left.startswith(".") and left.endswith(".new"):
             shutil.rmtree(os.path.join(builds, left), ignore_errors=True)
@@ -214,11 +231,13 @@ def _copy_part(source: str, target: str) -> None:
 
 
 def _link(host: Beneath, target: str) -> None:
-    folder = make_folders(host, PROGRAM_LINK.rpartition("/")[0])
+    folder = ownfolders.make(host, PROGRAM_LINK.rpartition("/")[0])
     link = os.path.join(folder, _PROGRAM)
     if os.path.lexists(link) and os.readlink(link) == target:
         return
-    beside = f"{link}.{secrets.token_hex(4)}.new"
+    beside = os.path.join(folder, _BESIDE)
+    with contextlib.suppress(FileNotFoundError):  # of a run that was killed
+        os.unlink(beside)
     os.symlink(target, beside)
     try:
         os.rename(beside, link)

@@ -107,13 +107,20 @@ class State:
 
     def purge(self) -> None:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
-        import shutil
-
+        self.sweep()
         directory, name = self.host.at(self.host.physical(STATE_FOLDER))
         # Away in one step: half a state would look like a damaged one.
         os.rename(name, f".{name}.gone", src_dir_fd=directory, dst_dir_fd=directory)
-        shutil.rmtree(f".{name}.gone", dir_fd=directory)
         self._fd = None
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what a `purge` that was killed had moved aside."""
+        import shutil
+
+        with contextlib.suppress(FileNotFoundError):
+            directory, name = self.host.at(self.host.physical(STATE_FOLDER))
+            shutil.rmtree(f".{name}.gone", dir_fd=directory)
 
     def tidy(self) -> None:
         """Remove files that a killed run had begun to write. The lock is held."""

@@ -15,7 +15,6 @@ from tests.cli.shell import Shell, refused
         (["install"], ["IMAGE"]),
         (["install", "--sett", "x=1", "x"], ["--sett", "--set"]),
         (["plan"], ["IMAGE"]),
-        (["remove"], ["NAME"]),
         (["rollback", "seven"], ["seven"]),
         (["rollback", "0"], ["0"]),
         (["rollback", "--bundle", "x", "3"], ["--bundle"]),

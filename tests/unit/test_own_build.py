@@ -8,8 +8,9 @@ import pytest
 
 from ashore.acts.build import BuildTools
 from ashore.acts.fetch import carried_digest, resolve_image
+from ashore.acts.hand_over import place_recovery
 from ashore.acts.installer import build_installer
-from ashore.errors import InputError, UnchangedError, VerificationError
+from ashore.errors import InputError, UnchangedError, UsageError, VerificationError
 from ashore.mechanisms import ownbuild
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.blobfiles import FolderFiles
@@ -17,6 +18,7 @@ from ashore.mechanisms.layout import LayoutReader, LayoutWriter
 from ashore.nouns import reference
 from ashore.nouns.image import INDEXES, Platform
 from ashore.nouns.limits import DEFAULT
+from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT
 from tests.fakes.images import Silent
 
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 11 + b"\x3e\x00"
@@ -152,3 +154,26 @@ def test_one_name_serves_engines_and_hosts(build: Path, tmp_path: Path) -> None:
     assert image.digest == image.manifest_digest == carried_digest(reader, top_descriptor, "it", DEFAULT)
     assert image.digest != top_descriptor.digest
     assert "io.ashore.installer" not in image.config.labels
+
+
+def test_a_bundle_for_another_processor_gets_no_installer(build: Path, tmp_path: Path) -> None:
+    (tmp_path / "worker/root").mkdir(parents=True)
+    tools = BuildTools(
+        open_image=lambda _: pytest.fail("asked"), policy=lambda: None, progress=Silent(), limits=DEFAULT
+    )
+    writer = LayoutWriter(str(tmp_path / "out"), "", DEFAULT)
+    with pytest.raises(UsageError, match="is for amd64, the bundle for linux/arm64") as caught:
+        build_installer(
+            str(tmp_path / "worker"), writer, tools, str(build),
+            reference="r.example/w:1", compression="zstd", level=None, platforms=(Platform("arm64"),),
+        )  # fmt: skip
+    assert "--platform linux/amd64" in caught.value.remedy
+
+
+def test_the_recovery_unit_is_enabled_even_if_the_run_before_was_cut_short(root: Path) -> None:
+    (root / RECOVER_PATH).parent.mkdir(parents=True)
+    (root / RECOVER_PATH).write_text(RECOVER_TEXT)
+    with Beneath(str(root)) as host:
+        assert place_recovery(host)
+        assert (root / RECOVER_LINK).is_symlink()
+        assert not place_recovery(host)

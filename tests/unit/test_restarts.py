@@ -366,3 +366,13 @@ def test_the_files_of_a_unit_in_the_order_they_apply() -> None:
         "etc/systemd/system/a-.service.d/15.conf",
         "etc/systemd/system/a-b@x.service.d/20.conf",
     )
+
+
+def test_a_program_is_named_by_the_folder_that_leads_to_it() -> None:
+    host = HostUnits(links={"opt": "var/opt", "usr/local": "var/usrlocal"})
+    assert said(plan(replaced("var/opt/bin/kubelet"), host=host)) == [
+        "restart kubelet.service: var/opt/bin/kubelet, named by ExecStart=, changed"
+    ]
+    assert said(plan(replaced("var/optional/bin/kubelet"), host=host)) == []
+    paths = Changed(["var/usrlocal/lib/app/x"], host.links)
+    assert paths.by("usr/local/lib/app") == ["var/usrlocal/lib/app/x"]

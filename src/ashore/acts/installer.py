@@ -9,6 +9,7 @@ import msgspec
 from ashore import __version__
 from ashore.acts.build import BuildTools, Built, build
 from ashore.acts.copy import copy
+from ashore.errors import UsageError
 from ashore.mechanisms import ownbuild
 from ashore.mechanisms.blobfiles import FolderFiles
 from ashore.mechanisms.layerfile import new_layer
@@ -45,9 +46,15 @@ def build_installer(
 
     Raises:
         InputError: all that is wrong with the bundle, or `own` is no self-contained build.
-        UsageError: there is no self-contained build.
+        UsageError: there is no self-contained build, or only one for another processor than the bundle's.
     """
     found = ownbuild.read(ownbuild.locate(own))
+    if platforms and found.architecture not in {platform.architecture for platform in platforms}:
+        raise UsageError(
+            f"the self-contained build is for {found.architecture}, the bundle for "
+            + ", ".join(str(platform) for platform in platforms),
+            remedy=f"add --platform linux/{found.architecture}, or name another build: --self-contained DIR",
+        )
     with tempfile.TemporaryDirectory(prefix="ashore-installer-") as aside:
         place = ImageReference(transport=Transport.LAYOUT, place=aside)
         layout = LayoutWriter(aside, "", tools.limits)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the host reacts to a plan's files: PID 1, /proc and unit files are asked, and the rules decide."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -85,7 +86,18 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         files = {name for unit in reading for name in (unit, template_of(unit)) if name}
         folders = {folder for unit in reading for folder in drop_in_folders(unit)}
         texts = read_unit_files(self.tools.host, files, folders, self.tools.limits.template)
-        return HostUnits(listed=listed, texts=texts, mapped=self._mapped(changes, seen))
+        return HostUnits(listed=listed, texts=texts, mapped=self._mapped(changes, seen), links=self._links())
+
+    def _links(self) -> Mapping[str, str]:
+        """Folders by which units may name what lies elsewhere."""
+        host, found = self.tools.host, {}
+        for folder in ("", "usr/"):
+            for name in host.listdir(folder) if host.lstat(folder) is not None else ():
+                with contextlib.suppress(OSError):  # a link that is not to be followed leads nowhere
+                    there = host.physical(f"{folder}{name}/x").removesuffix("/x")
+                    if there != f"{folder}{name}":
+                        found[f"{folder}{name}"] = there
+        return found
 
     def _mapped(self, changes: Changes, seen: Mapping[str, Seen]) -> Mapping[str, tuple[str, ...]]:
         """By unit, the files that go or are replaced and that it has in memory. Nobody maps what is configuration."""

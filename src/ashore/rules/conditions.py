@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ashore.nouns.files import Entry, Kind, parent
 from ashore.nouns.plan import Step
 from ashore.rules.unitfile import Setting
-from ashore.rules.unitpaths import expanded, merged_usr
+from ashore.rules.unitpaths import NO_LINKS, behind, expanded, merged_usr
 
 _Test = Callable[[Entry | None], bool]
 _TESTS: Mapping[str, _Test] = {
@@ -26,7 +26,9 @@ _GLOB = "PathExistsGlob"
 _FILLED = "DirectoryNotEmpty"
 
 
-def differing(unit: str, settings: Iterable[Setting], steps: Iterable[Step]) -> tuple[str, ...]:
+def differing(
+    unit: str, settings: Iterable[Setting], steps: Iterable[Step], links: Mapping[str, str] = NO_LINKS
+) -> tuple[str, ...]:
     """The conditions, as ``ConditionPathExists=/etc/x``, that `steps` make say something else."""
     by_path = {merged_usr(step.path): step for step in steps}
     found = []
@@ -35,7 +37,7 @@ def differing(unit: str, settings: Iterable[Setting], steps: Iterable[Step]) -> 
         if setting.section != "Unit" or name == setting.key or not setting.value:
             continue
         path = expanded(setting.value.lstrip("|!"), unit)
-        path = merged_usr(posixpath.normpath("/" + path.strip()).lstrip("/"))
+        path = merged_usr(behind(posixpath.normpath("/" + path.strip()).lstrip("/"), links))
         if _differs(name, path, by_path):
             found.append(f"{setting.key}={setting.value}")
     return tuple(dict.fromkeys(found))

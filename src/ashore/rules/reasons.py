@@ -48,7 +48,7 @@ class Reasons:
         self._texts = texts
         self._reactions = reactions
         self._host = host
-        self._changed = Changed(changes.all)
+        self._changed = Changed(changes.all, host.links)
         self._unit_files = [path for path in changes.contents if path.startswith(IN_UNIT_FOLDERS)]
         self._settings: dict[str, tuple[Setting, ...]] = {}
         self._named: dict[str, list[str]] = {}
@@ -72,7 +72,7 @@ class Reasons:
         """A condition on a path says something else than before."""
         return [
             f"{condition} says something else now"
-            for condition in differing(unit, self.settings(unit), self.changes.steps)
+            for condition in differing(unit, self.settings(unit), self.changes.steps, self._host.links)
         ]
 
     def declared(self, unit: str, kind: str) -> list[str]:

@@ -4,7 +4,8 @@
 import fnmatch
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from ashore.nouns.files import ancestors
 from ashore.nouns.units import UNIT_FOLDERS
@@ -12,6 +13,7 @@ from ashore.rules import unitfile
 from ashore.rules.enablement import drop_in_folders, is_drop_in, template_of
 from ashore.rules.unitfile import Setting
 
+NO_LINKS: Mapping[str, str] = MappingProxyType({})
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
 _KEYS = (
     "Environment",
@@ -74,9 +76,13 @@ def named_paths(unit: str, settings: Iterable[Setting]) -> dict[str, str]:
 
 
 class Changed:
-    """The paths that a plan changes, looked up by the names that units have for them."""
+    """The paths that a plan changes, looked up by the names that units have for them.
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    `links` are the host's folders that are symlinks, with where they lead: plans have paths behind them.
+    """
+
+    def __init__(self, paths: Iterable[str], links: Mapping[str, str] = NO_LINKS) -> None:
+        self._links = links
         self._at: dict[str, str] = {}
         self._below: dict[str, list[str]] = {}
         for path in sorted(paths):
@@ -87,11 +93,19 @@ class Changed:
 
     def by(self, named: str) -> list[str]:
         """Those whose change is one of `named`: itself, below it, a folder or link above it."""
-        named = merged_usr(named)
+        named = merged_usr(behind(named, self._links))
         found = [self._at[above] for above in (*ancestors(named), named) if above in self._at]
         if any(char in named for char in "*?["):
             return found + [path for merged, path in self._at.items() if fnmatch.fnmatchcase(merged, named)]
         return found + (self._below.get(named, []) if named.count("/") + 1 >= _DEPTH else [])
+
+
+def behind(path: str, links: Mapping[str, str]) -> str:
+    """``opt/bin`` -> ``var/opt/bin``, where ``opt`` leads to ``var/opt``."""
+    for folder in reversed((*ancestors(path), path)):
+        if folder in links:
+            return links[folder] + path[len(folder) :]
+    return path
 
 
 def merged_usr(path: str) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """[[include]]: files out of another image, or out of a folder of the machine that builds."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -145,3 +146,19 @@ def test_one_folder_is_not_taken_for_two_platforms(bundle: Path, release: Path) 
     with pytest.raises(UsageError) as caught:
         build(str(bundle), MemoryStore(), means, platforms=[AMD64, ARM64])
     assert caught.value.issues[0].message == "is for one platform"
+
+
+def test_each_platform_has_its_folder(bundle: Path, release: Path) -> None:
+    from_folder(bundle, release=release)  # writes the bundle.toml
+    for name in ("amd64", "arm64"):
+        shutil.copytree(release, release.parent / f"release-{name}", symlinks=True)
+        (release.parent / f"release-{name}/agent-2").write_text(name)
+    means = msgspec.structs.replace(tools({}), folders={"release": f"{release.parent}/release-{{arch}}"})
+    store = MemoryStore()
+    build(str(bundle), store, means, platforms=[AMD64, ARM64])
+    for platform in (AMD64, ARM64):
+        assert fetched(store, platform)[1]["root/opt/bin/agent"].decode() == platform.architecture
+    assert (
+        fetched(from_folder(bundle, release=Path(f"{release.parent}/release-{{arch}}")))[1]["root/opt/bin/agent"]
+        == b"amd64"
+    )

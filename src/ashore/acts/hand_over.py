@@ -4,6 +4,7 @@
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 
 import msgspec
@@ -126,11 +127,22 @@ def _issues(root: str) -> Sequence[Issue]:
         issues.append(
             Issue(where=root, message=message, remedy="add --privileged; the host must be booted with systemd")
         )
-    elif not os.path.exists(os.path.join(root, "run", "dbus", "system_bus_socket")):
+    elif not _takes_connections(os.path.join(root, "run", "dbus", "system_bus_socket")):
         issues.append(Issue(where="", message="the host's message bus does not run", remedy="start dbus on the host"))
     if not any(os.path.exists(os.path.join(root, path)) for path in _SYSTEMD_RUN):
         issues.append(Issue(where="", message="the host has no systemd-run", remedy="it comes with systemd"))
     return [*issues, *_place_issues(root)]
+
+
+def _takes_connections(path: str) -> bool:
+    """Whether somebody listens: a socket's file stays when its server goes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_SECONDS)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _in_own_pid_namespace(root: str) -> bool:

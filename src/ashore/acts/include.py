@@ -20,8 +20,11 @@ from ashore.nouns.ports import ImageReader, Progress
 from ashore.nouns.reference import ImageReference
 from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.imagetree import ROOT
+from ashore.rules.packing import DEFAULT_PLATFORM
 from ashore.rules.verify import Policy, parse_policy, verify
 
+_ARCH = "{arch}"
+"""In a folder's path: the platform's architecture, by Go's name of it."""
 Opener = Callable[[ImageReference], ImageReader]
 
 
@@ -58,17 +61,24 @@ def unnamed(
     includes: Sequence[Include], folders: Mapping[str, str], platforms: Sequence[Platform]
 ) -> tuple[Issue, ...]:
     """What is wrong with the folders that a build was given for what the bundle includes."""
-    return tuple(_unnamed(dict.fromkeys(i.folder for i in includes if i.folder), folders, platforms))
+    wanted = dict.fromkeys(include.folder for include in includes if include.folder)
+    return tuple(_unnamed(wanted, folders, platforms or (DEFAULT_PLATFORM,)))
 
 
 def _unnamed(wanted: Mapping[str, None], folders: Mapping[str, str], platforms: Sequence[Platform]) -> Iterator[Issue]:
     for name in wanted:
         if name not in folders:
             yield Issue(where=name, message="no folder is given", remedy=f"add --folder {name}=DIR")
-        elif not os.path.isdir(folders[name]):
-            yield Issue(where=name, message=f"{printable(folders[name])} is not a folder")
-        elif len(platforms) > 1:
-            yield Issue(where=name, message="is for one platform", remedy="build each --platform by itself")
+            continue
+        places = {_place(folders[name], platform) for platform in platforms}
+        yield from (
+            Issue(where=name, message=f"{printable(place)} is not a folder")
+            for place in sorted(places)
+            if not os.path.isdir(place)
+        )
+        if len(places) < len(platforms):
+            remedy = f"write {_ARCH} where their paths differ, or build each --platform by itself"
+            yield Issue(where=name, message="is for one platform", remedy=remedy)
     for name in folders.keys() - wanted.keys():
         yield Issue(where=name, message="no [[include]] of the bundle takes from it")
 
@@ -80,13 +90,17 @@ def included(include: Include, platform: Platform, means: Means, place: str) -> 
         InputError: it is not there.
     """
     if include.folder:
-        return _from_folder(include, means.folders[include.folder], means.progress)
+        return _from_folder(include, _place(means.folders[include.folder], platform), means.progress)
     reference = parse_reference(include.image)
     reader = means.open_image(reference)
     image = resolve_image(reader, reference, platform, means.limits)
     verified: VerifiedImage = verify(image, reference, means.policy())
     means.progress.say(f"including {include.path} of {reference}, {image.digest}")
     return lift(verified, reader, include, place, means.progress, means.limits)
+
+
+def _place(folder: str, platform: Platform) -> str:
+    return folder.replace(_ARCH, platform.architecture)
 
 
 def _from_folder(include: Include, folder: str, progress: Progress) -> Mapping[str, Source]:

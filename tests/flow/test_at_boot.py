@@ -77,6 +77,10 @@ def test_a_fleet_that_asks_at_each_boot_does_not_ask_all_at_once(host: Machine) 
         delays.add(host.seconds - begun)
     assert len(delays) > 1
     assert max(delays) <= 600
+    host.images.add("oci:somewhere", tree("one"))
+    begun = host.seconds
+    boot(host.tools(), [brought_as(host.ask(IMAGE), "somewhere")], Pull.ALWAYS)
+    assert host.seconds == begun, "the engine's unit has waited before it pulled"
 
 
 def test_the_configuration_has_the_policy_where_the_command_line_has_none(host: Machine) -> None:

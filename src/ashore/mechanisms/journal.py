@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ashore.mechanisms import durable
 from ashore.mechanisms.state import State
+from ashore.nouns.bundle import Phase
 from ashore.nouns.journal import Begun, Journal, Staged, Verdict
 
 T = TypeVar("T")
@@ -64,6 +65,8 @@ def release(state: State) -> bool:
 
 def staged(state: State, what: Staged) -> None:
     """Write every step down, before the first is taken."""
+    if _runs_before(what):
+        ran(state, ())  # From here on its absence means that somebody took it away.
     _write(state, _STAGED, what, along=((_BEGUN, _IS_STAGED),))
 
 
@@ -126,9 +129,12 @@ def read(state: State) -> Journal | None:
                 raise durable.damaged(f"{_FOLDER}/{_BEGUN}", "it is missing")
             _refuse_orphans(state, f"{_FOLDER}/{_BEGUN}")
             return None  # Killed between making the folder and the first line: nothing else was created yet.
+        staged = _read(folder, _STAGED, Staged)
+        if staged is not None and _runs_before(staged) and _RAN not in names:
+            raise durable.damaged(f"{_FOLDER}/{_RAN}", "it is missing")
         return Journal(
             begun=begun,
-            staged=_read(folder, _STAGED, Staged),
+            staged=staged,
             verdict=_read(folder, _VERDICT, Verdict),
             ran=_read(folder, _RAN, _NAMES) or (),
         )
@@ -163,6 +169,11 @@ def _sweep(base: int) -> None:
     finally:
         os.close(folder)
     os.rmdir(_DONE, dir_fd=base)
+
+
+def _runs_before(what: Staged) -> bool:
+    """Whether there are steps of bundles that are run, and may have to be undone, before files are swapped."""
+    return any(planned.step.phase is Phase.BEFORE for planned in what.commands)
 
 
 def _orphans(state: State) -> list[str]:

@@ -13,11 +13,12 @@ from ashore.errors import ChangedError
 from ashore.mechanisms import journal
 from ashore.mechanisms.staging import sweep
 from ashore.mechanisms.swap import undo
+from ashore.nouns.bundle import BundleStep, Phase
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Verb
-from ashore.nouns.journal import Area, Begun, StagedStep
-from ashore.nouns.plan import Action, Step
+from ashore.nouns.journal import Area, Begun, Staged, StagedStep
+from ashore.nouns.plan import Action, PlannedStep, Step
 from tests.flow.machine import Machine
 
 
@@ -96,3 +97,29 @@ def test_what_a_journal_set_aside_is_used_once_the_disk_is_full(machine: Machine
         journal.reserve(tools.state, 4096)
         assert with_room(tools, end) == "ended"
     assert tries == [True, False]
+
+
+def test_a_note_of_what_a_step_began_is_missed(machine: Machine) -> None:
+    """Its undo would be left out, and nobody would know."""
+    tools = machine.tools()
+    step = BundleStep(name="drain", phase=Phase.BEFORE, command=("drain",), reason="r", within=1.0)
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        journal.staged(tools.state, Staged(steps=(), commands=(PlannedStep(bundle="b", step=step),)))
+        left = journal.read(tools.state)
+        assert left is not None and left.ran == ()
+        (machine.root / "var/lib/ashore/journal/2-ran.json").unlink()
+        with pytest.raises(ChangedError, match="damaged"):
+            recover(tools)
+
+
+def test_a_transaction_without_its_journal_is_not_passed_over(machine: Machine) -> None:
+    """What it displaced lies in its staging folder, and nothing says what it had done."""
+    tools = machine.tools()
+    with tools.state.locked():
+        (machine.root / "var/lib/ashore/stage/t").mkdir()
+        with pytest.raises(ChangedError, match="damaged"):
+            recover(tools)
+    machine.images.add("reg.example/a:1", {"etc/a": "a\n"})
+    with pytest.raises(ChangedError, match="damaged"):
+        machine.install("reg.example/a:1")

@@ -21,6 +21,9 @@ token = { required = true, secret = true }
 [[files]]
 path = "etc/app/edited.conf"
 on_edit = "replace"
+[[files]]
+path = "etc/app/merged.conf"
+on_edit = "merge"
 """
 STATE = "var/lib/ashore"
 
@@ -31,6 +34,8 @@ def tree(version: int) -> Tree:
     return {
         "etc/app/app.conf": f"version {version}\n",
         "etc/app/edited.conf": f"shipped with {version}\n",
+        "etc/app/merged.conf": f"version {version}\n" + "between\n" * 5 + "end\n",
+        "etc/ld.so.conf.d/app.conf": f"/opt/lib-{version}\n",
         "etc/app/secret.j2": "token={{ values.token }}\n",
         "opt/app/program": f"binary {version}\n" * 50,
         f"opt/app/only-{version}": "x\n",
@@ -64,8 +69,10 @@ def prepared(folder: Path) -> Machine:
     made = Machine(folder)
     for version in (1, 2, 3, 4):
         made.images.add(f"{NAME}:{version}", tree(version), TOML)
+    made.write("usr/sbin/ldconfig", "", mode=0o755)
     made.install(f"{NAME}:1", sets={"token": "very secret"})
     made.write("etc/app/edited.conf", "an edit\n")
+    made.write("etc/app/merged.conf", made.read("etc/app/merged.conf") + "an administrator's line\n")
     made.install(f"{NAME}:2", sets={"token": "very secret"})
     for version in (3, 2, 3):
         made.install(f"{NAME}:{version}")

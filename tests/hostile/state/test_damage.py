@@ -50,7 +50,8 @@ def test_undamaged_they_do_what_they_are_asked(kind: str, situations: dict[str, 
 def test_the_state_has_every_kind_of_file(situations: dict[str, Situation], folder: Path) -> None:
     kinds = {file.split("/")[0] for k, s in situations.items() for file in files(s.make(folder / f"files {k}"))}
     assert kinds >= {
-        "current", "generations", "journal", "held.json", "edits.json", "salt", "secrets", "audit.jsonl", "content",
+        "current", "generations", "journal", "held.json", "edits.json", "due.json", "salt", "secrets",
+        "audit.jsonl", "content",
     }  # fmt: skip
 
 

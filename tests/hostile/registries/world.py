@@ -7,6 +7,7 @@ import io
 import random
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +57,7 @@ class World:
         thread = threading.Thread(target=lambda: ended.append(self._install()), daemon=True)
         thread.start()
         thread.join(PATIENCE)
-        return ended[0] if ended else Ended(-1, "it did not come back", 0)
+        return ended[0] if ended else Ended(-1, "it did not come back", "", 0)
 
     def _install(self) -> "Ended":
         environ = {"SSL_CERT_FILE": self.trusted[0]} if self.trusted else {}
@@ -69,16 +70,16 @@ class World:
             progress=progress,
             limits=LIMITS,
         )
-        code, said = 0, ""
+        code, said, traced = 0, "", ""
         try:
             stories.install(tools, [self.machine.ask(self.address)])
         except AshoreError as error:
             with contextlib.redirect_stderr(io.StringIO()) as talk:
                 output.error(error)
-            code, said = int(error.code), talk.getvalue()
+            code, said, traced = int(error.code), talk.getvalue(), traceback.format_exc()
         except Exception as error:
             code, said = 1, f"a traceback: {error!r}"
-        return Ended(code, said + "\n".join(progress.said), self.spilled())
+        return Ended(code, said + "\n".join(progress.said), traced, self.spilled())
 
     def spilled(self) -> int:
         """Bytes of any credential of home's that the stranger saw."""
@@ -92,10 +93,11 @@ class World:
 
 
 class Ended(NamedTuple):
-    """Exit code, all that was said, bytes of credentials that a stranger saw."""
+    """Exit code, all that was said, what --debug would add, bytes of credentials that a stranger saw."""
 
     code: int
     said: str
+    traced: str
     spilled: int
 
 
@@ -118,7 +120,7 @@ def judge(behaviour: Behaviour, world: World) -> list[str]:
     ended = world.install()
     problems = [f"exit {ended.code}, not {behaviour.codes}: {ended.said}"] if ended.code not in behaviour.codes else []
     problems += [f"{ended.spilled} bytes of credentials spilled"] if ended.spilled else []
-    problems += [f"it says {s!r}" for s in world.secrets() if s in ended.said]
+    problems += [f"it says {s!r}" for s in world.secrets() if s in ended.said + ended.traced]
     problems += ["it says what a terminal obeys"] if any(ord(c) < 32 and c != "\n" for c in ended.said) else []
     here = look(world.machine.root)
     if ended.code == 0:

@@ -159,25 +159,23 @@ class Machine:
             # Without one, systemd takes this for a first boot and enables units by preset.
             identity = hashlib.sha256(self.name.encode()).hexdigest()[:32]
             files = {"etc/machine-id": Given(f"{identity}\n", 0o444), **files}
-        archive = self._folder / "files.tar"
-        archive.unlink(missing_ok=True)
-        if files:
-            archive.write_bytes(_archive(files))
+        (self._folder / "files.tar").write_bytes(_archive(files))
 
     def _command(self) -> list[str]:
-        top, archive = disks(), self._folder / "files.tar"
-        drives = [f"file={self._folder}/disk.qcow2,if=virtio,format=qcow2,discard=unmap"]
-        if archive.exists():
-            drives.append(f"file={archive},if=virtio,format=raw,readonly=on")
-        if self._seed:
-            drives.append(f"file={self._seed},if=ide,media=cdrom,format=raw,readonly=on")
+        top = disks()
+        drives = [
+            f"file={self._folder}/disk.qcow2,if=virtio,format=qcow2,discard=unmap",
+            f"file={self._folder}/files.tar,if=virtio,format=raw,readonly=on",
+            *([f"file={self._seed},if=virtio,format=raw,readonly=on"] if self._seed else []),
+        ]
         return [
             "setpriv", "--pdeathsig", "KILL",  # it does not outlive the tests
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max",
-            "-m", _MEMORY, "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
+            "-m", _MEMORY, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
             "-kernel", str(top / "vmlinuz"), "-initrd", str(top / "initrd.img"), "-append", _LINE,
             *(word for drive in drives for word in ("-drive", drive)),
-            "-nic", "user,model=virtio-net-pci", "-nic", "user,model=virtio-net-pci,net=10.0.3.0/24,restrict=on",
+            "-netdev", "user,id=eth0", "-device", "virtio-net-pci,netdev=eth0,romfile=",
+            "-netdev", "user,id=eth1,net=10.0.3.0/24,restrict=on", "-device", "virtio-net-pci,netdev=eth1,romfile=",
             "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=lab,path={self._folder}/port,server=on,wait=off",
             "-device", "virtserialport,chardev=lab,name=lab",

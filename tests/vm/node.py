@@ -51,6 +51,16 @@ def files(registry: Registry, image: str, values: str, *options: str) -> Files:
     }
 
 
+def seed(folder: Path, user_data: str) -> Path:
+    """A disk with user-data, as cloud-init's NoCloud takes it."""
+    (folder / "user-data").write_text(user_data)
+    (folder / "meta-data").write_text("instance-id: lab-1\nlocal-hostname: node\n")
+    disk = folder / "seed.iso"
+    make = ["genisoimage", "-quiet", "-output", "seed.iso", "-volid", "cidata", "-joliet", "-rock"]
+    subprocess.run([*make, "user-data", "meta-data"], check=True, cwd=folder)
+    return disk
+
+
 def prepared(*commands: str) -> Files:
     """Before the first boot's unit: a look at all paths, for `before`, and what else the machine shall have then."""
     look = f"touch {_BEFORE} {_BEFORE}.new\n{{ {SNAPSHOT}\n}} >{_BEFORE}.new\ncat {_BEFORE}.new >{_BEFORE}\nsync"

@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 READY = .venv/.ready
 
-.PHONY: demo test check bench compare figures clean real-parts
+.PHONY: demo test test-kubernetes check bench compare figures clean real-parts
 
 # The main job, step by step, on a real host; OFFLINE=1: without root, in a folder.
 demo: $(READY) $(if $(OFFLINE),,real-parts)
@@ -13,6 +13,11 @@ demo: $(READY) $(if $(OFFLINE),,real-parts)
 # Everything, as CI runs it. As root on Debian with the real parts; elsewhere those are skipped and counted.
 test: $(READY) real-parts
 	@$(PYTHON) -m pytest
+
+# All of a cluster's life: nodes on real machines, with every reboot, power cut and broken version. KUBERNETES_BIN_DIR
+# names the folder with Kubernetes' programs.
+test-kubernetes: $(READY) real-parts
+	@$(PYTHON) -m pytest --long tests/vm tests/system/test_kubernetes.py
 
 # The quick half.
 check: $(READY)

@@ -108,6 +108,7 @@ UNIT = {"etc/systemd/system/w.service": "[Service]\nExecStart=/bin/sleep 1000\n[
 
 def test_the_story_of_a_host_in_json(author: Author) -> None:
     assert author.host_is("status")["generation"] == 0
+    assert author.host_is("follow")["skipped"] == "no bundle is installed"
     assert author.host_is("history") == {"current": 0, "generations": [], "edits": []}
     assert author.host_is("recover") == {"recovered": "nothing", "generation": 0}
     first = author.bundle("1", FILES | UNIT, VALUES + '[[health]]\nunit = "w.service"\nwithin = "5s"\n')
@@ -115,6 +116,9 @@ def test_the_story_of_a_host_in_json(author: Author) -> None:
     assert author.host_is("plan", first, "--exit-code", code=10)["changes"]
     assert author.host_is("install", first)["changed"]
     assert not author.host_is("install", first)["changed"]
+    assert [bundle["finding"] for bundle in author.host_is("follow")["bundles"]] == ["same"]
+    assert author.host_is("follow", "--pause")["changed"] and author.host_is("status")["follow"]["paused"]
+    assert author.host_is("follow", "--resume")["changed"]
     assert author.host_is("owns", "/opt/worker")["bundle"] == "worker"
     assert author.host_is("owns", "/etc/hostname", code=10) is None
 

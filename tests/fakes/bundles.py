@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from ashore.errors import RegistryError
 from ashore.mechanisms.streams import BytesStream
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
+from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
+from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.reference import ImageReference
 
 
@@ -79,12 +80,13 @@ def layer(tree: Tree, prefix: str = "ashore/root") -> bytes:
 
 
 class FakeImages:
-    """A registry without a network: what was added can be opened by its reference. `calls` counts openings."""
+    """A registry without a network: what was added can be opened by its reference. `calls` counts openings,
+    `manifests` the manifests and indexes that were read."""
 
     def __init__(self) -> None:
         self._tags: dict[str, bytes] = {}
         self._blobs: dict[str, bytes] = {}
-        self.calls = 0
+        self.calls = self.manifests = 0
         self.down = False
 
     def add(self, name: str, tree: Tree, toml: str = "", labels: Mapping[str, str] | None = None) -> Digest:
@@ -114,6 +116,20 @@ class FakeImages:
         self._tags[name] = self._blobs[of(data)] = data
         return of(data)
 
+    def add_installer(self, name: str, tree: Tree) -> Digest:
+        """Publish an installer image that carries a bundle; returns the bundle's digest, which is what is recorded."""
+        digest = self.add(name, tree)
+        bundle = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(self._blobs[digest])}
+        runs = self._blob(json.dumps({"schemaVersion": 2, "installer of": digest}).encode(), OCI_MANIFEST)
+        index = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [runs, bundle | {"annotations": {ANNOTATION_ROLE: ROLE_BUNDLE}}],
+        }
+        data = json.dumps(index).encode()
+        self._tags[name] = self._blobs[of(data)] = data
+        return digest
+
     def open(self, reference: ImageReference) -> "FakeImage":
         self.calls += 1
         return FakeImage(self, reference)
@@ -139,10 +155,12 @@ class FakeImage:
             if name not in self._images._tags:
                 raise RegistryError(f"no such tag: {name}")
             data = self._images._tags[name]
-        return Descriptor(media_type=OCI_MANIFEST, digest=of(data), size=len(data))
+        return Descriptor(media_type=json.loads(data)["mediaType"], digest=of(data), size=len(data))
 
     def manifest(self, digest: Digest) -> tuple[str, bytes]:
-        return OCI_MANIFEST, self._images._blobs[digest]
+        self._images.manifests += 1
+        data = self._images._blobs[digest]
+        return str(json.loads(data)["mediaType"]), data
 
     def blob(self, descriptor: Descriptor) -> BytesStream:
         if self._images.down:

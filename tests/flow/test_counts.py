@@ -82,6 +82,25 @@ def test_nothing_to_do_asks_the_registry_once_and_opens_no_file(
     assert files == set()
 
 
+def test_following_two_tags_that_did_not_move_is_one_head_each(
+    published: tuple[FakeRegistry, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry, _, root = published
+    bundle = Path(root).with_name("bundle")
+    (bundle / "bundle.toml").write_text('name = "second"\n')
+    (bundle / "root/etc/app").rename(bundle / "root/etc/second")
+    second = f"{registry.host}/bench/second:1"
+    assert run(["build", str(bundle), "-t", second, "--platform", "linux/amd64", "--push"]) == 0
+    assert run(["install", second, "--root", root]) == 0
+    capsys.readouterr()
+    before = len(registry.seen)
+    with touched(root, without=(STATE,)) as files:
+        assert run(["follow", "--root", root]) == 0
+    assert capsys.readouterr().out == "bundle: same\nsecond: same\n"
+    assert [seen.method for seen in registry.seen[before:]] == ["HEAD", "HEAD"]
+    assert files == set()
+
+
 @pytest.mark.parametrize("verb", ["status", "diff"])
 def test_looking_at_a_host_reads_no_file_unless_it_shall(verb: str, published: tuple[FakeRegistry, str, str]) -> None:
     registry, _, root = published

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ashore.acts import following
 from ashore.acts.tools import Tools
 from ashore.mechanisms import journal
 from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.supply import Supply
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.files import Kind, shown
+from ashore.nouns.follow import Paused
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
 from ashore.nouns.units import UnitState
@@ -27,6 +29,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: Mapping[str, Held]
     interrupted: bool
     """A transaction was cut short; the next change, or `ashore recover`, deals with it."""
+    follows: bool
+    """A timer follows tags."""
+    paused: Paused | None
+    """Nobody follows now."""
     waiting: Provisional | None
     """What waits for confirmation."""
     disk: int
@@ -37,6 +43,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
     """The host at a glance; content is read only where a stat changed, or with `verify`."""
     generation = tools.history.current()
     enabled = [unit for bundle in generation.bundles for unit in bundle.enabled]
+    follows, remembered = following.state(tools)
     return Status(
         generation=generation,
         drift=host_drift(tools, generation, verify=verify),
@@ -44,6 +51,8 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
         held=tools.history.held(),
         interrupted=journal.exists(tools.state) and not tools.state.busy(),
+        follows=follows,
+        paused=remembered.paused,
         waiting=tools.history.provisional(),
         disk=sum(size for _, size in tools.content.digests()),
     )

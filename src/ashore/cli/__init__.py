@@ -36,6 +36,7 @@ VERBS = {
     "render": "Render one file of a bundle for this host.",
     "prune": "Drop old generations and their contents.",
     "provision": "Print what makes a machine install an image when it boots.",
+    "follow": "Install by itself what tags name now.",
     "recover": "Finish or undo an interrupted transaction.",
 }
 

@@ -89,6 +89,11 @@ def bring_to_pid1(
     return said.code
 
 
+def end_in_order() -> None:
+    """Stopped by PID 1, go back as if somebody had pressed Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def begin(path: str) -> Request:
     """In the service: take the request, outlive whoever reads the output, and go back in order when stopped.
 
@@ -99,7 +104,7 @@ def begin(path: str) -> Request:
 
     survive_lost_output()
     os.environ[_INSIDE] = "1"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     request = take_request(path)
     if request is None:
         return Request(arguments=("recover", "--after-kill"))

@@ -49,6 +49,9 @@ def status_text(found: Status) -> str:
         lines.append(f"  {shown(item.path)}: {item.verdict}{' and kept' if item.known else ''}{waits}")
     for digest, held in found.held.items():
         lines.append(f"  held: {held.bundle} {short(digest)} ({printable(held.reason)})")
+    if found.follows or found.paused:
+        until = (found.paused.until or "ashore follow --resume") if found.paused else ""
+        lines.append("  follows its tags" + (f", paused until {until}" if found.paused else ""))
     if found.interrupted:
         lines.append("  a transaction was interrupted; run: ashore recover")
     lines.append(f"  store: {size(found.disk)}")
@@ -87,6 +90,11 @@ def status_json(found: Status) -> dict[str, object]:
             for digest, h in found.held.items()
         ],
         "interrupted": found.interrupted,
+        "follow": {
+            "enabled": found.follows,
+            "paused": found.paused is not None,
+            "until": found.paused.until if found.paused else "",
+        },
         "provisional": provisional_json(found.waiting),
         "disk": found.disk,
     }

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from ashore.nouns.limits import DEFAULT, Limits
+from ashore.nouns.window import Window
 
 CONFIG_PATH = "etc/ashore/config.toml"
 VALUES_FOLDER = "etc/ashore/values.d"
@@ -26,6 +27,6 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bundles: tuple[str, ...] = ()
     pull: Pull = Pull.MISSING
     keep: int = 3
-    window: str = ""
+    window: tuple[Window, ...] = ()
     random_delay: float = 0.0
     limits: Limits = DEFAULT

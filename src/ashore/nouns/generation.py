@@ -17,6 +17,8 @@ class Verb(StrEnum):
     UPGRADE = "upgrade"
     REMOVE = "remove"
     ROLLBACK = "rollback"
+    FOLLOW = "follow"
+    """An upgrade by itself, since a tag had moved."""
     TAKE = "take"
     """A new version that waited was placed: ``pending take``."""
     KEEP = "keep"

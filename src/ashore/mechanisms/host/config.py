@@ -7,11 +7,11 @@ import msgspec
 
 from ashore.errors import AshoreError, InputError, Issue
 from ashore.mechanisms.beneath import Beneath
-from ashore.nouns import reference, toml
+from ashore.nouns import reference, toml, window
 from ashore.nouns.config import CONFIG_PATH, HostConfig, Pull
 from ashore.nouns.files import shown
 from ashore.nouns.limits import DEFAULT, FIXED, Limits
-from ashore.nouns.shape import Amount, At, Count, Field, ListOf, OneOf, Seconds, Table, Text
+from ashore.nouns.shape import Amount, At, Count, Field, ListOf, OneOf, Schema, Seconds, Table, Text
 
 _MOST = {"zstd_window_log": 31}
 """What a decoder can do at all."""
@@ -21,13 +21,33 @@ def _limit(name: str, default: object) -> Field:
     return Field(Seconds() if isinstance(default, float) else Amount(_MOST.get(name, Amount().most)), "see limits.md")
 
 
+class _Windows:
+    """One maintenance window, or several: ``"Mon..Fri 02:00-04:00"``."""
+
+    def read(self, value: object, at: At) -> object:
+        texts = ListOf(Text(100)).read([value] if isinstance(value, str) else value, at)
+        if not isinstance(texts, tuple):
+            return texts
+        found = []
+        for text in texts:
+            try:
+                found.append(window.parse(text))
+            except ValueError as error:
+                at.problem(f"{at}: {error}")
+        return tuple(found)
+
+    def schema(self) -> Schema:
+        one = {"type": "string", "pattern": window.PATTERN}
+        return {"anyOf": [one, {"type": "array", "items": one}]}
+
+
 _LIMITS = {n: _limit(n, value) for n, value in msgspec.structs.asdict(DEFAULT).items() if n not in FIXED}
 _DOCUMENT = Table(
     {
         "bundles": Field(ListOf(Text()), "images that belong on this host"),
         "pull": Field(OneOf(Pull), "when to ask the registry at boot"),
         "keep": Field(Count(1, 1000), "generations to keep"),
-        "window": Field(Text(), "when changes may be made by themselves"),
+        "window": Field(_Windows(), "when changes may be made by themselves; any time if not said"),
         "random_delay": Field(Seconds(), "spreads the hosts of a fleet over so long"),
         "limits": Field(Table(_LIMITS), "what is taken from outside, at the most"),
     }

@@ -97,6 +97,44 @@ UNCONFIRMED_LINKS = {
 """What enables them: path and target."""
 
 
+FOLLOW = "ashore-follow"
+FOLLOW_TIMER = f"{FOLLOW}.timer"
+FOLLOW_LINKS = {f"{ADMIN_FOLDER}/timers.target.wants/{FOLLOW_TIMER}": f"../{FOLLOW_TIMER}"}
+
+
+def follow_units(program: Sequence[str], every: float, delay: float) -> dict[str, str]:
+    """What follows tags, by path: a timer with a random delay, in seconds, and what it starts."""
+    service = f"""\
+# Written by ashore: ashore follow --disable takes it away.
+[Unit]
+Description=Follow the tags of installed bundles
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart={" ".join(_quoted(word) for word in program)} follow
+Restart=on-abnormal
+RestartSec=1
+"""
+    timer = f"""\
+# Written by ashore: ashore follow --disable takes it away.
+[Unit]
+Description=Follow the tags of installed bundles
+
+[Timer]
+OnActiveSec=0
+OnUnitActiveSec={every:g}
+RandomizedDelaySec={delay:g}
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{ADMIN_FOLDER}/{FOLLOW}.service": service, f"{ADMIN_FOLDER}/{FOLLOW_TIMER}": timer}
+
+
 def _quoted(word: str) -> str:
     """A word of a command line (systemd.service(5))."""
     plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")

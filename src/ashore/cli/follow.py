@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore follow``."""
+
+import click
+
+from ashore.acts.tools import Tools
+from ashore.cli import output
+from ashore.cli.options import debug_option, json_option, root_option, seconds_given
+from ashore.cli.service import carried_out_by_pid1, end_in_order
+from ashore.cli.wiring import wired
+from ashore.errors import ExitCode, UsageError
+from ashore.nouns.files import printable
+from ashore.nouns.follow import EVERY, Finding
+
+
+@click.command()
+@click.option("--enable", "act", flag_value="enable", help="Have a timer of PID 1 do it from now on.")
+@click.option("--every", metavar="TIME", help="With --enable: how often; 15m if not said.")
+@click.option("--disable", "act", flag_value="disable", help="Have no such timer.")
+@click.option("--pause", "act", flag_value="pause", help="Do nothing until --resume, whoever asks.")
+@click.option("--for", "for_time", metavar="TIME", help="With --pause: resume by itself after TIME.")
+@click.option("--resume", "act", flag_value="resume", help="End a pause.")
+@root_option
+@json_option
+@debug_option
+def command(act: str | None, every: str | None, for_time: str | None, root: str, as_json: bool) -> int:
+    """Ask once for each bundle's tag, and install what is new: one round. What is held is not tried again."""
+    if (every and act != "enable") or (for_time and act != "pause"):
+        raise UsageError("--every goes with --enable, --for with --pause")
+    seconds = seconds_given("--every", every) if every else EVERY
+    pause = seconds_given("--for", for_time) if for_time else None
+    with wired(root) as tools:
+        if act is None:
+            if (code := carried_out_by_pid1(tools)) is not None:
+                return code
+            return _round(tools, as_json=as_json)
+        said, changed = _act(tools, act, seconds, pause)
+    if as_json:
+        output.result_json({"act": act, "changed": changed})
+    else:
+        output.result(said)
+    return ExitCode.DONE
+
+
+def _act(tools: Tools, act: str, every: float, pause: float | None) -> tuple[str, bool]:
+    from ashore.acts import following
+
+    match act:
+        case "enable":
+            changed = following.enable(tools, every)
+            return "the timer is enabled" + ("" if changed else " already"), changed
+        case "disable":
+            changed = following.disable(tools)
+            return "the timer is gone" if changed else "there is no timer", changed
+        case "pause":
+            paused = following.pause(tools, pause)
+            return f"paused until {paused.until}" if paused.until else "paused until: ashore follow --resume", True
+        case _:
+            changed = following.resume(tools)
+            return "following again" if changed else "there was no pause", changed
+
+
+def _round(tools: Tools, *, as_json: bool) -> int:
+    from ashore.acts.follow import follow
+    from ashore.cli.render_plan import outcome_text, provisional_text
+
+    end_in_order()
+    done = follow(tools)
+    unreachable = [item for item in done.found if item.finding is Finding.UNREACHABLE]
+    for item in unreachable:
+        output.say(f"{item.bundle} could not be asked for: {printable(item.why)}")
+    if as_json:
+        output.result_json(
+            {
+                "generation": done.generation.number,
+                "changed": any(outcome.changed for outcome in done.outcomes),
+                "skipped": done.skipped,
+                "bundles": [
+                    {
+                        "name": item.bundle,
+                        "reference": item.reference,
+                        "finding": item.finding,
+                        "digest": item.digest,
+                        "why": item.why,
+                    }
+                    for item in done.found
+                ],
+            }
+        )
+    elif done.skipped:
+        output.result(f"nothing was asked: {done.skipped}")
+    else:
+        lines = [f"{item.bundle}: {item.finding}" + (f" ({printable(item.why)})" if item.why else "")
+                 for item in done.found if item.finding is not Finding.UNREACHABLE]  # fmt: skip
+        for outcome in done.outcomes:
+            lines.append(outcome_text(outcome.plan, outcome.generation, changed=outcome.changed))
+            lines += [provisional_text(outcome.waiting)] if outcome.waiting else []
+        output.result("\n".join(lines))
+    return ExitCode.NETWORK if unreachable else ExitCode.DONE

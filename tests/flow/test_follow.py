@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following a tag: one question a bundle, what is new is installed, what failed is not tried again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ashore.acts import following
+from ashore.acts.follow import Round, follow
+from ashore.errors import InputError, UnitsFailedError
+from ashore.mechanisms.host.config import read_config
+from ashore.nouns.follow import Finding
+from ashore.nouns.journal import Held
+from ashore.nouns.units import UnitAction
+from tests.fakes.bundles import FakeImages
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.flow.machine import Machine
+
+APP, OTHER = "reg.example/app:stable", "reg.example/other:stable"
+UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
+SERVICE = "etc/systemd/system/app.service"
+CONFIG = "etc/ashore/config.toml"
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Machine:
+    systemd = FakeSystemd()
+    systemd.add("app.service")
+    systemd.add("ashore-follow.timer")
+    made = Machine(tmp_path, systemd=systemd)
+    release(made, 1)
+    made.images.add(OTHER, {"etc/other": "1"})
+    made.install(APP, OTHER)
+    return made
+
+
+def release(machine: Machine, version: int, behaviour: str = "stays") -> None:
+    machine.images.add(APP, {SERVICE: UNIT + f"# {version}\n", "opt/bin/app": behaviour})
+
+
+def findings(done: Round) -> dict[str, Finding]:
+    return {item.bundle: item.finding for item in done.found}
+
+
+def fails_from(live: Machine, version: int) -> None:
+    """From this version on the unit does not come up."""
+    systemd = live.systemd
+    assert isinstance(systemd, FakeSystemd)
+    real = systemd.run
+
+    def run(actions: list[UnitAction], deadline: float) -> object:
+        bad = f"# {version}\n" in live.read(SERVICE)
+        systemd.units["app.service"].behaviour = Behaviour.FAILS if bad else Behaviour.STAYS
+        return real(actions, deadline)
+
+    systemd.run = run  # type: ignore[assignment]
+
+
+def test_where_nothing_is_new_each_bundle_is_asked_for_once_and_nothing_is_done(live: Machine) -> None:
+    before, calls = live.tree(), live.images.calls
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.SAME, "other": Finding.SAME}
+    assert live.images.calls == calls + 2
+    assert (live.tree(), done.generation.number, done.outcomes) == (before, 1, ())
+
+
+def test_a_tag_that_moved_is_installed_and_the_record_says_by_whom(live: Machine) -> None:
+    release(live, 2)
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.NEW, "other": Finding.SAME}
+    assert "# 2" in live.read(SERVICE)
+    assert (done.generation.number, done.generation.verb) == (2, "follow")
+    last = json.loads(live.read("var/lib/ashore/audit.jsonl").splitlines()[-1])
+    assert last["verb"] == "follow"
+
+
+def test_several_new_ones_are_one_change(live: Machine) -> None:
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    assert follow(live.tools()).generation.number == 2
+    assert "# 2" in live.read(SERVICE) and live.read("etc/other") == "2"
+
+
+def test_a_bad_version_goes_back_and_is_not_tried_again_until_the_tag_moves(live: Machine) -> None:
+    before = live.tree()
+    fails_from(live, 2)
+    release(live, 2)
+    with pytest.raises(UnitsFailedError):
+        follow(live.tools())
+    assert live.tree() == before
+    done = follow(live.tools())
+    assert findings(done)["app"] is Finding.HELD and "app.service" in done.found[0].why
+    assert live.tree() == before and done.generation.number == 1
+    release(live, 3)
+    assert findings(follow(live.tools()))["app"] is Finding.NEW
+    assert "# 3" in live.read(SERVICE)
+
+
+def test_a_bad_version_does_not_keep_a_good_one_of_another_bundle_back(live: Machine) -> None:
+    fails_from(live, 2)
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    with pytest.raises(UnitsFailedError):
+        follow(live.tools())
+    assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "2"
+    assert findings(follow(live.tools())) == {"app": Finding.HELD, "other": Finding.SAME}
+
+
+def test_a_reference_with_a_digest_is_not_asked_for(live: Machine) -> None:
+    digest = live.images.add(OTHER, {"etc/other": "2"})
+    live.install(f"{OTHER}@{digest}")
+    calls = live.images.calls
+    assert findings(follow(live.tools()))["other"] is Finding.PINNED
+    assert live.images.calls == calls + 1
+
+
+def test_an_installer_image_is_looked_into_once_for_each_new_index(live: Machine) -> None:
+    live.images.add_installer(OTHER, {"etc/other": "2"})
+    assert findings(follow(live.tools()))["other"] is Finding.NEW
+    assert live.read("etc/other") == "2"
+    read = live.images.manifests
+    for _ in range(3):
+        assert findings(follow(live.tools()))["other"] is Finding.SAME
+    assert live.images.manifests == read
+    held = live.images.add_installer(OTHER, {"etc/other": "3"})
+    tools = live.tools()
+    tools.history.hold({held: Held(bundle="other", reference=OTHER, reason="a test", time="")})
+    for _ in range(3):
+        assert findings(follow(live.tools()))["other"] is Finding.HELD
+    assert live.images.manifests == read + 1
+
+
+def test_a_registry_that_is_down_is_said_and_the_next_round_asks_again(live: Machine) -> None:
+    live.images.down = True
+    assert set(findings(follow(live.tools())).values()) == {Finding.UNREACHABLE}
+    live.images.down = False
+    release(live, 2)
+    assert findings(follow(live.tools()))["app"] is Finding.NEW
+
+
+def test_outside_of_its_windows_a_host_asks_nobody(live: Machine) -> None:
+    release(live, 2)  # the day of these tests is a Thursday, and it is midnight UTC
+    calls = live.images.calls
+    live.write(CONFIG, 'window = ["Mon..Wed 00:00-04:00 UTC", "Thu 01:00-02:00 UTC"]\n')
+    done = follow(live.tools())
+    assert "the next opens at" in done.skipped and live.images.calls == calls
+    live.write(CONFIG, 'window = "Thu 00:00-04:00 UTC"\n')
+    assert follow(live.tools()).generation.number == 2
+
+
+def test_a_pause_outlives_everything_until_it_ends(live: Machine) -> None:
+    release(live, 2)
+    calls = live.images.calls
+    following.pause(live.tools())
+    assert "paused since" in follow(live.tools()).skipped
+    assert live.images.calls == calls
+    assert following.resume(live.tools()) and not following.resume(live.tools())
+    assert follow(live.tools()).generation.number == 2
+    following.pause(live.tools(), 60)
+    assert "paused until 2026-01-01T00:01:00Z" in follow(live.tools()).skipped
+    following.pause(live.tools(), 0)
+    assert not follow(live.tools()).skipped, "its time is over"
+    assert not following.resume(live.tools())
+    verbs = [json.loads(line)["verb"] for line in live.read("var/lib/ashore/audit.jsonl").splitlines()]
+    assert verbs == ["install", "follow pause", "follow resume", "follow", "follow pause"], "each line once"
+
+
+def test_nobody_follows_while_a_change_waits_for_confirmation(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.add("ashore-unconfirmed.timer")
+    live.images.add("reg.example/x:1", {"etc/x": "x"})
+    live.install("reg.example/x:1", confirm=60)
+    assert "waits for confirmation" in follow(live.tools()).skipped
+
+
+def test_what_nobody_can_confirm_at_night_is_not_asked_to_be_unless_the_bundle_does(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.add("ashore-unconfirmed.timer")
+    live.images.add(OTHER, {"etc/ssh/sshd_config": "x"})
+    assert follow(live.tools()).outcomes[0].waiting is None
+    live.images.add(OTHER, {"etc/ssh/sshd_config": "y"}, 'confirm = "5m"\n')
+    assert follow(live.tools()).outcomes[0].waiting is not None
+
+
+def test_the_timer_is_enabled_once_with_the_hosts_delay_and_leaves_no_trace(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    before = live.tree()
+    assert following.enable(live.tools(), 900)
+    assert "RandomizedDelaySec=225\n" in live.read("etc/systemd/system/ashore-follow.timer")
+    assert live.systemd.units["ashore-follow.timer"].active == "active"
+    live.systemd.log.clear()
+    assert not following.enable(live.tools(), 900)
+    assert live.systemd.log == ["start ashore-follow.timer"]
+    live.write(CONFIG, 'random_delay = "10m"\n')
+    assert following.enable(live.tools(), 3600)
+    timer = live.read("etc/systemd/system/ashore-follow.timer")
+    assert "RandomizedDelaySec=600\n" in timer and "OnUnitActiveSec=3600\n" in timer
+    (live.root / CONFIG).unlink()
+    (live.root / CONFIG).parent.rmdir()
+    assert following.disable(live.tools()) and not following.disable(live.tools())
+    assert live.systemd.units["ashore-follow.timer"].active == "inactive"
+    assert live.tree() == before
+
+
+def test_an_offline_root_follows_from_its_first_boot_on(host: Machine) -> None:
+    following.enable(host.tools(), 900)
+    assert host.exists("etc/systemd/system/timers.target.wants/ashore-follow.timer")
+
+
+def test_a_wrong_window_is_an_error_with_its_line(host: Machine) -> None:
+    host.write(CONFIG, 'keep = 3\nwindow = ["Mon..Fri 2-4", "Someday 02:00-04:00"]\n')
+    with pytest.raises(InputError) as raised:
+        read_config(host.tools().host)
+    assert [issue.where for issue in raised.value.issues] == ["/etc/ashore/config.toml:2"] * 2
+    assert 'write it like "Mon..Fri 02:00-04:00"' in str(raised.value) and "'Someday' is no day" in str(raised.value)
+
+
+def test_a_host_that_never_had_a_bundle_follows_nothing(host: Machine) -> None:
+    host.images = FakeImages()
+    assert follow(host.tools()).skipped == "no bundle is installed"
+    assert not host.exists("var/lib/ashore")

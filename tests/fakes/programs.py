@@ -64,13 +64,12 @@ class FakePrograms:
             self._write(path, text)
 
     def _systemd_sysctl(self, arguments: list[str], stdin: str) -> None:
-        prefixes = [word.removeprefix("--prefix=/") for word in arguments if word.startswith("--prefix=/")]
+        prefixes = [sysctl.ROOT + word.removeprefix("--prefix=") for word in arguments]
         settings = [str(p.relative_to(self.folder)) for p in (self.folder / "proc/sys").rglob("*") if p.is_file()]
-        for text in self._drop_ins("sysctl.d", ".conf"):
-            for pattern, value in sysctl.assignments(text).items():
-                for path in fnmatch.filter(settings, pattern):
-                    if not prefixes or any(path == p or path.startswith(p + "/") for p in prefixes):
-                        self._write(path, value + "\n")
+        for pattern, value in sysctl.all_assignments(self._drop_ins("sysctl.d", ".conf")).items():
+            for path in fnmatch.filter(settings, pattern):
+                if not prefixes or any(path == p or path.startswith(p + "/") for p in prefixes):
+                    self._write(path, value + "\n")
 
     def _ldconfig(self, arguments: list[str], stdin: str) -> None:
         texts = {"etc/ld.so.conf": self._text("etc/ld.so.conf")}
@@ -120,9 +119,18 @@ class FakePrograms:
                     self._write(words[1].lstrip("/"), words[-1] + "\n")
 
     def _update_ca_certificates(self, arguments: list[str], stdin: str) -> None:
-        folder = self.folder / "usr/local/share/ca-certificates"
-        found = "".join(path.read_text() for path in sorted(folder.rglob("*.crt")))
-        self._write("etc/ssl/certs/ca-certificates.crt", self._text("usr/share/ca-certificates/base") + found)
+        store = self.folder / "etc/ssl/certs"
+        local = self.folder / "usr/local/share/ca-certificates"
+        for link in store.glob("*.pem") if "--fresh" in arguments else ():
+            link.unlink()
+        store.mkdir(parents=True, exist_ok=True)
+        found = sorted(local.rglob("*.crt"))
+        for path in found:
+            link = store / f"{path.stem}.pem"
+            if not link.is_symlink():
+                link.symlink_to(f"/{path.relative_to(self.folder)}")
+        text = "".join(path.read_text() for path in found)
+        self._write("etc/ssl/certs/ca-certificates.crt", self._text("usr/share/ca-certificates/base") + text)
 
     def _drop_ins(self, folder: str, suffix: str) -> list[str]:
         """The files that count, in order: of one name the first place's."""

@@ -29,7 +29,7 @@ RUN = "/run/lab"
 """Where a host sees the checkout's `src` and the dependencies."""
 
 SUITE = "bookworm"
-PACKAGES = "systemd,systemd-sysv,dbus,iproute2,udev,python3,ca-certificates,procps"
+PACKAGES = "systemd,systemd-sysv,dbus,iproute2,udev,python3,ca-certificates,procps,kmod"
 SERVICES = ("libpam-systemd", "nginx-light", "openssh-client", "openssh-server")
 """Further packages of a host that serves something: one tree for all tests that need any of them."""
 QUIET_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
@@ -196,6 +196,11 @@ class Host:
         file.chmod(mode)
         return file
 
+    def open_kernel(self) -> None:
+        """Let the host's programs write kernel settings, as on a machine of its own. Keep to those of its network:
+        the others are this machine's."""
+        self.run(["mount", "-o", "remount,bind,rw", "/proc/sys"])
+
     def show(self, unit: str, prop: str) -> str:
         """One property of a unit."""
         return self.run(["systemctl", "show", "--value", "--property", prop, unit]).stdout.strip()
@@ -238,6 +243,7 @@ class Host:
             f"--hostname={self.name}", "--boot",
             "--register=no", "--keep-unit",  # there is no systemd outside that could keep the books
             f"--network-namespace-path=/run/netns/{self.machine}",
+            "--capability=CAP_NET_ADMIN",  # the network is the host's own, its kernel settings too
             "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             f"--bind-ro={self._src}:{RUN}/src", f"--bind-ro={dependencies()}:{RUN}/deps",
             *(["--capability=all"] if self._engine else []),

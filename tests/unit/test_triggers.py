@@ -162,7 +162,7 @@ FILE = "etc/sysctl.d/app.conf"
 def test_a_kernel_setting_is_applied_by_the_hosts_own_program_and_its_old_value_is_known() -> None:
     found = planned(created(FILE), new={FILE: "net.ipv4.ip_forward = 1\n"}, values={FORWARD: "0"})
     (trigger,) = found.triggers
-    assert (trigger.undo, lines(trigger.run)) == (Undo.REVERSIBLE, [f"systemd-sysctl --prefix=/{FORWARD}"])
+    assert (trigger.undo, lines(trigger.run)) == (Undo.REVERSIBLE, ["systemd-sysctl --prefix=net/ipv4/ip_forward"])
     assert (trigger.sets, trigger.before) == ((), (Setting(FORWARD, "0"),))
     assert trigger.effects == ("net.ipv4.ip_forward = 1 (now 0)",)
     assert found.settings == {FORWARD: "0"}
@@ -252,13 +252,20 @@ def test_a_glob_is_the_settings_that_it_names_and_a_plain_line_outweighs_it() ->
 def test_a_derived_file_is_derived_again_in_both_directions() -> None:
     for path, command in (
         ("etc/ld.so.conf.d/a.conf", "ldconfig"),
-        ("usr/local/share/ca-certificates/a.crt", "update-ca-certificates"),
+        ("etc/ssl/certs/a.pem", "update-ca-certificates"),
         ("etc/pki/ca-trust/source/anchors/a.pem", "update-ca-trust extract"),
     ):
         for changes in (created(path), removed(path)):
             trigger = one(changes)
             assert (trigger.undo, lines(trigger.run), lines(trigger.back)) == (Undo.DERIVED, [command], [command])
             assert one(changes, msgspec.structs.replace(LIVE, live=False)).when is When.DUE
+
+
+def test_a_store_of_certificates_starts_afresh_where_a_file_goes_in_either_direction() -> None:
+    path, fresh = "usr/local/share/ca-certificates/a.crt", "update-ca-certificates --fresh"
+    new, gone = one(created(path)), one(removed(path))
+    assert (lines(new.run), lines(new.back)) == (["update-ca-certificates"], [fresh])
+    assert (lines(gone.run), lines(gone.back)) == ([fresh], ["update-ca-certificates"])
 
 
 def test_a_library_in_a_searched_folder_sets_off_the_linker_which_makes_its_name() -> None:

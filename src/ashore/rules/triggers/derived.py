@@ -96,18 +96,33 @@ def hwdb(draft: Draft) -> Trigger | None:
 
 
 def certificates(draft: Draft) -> Trigger | None:
-    """Debian, SUSE and Flatcar."""
-    return _store(draft, Kind.CERTIFICATES, "update-ca-certificates")
+    """Debian, SUSE and Flatcar. The first two leave the symlink of a file that went, unless they start afresh."""
+    paths = draft.changed(Kind.CERTIFICATES)
+    linked = [path for path in paths if not path.startswith("etc/ssl/")]
+    return _store(
+        draft,
+        Kind.CERTIFICATES,
+        "update-ca-certificates",
+        run=["--fresh"] if draft.changes.removed.intersection(linked) else [],
+        back=["--fresh"] if draft.changes.created.intersection(linked) else [],
+    )
 
 
 def trust(draft: Draft) -> Trigger | None:
     """Fedora and Arch."""
-    return _store(draft, Kind.TRUST, "update-ca-trust", "extract")
+    return _store(draft, Kind.TRUST, "update-ca-trust", run=["extract"], back=["extract"])
 
 
-def _store(draft: Draft, kind: Kind, program: str, *arguments: str) -> Trigger | None:
+def _store(draft: Draft, kind: Kind, program: str, *, run: list[str], back: list[str]) -> Trigger | None:
     paths = draft.changed(kind)
     if not paths:
         return None
-    run = [Command(arguments)]
-    return draft.trigger(kind, program, draft.reason(paths), Undo.DERIVED, offline=When.DUE, run=run, back=run)
+    return draft.trigger(
+        kind,
+        program,
+        draft.reason(paths),
+        Undo.DERIVED,
+        offline=When.DUE,
+        run=[Command(tuple(run))],
+        back=[Command(tuple(back))],
+    )

@@ -95,7 +95,8 @@ def sysctl(draft: Draft) -> Trigger | None:
         "systemd-sysctl",
         draft.reason(paths),
         Undo.REVERSIBLE,
-        run=[Command(tuple(f"--prefix=/{path}" for path in touched))] if touched else [],
+        # Below proc/sys: what begins with a slash is taken for another key by systemd 252.
+        run=[Command(tuple(f"--prefix={path.removeprefix(files.ROOT)}" for path in touched))] if touched else [],
         sets=sets,
         before=[Setting(path, ground.values[path]) for path in touched],
         effects=effects,

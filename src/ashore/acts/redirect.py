@@ -16,7 +16,7 @@ from ashore.rules.unitpaths import merged_usr
 
 def redirected(tools: Tools, bundle: str, done: Rendered) -> Rendered:
     """`done` with its firmware elsewhere, and the file that tells the kernel so at boot; as it is where it can stay."""
-    paths = {path: merged_usr(path) for path in done.wanted if merged_usr(path).startswith(firmware.USUAL + "/")}
+    paths = {path: merged for path in done.wanted if firmware.moved(merged := merged_usr(path), "") != merged}
     if not paths or not _read_only(tools, firmware.USUAL):
         return done
     now = kernel.read(tools.host, [firmware.PARAMETER]).get(firmware.PARAMETER)

@@ -83,11 +83,8 @@ def take_back(tools: Tools, triggers: Sequence[Trigger]) -> list[Issue]:
     issues: list[Issue] = []
     after = [trigger for trigger in triggers if trigger.when is When.AFTER] if tools.live else []
     for trigger in after:
-        for setting in trigger.before:
-            try:
-                kernel.write(tools.host, setting)
-            except AshoreError as error:
-                issues.append(Issue(where=trigger.kind, message=str(error)))
+        failed = kernel.put_back(tools.host, trigger.before)
+        issues += [Issue(where=trigger.kind, message=why, remedy="set it by hand") for why in failed]
         issues += [issue for command in trigger.back if (issue := _again(tools, trigger, command))]
     if any(trigger.back for trigger in after):
         _sync(tools)

@@ -4,7 +4,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ashore.errors import AshoreError
 from ashore.mechanisms.beneath import Beneath
@@ -30,7 +30,9 @@ def write(host: Beneath, setting: Setting) -> None:
     Raises:
         AshoreError: the kernel does not take it.
     """
-    data = setting.value.encode(errors="replace") + b"\n"
+    # A module's parameter would keep the newline, and look for firmware there; but nothing is no value to write.
+    ends = b"\n" if setting.path.startswith(SYSCTLS) or not setting.value else b""
+    data = setting.value.encode(errors="replace") + ends
     try:
         descriptor = host.open(setting.path, os.O_WRONLY | os.O_TRUNC, follow=True)
         try:
@@ -42,6 +44,24 @@ def write(host: Beneath, setting: Setting) -> None:
     except OSError as error:
         cause = error.strerror or str(error)
         raise AshoreError(f"{shown(setting.path)} cannot be set to {setting.value!r}", cause=cause) from error
+
+
+def put_back(host: Beneath, settings: Sequence[Setting]) -> list[str]:
+    """Give settings their old values; why some did not take theirs.
+
+    Twice where need be: some reset others when they change, as ``ip_forward`` does.
+    """
+    failed: dict[str, str] = {}
+    for _ in range(2):
+        now = read(host, [setting.path for setting in settings])
+        failed.clear()
+        for setting in settings:
+            if now.get(setting.path) != setting.value:
+                try:
+                    write(host, setting)
+                except AshoreError as error:
+                    failed[setting.path] = str(error)
+    return list(failed.values())
 
 
 def writable(host: Beneath, path: str = SYSCTLS) -> bool:

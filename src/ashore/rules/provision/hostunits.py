@@ -58,7 +58,7 @@ def unconfirmed_units(program: Sequence[str], within: float, *, look: bool) -> d
 Description=Take back a change by ashore that nobody confirmed
 DefaultDependencies=no
 After=local-fs.target {RECOVER_UNIT}
-Before=sysinit.target shutdown.target
+Before=sysinit.target systemd-sysctl.service systemd-tmpfiles-setup.service shutdown.target
 Conflicts=shutdown.target
 RequiresMountsFor=/var/lib/ashore
 StartLimitIntervalSec=0

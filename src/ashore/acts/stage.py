@@ -13,7 +13,7 @@ from ashore.mechanisms.staging import Loose, Staging
 from ashore.mechanisms.supply import Supply, place
 from ashore.mechanisms.swap import place_link
 from ashore.mechanisms.sync import FEW, sync_staged
-from ashore.nouns.files import Entry, Kind, parent, shown
+from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.filecontexts import FileContexts
@@ -130,10 +130,11 @@ def _store_bases(staging: Staging, store: ContentStore, plan: Plan, steps: tuple
 
 
 def _is_base(plan: Plan, staged: StagedStep) -> bool:
-    new, record = staged.step.new, plan.files.get(staged.step.path)
-    if new is None or record is None or new.digest != record.placed.digest:
-        return False
-    return is_base(staged.step.path, new, record.on_edit)
+    path, new = staged.step.path, staged.step.new
+    record = plan.files.get(path)
+    if new is None or record is None:
+        return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
+    return new.digest == record.placed.digest and is_base(path, new, record.on_edit)
 
 
 def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:

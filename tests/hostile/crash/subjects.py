@@ -20,7 +20,7 @@ from ashore.nouns.files import Decided
 from ashore.rules import retention
 from tests.fakes.bundles import FakeImages, File, Folder, Link, Tree
 from tests.flow.machine import Machine, snapshot
-from tests.flow.test_kill import FIRST, SECOND, TOML, V1, V2, Story
+from tests.flow.test_kill import EDITED, FIRST, SECOND, TOML, V1, V2, Story
 
 Seen = Mapping[str, tuple[object, ...]]
 MANY_1, MANY_2 = "reg.example/many:1", "reg.example/many:2"
@@ -103,6 +103,7 @@ STORIES: dict[str, tuple[list[Story], Story]] = {
     "upgrade over an edit": ([lambda m: m.install(V1), _edit], lambda m: m.install(V2)),
     "upgrade that merges": ([lambda m: m.install(V1), _edit_at_the_end], lambda m: m.install(V2)),
     "take what waits": ([lambda m: m.install(V1), _edit, lambda m: m.install(V2)], _take),
+    "rollback over a merge": ([*EDITED, lambda m: m.install(V2)], lambda m: m.roll_back()),
     "rollback": ([lambda m: m.install(V1), lambda m: m.install(V2)], lambda m: m.roll_back()),
     "remove": ([lambda m: m.install(V1)], lambda m: m.remove("all")),
     "folders only": ([lambda m: m.install(V1)], lambda m: m.install("reg.example/all:folders")),

@@ -108,6 +108,7 @@ def told_record(path: str, record: FileRecord) -> str:
     line += f", was {shown(record.original)}" if record.original else ""
     if record.found is not None and record.base is None and not record.found.same_content(record.entry):
         return line
+    line += f", put {shown(record.put)}" if record.put else ""
     line += f", found {shown(record.found)}" if record.found and record.base is None else ""
     return line + (", deleted" if record.deleted else "")
 

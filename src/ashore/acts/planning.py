@@ -55,6 +55,7 @@ def make_plan(
         notes=tuple(dict.fromkeys(notes)),
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),
         files=files.records,
+        gone=files.gone,
         validators={path: wanted.validate for path, wanted in desired.items() if wanted.validate},
     )
     return with_steps(plan, planned_steps(plan, current), live=tools.live)

@@ -74,11 +74,12 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
         if number == 0 and to is None:
             return Target(parts=(), let_go=current.bundles, ends_waiting=True)
         older = _older(current, recorded, number, bundle)
-        edits = edits_when_left(older, recorded, tools.history.edits())
+        left = retention.last_held(older, recorded, bundle)
+        edits = edits_when_left(left, recorded, tools.history.edits())
         at_hand = Supply(on_host(tools, current))
 
         def part(name: str) -> Part:
-            return _with_edits(as_recorded(older, name, settled=False), edits, at_hand)
+            return _with_edits(as_recorded(left, name, settled=False), edits, at_hand)
 
         if bundle:
             back = [part(bundle)] if older.bundle(bundle) else []
@@ -118,18 +119,19 @@ def _older(current: Generation, recorded: Sequence[Generation], to: int | None, 
     return older
 
 
-def _with_edits(part: Part, edits: Mapping[str, Entry], at_hand: Supply) -> Part:
+def _with_edits(part: Part, edits: Mapping[str, Entry | None], at_hand: Supply) -> Part:
     """The administrators' edits of that time come back with their files, as far as nobody discarded them."""
     notes = []
     wanted = []
     for item in part.wanted:
         edit = edits.get(item.path, item.edit)
-        if edit is not None and edit.same(item.entry):
+        absent = edits[item.path] is None if item.path in edits else item.absent
+        if absent or (edit is not None and edit.same(item.entry)):
             edit = None
         if edit is not None and edit.digest and at_hand.missing([edit.digest]):
             notes.append(f"the edit of {shown(item.path)} from that time is no longer in the store")
             edit = None
-        wanted.append(msgspec.structs.replace(item, edit=edit))
+        wanted.append(msgspec.structs.replace(item, edit=edit, absent=absent))
     return msgspec.structs.replace(part, wanted=tuple(wanted), notes=(*part.notes, *notes))
 
 

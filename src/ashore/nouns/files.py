@@ -106,7 +106,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     restored: bool = False
     """Of a version that a rollback brings back: it was accepted once."""
     edit: Entry | None = None
-    """What lay there then, where that was not `entry` itself: an edit to bring back with it."""
+    """What lay there then, where that was not `entry` itself: an edit to bring back with it, or an older version."""
+    absent: bool = False
+    """Nothing lay there then: somebody had deleted it."""
     edit_of: Entry | None = None
     """The version that the edit was made of, where `entry` only waited."""
     decided: Decided | None = None

@@ -62,8 +62,9 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `entry` is the bundle's version. `base` is the version that an edit was made of, where that is an older
     one (the edit was kept, so `entry` waits). `put` is what ashore itself laid there, where that holds an edit
-    as well: a merge, or an edit that a rollback brought back. `found` is what lay there at commit where that is
-    none of these; `stat` belongs to what lay there, None if nothing did. `original` was there before ashore.
+    as well: a merge, or an edit that a rollback brought back. `found` is what somebody else had made of it by
+    then, where that was left; `stat` belongs to what lay there, None if nothing did. `original` was there before
+    ashore.
     """
 
     bundle: str
@@ -109,6 +110,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: Mapping[str, FileRecord] = {}
     displaced: Mapping[str, Entry] = {}
     """Administrators' edits that this transaction moved aside: in the store until discarded."""
+    gone: tuple[str, ...] = ()
+    """Paths that somebody had deleted, and that this transaction brought back or dropped."""
     restores: int = 0
     """The generation that this rollback brought back."""
     bundle_restores: Mapping[str, int] = {}

@@ -103,6 +103,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bundles: tuple[BundleRecord, ...] = ()
     files: Mapping[str, FileRecord] = {}
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
+    gone: tuple[str, ...] = ()
+    """Recorded paths that somebody had deleted, and that are brought back or dropped."""
     validators: Mapping[str, tuple[str, ...]] = {}
     """What must accept a path's new content before the swap: command lines with ``{path}``."""
     confirm: Confirm | None = None

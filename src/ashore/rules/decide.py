@@ -38,6 +38,7 @@ class Draft:
         self.kept: list[Kept] = []
         self.conflicts: list[Conflict] = []
         self.records: dict[str, FileRecord] = {}
+        self.gone: list[str] = []
         self.notes: list[str] = []
 
 
@@ -56,6 +57,9 @@ def plan_wanted(path: str, wanted: Wanted, record: FileRecord | None, view: View
 
 def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, ours: bool) -> None:
     """A path that ashore has no file at. `ours`: a folder of ashore's lies there and will go, if it can."""
+    if seen is None and wanted.absent:
+        _stay_deleted(path, wanted, None, draft, base=wanted.edit_of)
+        return
     if seen is None or (ours and seen.entry.kind is Kind.DIR):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted)))
         draft.records[path] = _laid(wanted)
@@ -85,34 +89,45 @@ def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: D
 def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -> None:
     """The administrator removed it."""
     changed = not wanted.entry.same(record.placed)
-    if wanted.decided is Decided.TAKE or (wanted.on_edit is OnEdit.REPLACE and not wanted.settled):
+    if wanted.absent:
+        _stay_deleted(path, wanted, record, draft, base=wanted.edit_of)
+    elif wanted.decided is Decided.TAKE or (wanted.on_edit is OnEdit.REPLACE and not wanted.settled):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted), note="it had been deleted"))
         draft.records[path] = _laid(wanted, record)
+        draft.gone.append(path)
     elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
         draft.conflicts.append(_edited(path, wanted, "deleted"))
     else:
         pending = changed and wanted.decided is not Decided.KEEP
-        draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="deleted", pending=pending))
-        draft.records[path] = _record(wanted, record, base=record.placed if pending else None, deleted=True)
+        _stay_deleted(path, wanted, record, draft, base=record.placed if pending else None)
+
+
+def _stay_deleted(path: str, wanted: Wanted, record: FileRecord | None, draft: Draft, *, base: Entry | None) -> None:
+    draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="deleted", pending=base is not None))
+    draft.records[path] = _record(wanted, record, base=base, deleted=True)
 
 
 def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
     """A path that ashore put something at, and where something lies."""
-    if wanted.decided is Decided.KEEP and not seen.entry.same(wanted.entry):
+    laid = seen.entry.same(record.put or record.placed) and not record.deleted
+    if wanted.absent and laid:
+        draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, False))
+        draft.records[path] = _record(wanted, record, base=wanted.edit_of, deleted=True)
+    elif wanted.decided is Decided.KEEP and not seen.entry.same(wanted.entry):
         _keep(path, wanted, record, seen, draft, pending=False)
     elif seen.entry.same(aim(wanted)):
         draft.records[path] = _laid(wanted, record, seen)
-    elif seen.entry.same(base_of(wanted, record)) or seen.entry.same(record.entry):
+    elif seen.entry.same(base_of(wanted, record)) or (wanted.edit is None and seen.entry.same(record.entry)):
         # As ashore put it there; or as the version that waited, which somebody took by hand.
-        draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted)))
+        draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), edited=not laid))
         draft.records[path] = _laid(wanted, record)
     elif wanted.decided is Decided.TAKE:
         _replace_edit(path, wanted, record, seen, draft)
-    elif seen.entry.same_content(record.placed) and not aim(wanted).same_content(record.placed):
+    elif seen.entry.same_content(base_of(wanted, record)) and not aim(wanted).same_content(seen.entry):
         # Somebody changed only the mode or owner: that must not freeze the content.
-        new = dressed(aim(wanted), record.placed, seen.entry, aim(wanted))
+        new = dressed(aim(wanted), base_of(wanted, record), seen.entry, aim(wanted))
         draft.steps.append(_replacing(path, wanted, record, seen, new, note="its own mode and owner stay"))
-        draft.records[path] = _record(wanted, record, found=None if new.same(wanted.entry) else new)
+        draft.records[path] = _laid(wanted, record, edit=new)
     else:
         _plan_edited(path, wanted, record, seen, view, draft)
 
@@ -149,10 +164,10 @@ def _plan_merge(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view:
     else:
         whole = merged.same(wanted.entry)
         note = "the new version has this host's edit" if whole else "merged with this host's edit"
-        byhand = record.put is None or not seen.entry.same(record.put)
-        step = _replacing(path, wanted, record, seen, merged, note=note, edited=byhand)
+        edited = record.put is None or not seen.entry.same(record.put)
+        step = _replacing(path, wanted, record, seen, merged, note=note, edited=edited)
         draft.steps.append(msgspec.structs.replace(step, merged=not whole))
-        draft.records[path] = _record(wanted, record, put=None if whole else merged)
+        draft.records[path] = _laid(wanted, record, edit=merged)
 
 
 def _keep(
@@ -176,6 +191,8 @@ def plan_unwanted(path: str, record: FileRecord, seen: Seen | None, draft: Draft
     if seen is not None and seen.entry.kind is Kind.DIR:
         draft.notes.append(f"{path} is a folder now; it is left alone")
         return
+    if seen is None:
+        draft.gone.append(path)
     if record.original is None:
         if seen is not None:
             edited = not seen.entry.same(record.placed)
@@ -229,10 +246,14 @@ def _unwanted(
     )
 
 
-def _laid(wanted: Wanted, before: FileRecord | None = None, seen: Seen | None = None) -> FileRecord:
-    """The record of a path where what shall lie there does."""
-    edit_of = wanted.edit_of if wanted.edit is not None else None
-    return _record(wanted, before, base=edit_of, put=wanted.edit, seen=seen)
+def _laid(
+    wanted: Wanted, before: FileRecord | None = None, seen: Seen | None = None, edit: Entry | None = None
+) -> FileRecord:
+    """The record of a path where what shall lie there does: the bundle's version, or an edit of it."""
+    edit = edit or wanted.edit
+    if edit is None or edit.same(wanted.entry):
+        return _record(wanted, before, seen=seen)
+    return _record(wanted, before, base=wanted.edit_of if wanted.edit else None, put=edit, seen=seen)
 
 
 def _record(

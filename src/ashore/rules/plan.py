@@ -23,6 +23,7 @@ class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[Kept, ...]
     conflicts: tuple[Conflict, ...]
     records: Mapping[str, FileRecord]
+    gone: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -82,6 +83,7 @@ def plan_files(desired: FileSet, current: Generation, view: View, leaving: Itera
         kept=tuple(draft.kept),
         conflicts=tuple(draft.conflicts),
         records=draft.records | dict(folders.records),
+        gone=tuple(sorted(draft.gone)),
         notes=(*draft.notes, *folders.notes),
     )
 

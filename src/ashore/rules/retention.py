@@ -74,6 +74,13 @@ def before(generation: Generation, recorded: Sequence[Generation], bundle: str =
     return _origin(earlier[-1], by_number, bundle) if earlier else None
 
 
+def last_held(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation:
+    """The generation, or the newest rollback to it: whatever was edited meanwhile, was edited in that."""
+    by_number = {g.number: g for g in recorded}
+    again = [g for g in recorded if _origin(g, by_number, bundle).number == generation.number]
+    return max(again, key=lambda g: g.number, default=generation)
+
+
 def _origin(generation: Generation, by_number: Mapping[int, Generation], bundle: str = "") -> Generation:
     while (number := generation.restores or generation.bundle_restores.get(bundle, 0)) in by_number:
         generation = by_number[number]

@@ -1,40 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """What administrators had made of a generation when the next one came: a rollback brings that back as well. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from ashore.nouns.files import Entry
-from ashore.nouns.generation import FileRecord, Generation
+from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
 
 
-def edits_when_left(older: Generation, recorded: Iterable[Generation], edits: Iterable[Edit]) -> Mapping[str, Entry]:
-    """By path: the edit that was moved aside by whoever first changed the path after `older`.
+def edits_when_left(
+    left: Generation, recorded: Collection[Generation], edits: Collection[Edit]
+) -> Mapping[str, Entry | None]:
+    """By path: the edit that lay there when the generation after `left` came; None where somebody had deleted it.
 
-    Edits of later versions are not among them; what is recorded in `edits` was written while the path changed.
+    That one moved it aside (`displaced`, or `edits` where it is not kept any more, or where somebody wrote until
+    the last moment), or left it alone and noted what it found.
     """
-    found: dict[str, Entry] = {}
-    open_paths = {path: _laid(record) for path, record in older.files.items()}
-    moved: dict[int, dict[str, Entry]] = {g.number: dict(g.displaced) for g in recorded}
-    for edit in edits:
-        moved.setdefault(edit.generation, {})[edit.path] = edit.entry
-    by_number = {g.number: g for g in recorded}
-    for number in sorted(n for n in moved if n > older.number):
-        for path in open_paths.keys() & moved[number].keys():
-            found[path] = moved[number][path]
-        later = by_number.get(number)
-        open_paths = {
-            path: laid
-            for path, laid in open_paths.items()
-            if path not in found and (later is None or _unchanged(later.files.get(path), laid))
-        }
-    return found
-
-
-def _laid(record: FileRecord) -> Entry:
-    """What ashore put there."""
-    return record.put or record.placed
-
-
-def _unchanged(record: FileRecord | None, laid: Entry) -> bool:
-    return record is not None and _laid(record).same(laid)
+    after = {g.number: g for g in recorded if g.number > left.number}
+    number = min({*after, *(e.generation for e in edits if e.generation > left.number)}, default=0)
+    following = after.get(number)
+    found: dict[str, Entry | None] = {edit.path: edit.entry for edit in edits if edit.generation == number}
+    if following is not None:
+        found = dict(following.displaced) | dict.fromkeys(following.gone) | found
+    for path in left.files:
+        later = following.files.get(path) if following is not None else None
+        if path not in found and later is not None and (later.found is not None or later.deleted):
+            found[path] = None if later.deleted else later.found
+    return {path: entry for path, entry in found.items() if path in left.files}

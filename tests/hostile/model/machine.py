@@ -9,18 +9,20 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ashore.acts.pending import settle
 from ashore.acts.prune import collect
 from ashore.acts.recover import recover
 from ashore.errors import UsageError
 from ashore.nouns.digest import of
+from ashore.nouns.files import Decided
 from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
-from tests.hostile.model.host import EVERY, OWN, SHARED, VERSIONS, Model, shipped
+from tests.hostile.model.host import EVERY, OWN, SHARED, VERSIONS, Lines, Model, shipped, text
 
 NAME = "reg.example/app"
 COMMANDS = st.one_of(
     st.tuples(st.just("install"), st.sampled_from(VERSIONS)),
-    st.tuples(st.sampled_from(["rollback", "remove"]), st.just(0)),
+    st.tuples(st.sampled_from(["rollback", "remove", "take", "keep"]), st.just(0)),
 )
 
 
@@ -33,7 +35,9 @@ class Diverging(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(dir=base)
         self.machine = Machine(Path(self.folder.name))
         for version in VERSIONS:
-            self.machine.images.add(f"{NAME}:{version}", shipped(version))
+            self.machine.images.add(
+                f"{NAME}:{version}", {path: text(lines) for path, lines in shipped(version).items()}
+            )
         self.machine.write("etc/ashore/config.toml", "keep = 1000\n")
         self.machine.write("etc/own", "the host's own\n")
         self.others = self._others()
@@ -72,25 +76,35 @@ class Diverging(RuleBasedStateMachine):
             self.model = expected
 
     @precondition(lambda self: self.model.version is not None)
-    @rule(path=st.sampled_from(SHARED))
-    def edited(self, path: str) -> None:
-        """Somebody writes their own text into a file."""
+    @rule(path=st.sampled_from(SHARED), line=st.integers(0, 2))
+    def edited(self, path: str, line: int) -> None:
+        """Somebody writes their own text into a line of a file, or the file again that was deleted."""
         self.edits += 1
-        self.model.local[path] = f"edit {self.edits}\n"
-        self.machine.write(path, f"edit {self.edits}\n")
+        state = self.model.paths[path]
+        lines = list(state.lies or state.base)
+        lines[line] = f"edit {self.edits}"
+        self._write(path, (lines[0], lines[1], lines[2]))
+
+    @precondition(lambda self: self.model.version is not None)
+    @rule(path=st.sampled_from(SHARED), which=st.sampled_from(["version", "base"]))
+    def put_right(self, path: str, which: str) -> None:
+        """Somebody takes the edit out by hand, or the version that waits in."""
+        self._write(path, getattr(self.model.paths[path], which))
 
     @precondition(lambda self: self.model.version is not None)
     @rule(path=st.sampled_from(SHARED))
     def deleted(self, path: str) -> None:
         """Somebody deletes a file."""
-        self.model.local[path] = None
+        self.model.paths[path].lies = None
         with contextlib.suppress(FileNotFoundError):
             (self.machine.root / path).unlink()
 
     @rule(number=st.integers(0, 50))
     def corrupted(self, number: int) -> None:
-        """A content in the store that can be fetched again goes bad."""
-        texts = {of(text.encode()).partition(":")[2] for version in VERSIONS for text in shipped(version).values()}
+        """A content in the store that can be fetched again goes bad; without its base an edit would not be merged."""
+        bases = [state.base for state in self.model.paths.values()]
+        every = [lines for version in VERSIONS for lines in shipped(version).values() if lines not in bases]
+        texts = {of(text(lines).encode()).partition(":")[2] for lines in every}
         store = self.machine.root / "var/lib/ashore/content"
         found = sorted(path for path in store.rglob("*") if path.name in texts)
         if found:
@@ -115,12 +129,15 @@ class Diverging(RuleBasedStateMachine):
             with tools.state.locked():
                 collect(tools, keep=1, discard_edits=True)
             self.model.past = self.model.past[-1:]
+            self.model.stored.clear()
 
     @invariant()
     def as_the_model_says(self) -> None:
-        """The bundle's paths, everything else, and nothing left over."""
+        """The bundle's paths, what waits, everything else, and nothing left over."""
         found = {path: self.machine.read(path) for path in EVERY if self.machine.exists(path)}
         assert found == self.model.tree()
+        current = self.machine.tools().history.current()
+        assert {path for path, record in current.files.items() if record.pending} == self.model.pending()
         assert self._others() == self.others
         assert self.machine.leftovers() == []
 
@@ -130,8 +147,18 @@ class Diverging(RuleBasedStateMachine):
                 self.machine.install(f"{NAME}:{version}")
             case ("rollback", _):
                 self.machine.roll_back()
+            case ("take" | "keep" as decided, _):
+                tools = self.machine.tools()
+                waiting = [path for path, record in tools.history.current().files.items() if record.pending]
+                if not waiting:
+                    raise UsageError("nothing waits")
+                settle(tools, waiting, Decided(decided))
             case _:
                 self.machine.remove("app")
+
+    def _write(self, path: str, lines: Lines) -> None:
+        self.model.paths[path].lies = lines
+        self.machine.write(path, text(lines))
 
     def _number(self) -> int:
         return self.machine.tools().history.current().number

@@ -17,7 +17,7 @@ test: $(READY) real-parts
 # All of a cluster's life: nodes on real machines, with every reboot, power cut and broken version. KUBERNETES_BIN_DIR
 # names the folder with Kubernetes' programs.
 test-kubernetes: $(READY) real-parts
-	@$(PYTHON) -m pytest --long tests/vm tests/system/test_kubernetes.py
+	@$(PYTHON) -m pytest --long tests/vm tests/system/test_kubernetes.py tests/docs/test_page_kubernetes.py
 
 # The quick half.
 check: $(READY)

@@ -67,7 +67,10 @@ HARNESSES = (
         "and recovery on a disk that is full to the last byte.",
     ),
     Harness(
-        ERRORS, f"{CRASH}.command", ("--errors",), "The real command, one system call failing: the exit code is true."
+        ERRORS,
+        f"{CRASH}.command",
+        ("--errors", "--sample", "80"),
+        "The real command, one system call failing: the exit code is true.",
     ),
     Harness(TWO, f"{CRASH}.two_at_once", note="A host and a container that see one root."),
     Harness(

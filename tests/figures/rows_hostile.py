@@ -33,6 +33,6 @@ HARNESSES = (
         FUZZ,
         _MODULE,
         ("fuzz",),
-        note="A minute for each reader, with atheris, from what earlier runs have reached.",
+        note="Half a minute for each reader, with atheris, from what earlier runs have reached.",
     ),
 )

@@ -11,22 +11,28 @@ from typing import NamedTuple
 import msgspec
 
 from ashore.errors import AshoreError
-from ashore.mechanisms import table
+from ashore.mechanisms import compactindex, patch, table
 from ashore.mechanisms.compression import open_layer
+from ashore.mechanisms.directory import read_directory, write_directory
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.auth import _read_token, parse_challenges
 from ashore.mechanisms.streams import BytesStream
 from ashore.mechanisms.tar import TarReader
 from ashore.mechanisms.zstandard import zstd
-from ashore.nouns import digest, reference
+from ashore.nouns import delta, digest, reference
+from ashore.nouns.delta import Patch
 from ashore.nouns.image import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest, Platform
 from ashore.nouns.limits import Limits
-from ashore.rules import unitfile
+from ashore.rules import deltas, linker, unitfile
 from ashore.rules.documents import choose, parse_config, parse_manifest_or_index
+from ashore.rules.elf import soname
 from ashore.rules.imagetree import ImageTree
 from ashore.rules.manifest import parse_manifest, suspicions
+from ashore.rules.merge import merge
+from ashore.rules.triggers import sysctl, sysusers, tmpfiles
 from ashore.rules.values import parse_set
 from ashore.rules.verify import parse_policy
+from tests.fakes.elf import library
 from tests.fakes.images import MemoryStore, folder, hardlink, layer, member, pax, put_image, symlink
 
 LIMITS = Limits(image_bytes=4 << 20, entries=2000, placed=2000)
@@ -80,6 +86,32 @@ def contents(data: bytes) -> None:
     place = table.position(blob, LIMITS)
     if place is not None:
         table.members(table.parse(data, place, "it"), blob, "it")
+
+
+def index(data: bytes) -> None:
+    """A compact index, as an older version's blob would have it."""
+    blob = Descriptor(media_type=f"{OCI_LAYER}+zstd", digest=digest.of(b""), size=1 << 20)
+    table.members(compactindex.decode(data, "it"), blob, "it")
+
+
+def patched(data: bytes) -> None:
+    """A patch, in bytes that its directory has told the length of."""
+    how = Patch(digest.of(b"old"), digest.of(b"new"), len(_OLD), 600, 0, len(data))
+    patch.apply(BytesStream(data), how, delta.SEGMENT, patch.BytesContent(_OLD), lambda _: None, LIMITS)
+
+
+def merged(data: bytes) -> None:
+    base, _, rest = data.partition(b"\x01")
+    ours, _, theirs = rest.partition(b"\x01")
+    merge(base, ours, theirs)
+
+
+def reactions(value: str) -> None:
+    """What triggers read of a bundle's files, and of the host's."""
+    sysctl.assignments(value)
+    sysusers.newcomers(value)
+    tmpfiles.made_by([value])
+    linker.search_folders({"etc/ld.so.conf": value, "etc/ld.so.conf.d/a.conf": value})
 
 
 def token(data: bytes) -> None:
@@ -153,7 +185,38 @@ _ENTRY = {
 }
 _TABLE = zstd.compress(json.dumps({"version": 1, "entries": [_ENTRY]}).encode())
 
+_OLD = bytes(range(256)) * 4
+_WROTE = bytearray()
+patch.make(patch.BytesContent(_OLD), patch.BytesContent(_OLD[::-1][:600]), _WROTE.extend, most=1 << 20)
+_MADE_OF = Patch(digest.of(b"old"), digest.of(b"new"), 9, 9, 0, 5)
+_DELTA = deltas.delta_manifest(
+    Descriptor(media_type=OCI_MANIFEST, digest=digest.of(b"subject"), size=1),
+    digest.of(b"base"),
+    Descriptor(media_type=delta.DIRECTORY, digest=digest.of(b"1"), size=1),
+    Descriptor(media_type=delta.PATCHES, digest=digest.of(b"2"), size=1),
+)
+_FOLDER_LINE = table.TocEntry(type="dir", name="d", mode=493)
+_INDEX_LINE = table.TocEntry(type="reg", name="a", mode=420, size=3, digest=digest.of(b"abc"), offset=10, end_offset=90)
+
 TARGETS: dict[str, Target] = {
+    "index": Target(index, (compactindex.encode([_INDEX_LINE, _FOLDER_LINE]) or b"",)),
+    "directory": Target(lambda data: read_directory(data, 1000, LIMITS), (write_directory([_MADE_OF]),)),
+    "patch": Target(patched, (bytes(_WROTE),)),
+    "delta": Target(
+        lambda data: deltas.parse_delta(data, digest.of(b"subject"), "it", LIMITS),
+        (msgspec.json.encode(_DELTA),),
+    ),
+    "library": Target(lambda data: soname(lambda at, length: data[at : at + length]), (library("liba.so.1"),)),
+    "merge": Target(merged, (b"a\nb\nc\n\x01a\nB\nc\n\x01a\nb\nC\n", b"a\n" * 9 + b"\x01" + b"a\n" * 7 + b"\x01b\n")),
+    "reactions": Target(
+        text(reactions),
+        (
+            b"net.ipv4.ip_forward = 1\n-a/b=2\n",
+            b"u app 100:200 - /srv\ng x\nm app x\n",
+            b"d /srv/a 0755 - - 1d\n",
+            b"include /etc/ld.so.conf.d/*.conf\n/opt/lib\n",
+        ),
+    ),
     "tar": Target(tar, (_TAR, layer(member("x")))),
     "gzip": Target(unpack("gzip"), (gzip.compress(_TAR, mtime=0), gzip.compress(b"") * 3)),
     "zstd": Target(unpack("zstd"), (zstd.compress(_TAR), zstd.compress(b"") * 3)),

@@ -89,6 +89,6 @@ def test_the_fuzzer_that_goes_by_coverage_finds_a_planted_fault() -> None:
     assert "ValueError: found" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("case", found())
+@pytest.mark.parametrize("case", list(found()))
 def test_what_was_found_once_is_answered(case: str) -> None:
     timed(TARGETS[case.partition("/")[0]], Path(CORPUS, case).read_bytes())

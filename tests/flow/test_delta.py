@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from ashore.acts.bases import Bases
 from ashore.cli import run
 from ashore.nouns.delta import ARTIFACT, FROM
+from ashore.nouns.digest import hex_of, of
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_replies import Reply, answer
-from tests.flow.machine import snapshot
+from tests.flow.machine import Machine, snapshot
 
 _FILES = 120
 _CONFIG = "root/opt/share/d3/tool.conf"
@@ -280,6 +282,26 @@ def test_a_cache_that_somebody_wrote_to_is_not_believed(
     second = author.publish("2", "--delta-from", first)
     install(second, host)
     assert snapshot(host) == as_if_new(second, tmp_path)
+
+
+def test_a_stored_content_that_is_damaged_is_nothing_to_build_on(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.images.add("reg.example/app:1", {"opt/x": "content"})
+    machine.install("reg.example/app:1")
+    digest = of(b"content")
+    bases = Bases(machine.tools())
+    assert bases.has(digest)
+    with bases.opened(digest) as found:
+        assert found is not None and found.read(0, 10) == b"content"
+    stored = machine.root / "var/lib/ashore/content/sha256" / hex_of(digest)[:2] / hex_of(digest)
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    stored.write_bytes(b"damaged")
+    with bases.opened(digest) as found:
+        assert found is not None and found.read(0, 10) == b"content", "it lies in place as well"
+    (machine.root / "opt/x").write_text("edited")
+    assert bases.open(digest) is None
+    with bases.opened(digest) as found:
+        assert found is None
 
 
 def test_images_of_other_compressions_have_no_use_for_a_delta_and_are_installed(

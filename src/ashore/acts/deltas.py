@@ -28,6 +28,8 @@ from ashore.nouns.ports import ContentSink, ImageReader, RangedReader, ReferrerR
 from ashore.rules.deltas import carried, choose_delta, parse_delta
 from ashore.rules.ranges import joined
 
+_MOST_BASES = 64
+
 
 class Delta(msgspec.Struct, frozen=True):
     """A delta of the image: its directory, and where its patches are."""
@@ -54,7 +56,7 @@ class Deltas:
         """The members of a layer, without its table: that is known, or made out of the one before."""
         found = self.tables.of_layer(layer, place)
         digest = index_digest(layer)
-        if found is None and digest is not None and self._make_index(digest):
+        if found is None and digest and place and self._make_index(digest, place):
             found = self.tables.of_layer(layer, place)
         return found
 
@@ -70,7 +72,7 @@ class Deltas:
     def take(self, needed: Mapping[Digest, Needed], sink: ContentSink) -> set[Digest]:
         """Make what can be made of these contents into `sink`, and return which that were."""
         found = ((self._patch(digest), what) for digest, what in needed.items())
-        patches = {patch: what for patch, what in found if patch is not None and patch.size == what.size}
+        patches = {patch: what for patch, what in found if patch is not None and _fits(patch, what)}
         done: set[Digest] = set()
         try:
             for patch, source in self._sources(sorted(patches, key=lambda patch: patch.at)):
@@ -96,21 +98,23 @@ class Deltas:
         file.commit(patch.new, patch.size)
         return True
 
-    def _make_index(self, digest: Digest) -> bool:
-        for patch in self._delta_patches.get(digest, ()):
-            old = self.tables.index(patch.old)
-            if old is None or patch.size > self._limits.table:
-                continue
-            made = bytearray()
-            try:
-                for _, source in self._sources([patch]):
-                    self._applied(patch, source, BytesContent(old), made.extend)
-            except (RegistryError, InputError, VerificationError) as error:
-                self._passed_over(error)
-                continue
-            self.tables.keep_index(digest, bytes(made))
-            return True
-        return False
+    def _make_index(self, digest: Digest, place: Position) -> bool:
+        """Have the compact index `digest` out of an older one, if that takes less than the table."""
+        most = Needed("", self._limits.table, place.length)
+        patches = (patch for patch in self._delta_patches.get(digest, ()) if _fits(patch, most, index=True))
+        bases = ((patch, self.tables.index(patch.old)) for patch in patches)
+        patch, old = next(((patch, old) for patch, old in bases if old is not None), (None, None))
+        if patch is None or old is None:
+            return False
+        made = bytearray()
+        try:
+            for _, source in self._sources([patch]):
+                self._applied(patch, source, BytesContent(old), made.extend)
+        except (RegistryError, InputError, VerificationError) as error:
+            self._passed_over(error)
+            return False
+        self.tables.keep_index(digest, bytes(made))
+        return True
 
     def _applied(self, patch: Patch, source: Readable, old: Content, write: Callable[[bytes], object]) -> None:
         assert self._delta is not None
@@ -170,10 +174,12 @@ class Deltas:
 
     @functools.cached_property
     def _delta_patches(self) -> Mapping[Digest, list[Patch]]:
-        """By what they make."""
+        """By what they make; of too many for one content the first."""
         found: dict[Digest, list[Patch]] = {}
         for patch in self._delta.directory.patches if self._delta else ():
-            found.setdefault(patch.new, []).append(patch)
+            of_one = found.setdefault(patch.new, [])
+            if len(of_one) < _MOST_BASES:
+                of_one.append(patch)
         return found
 
     @functools.cached_property
@@ -193,9 +199,9 @@ class Deltas:
     def _referrers(self, reader: ReferrerReader) -> Sequence[Descriptor]:
         """What refers to the image. That a registry has no list is remembered until the month ends."""
         month = self._tools.now()[:7]
-        fact = f"{self._image.reference.rpartition('/')[0]} has no list of referrers, {month}".encode()
+        fact = f"{self._image.reference.partition('/')[0]} has no list of referrers, {month}".encode()
         by_tag = self.bases.known.get(of(fact)) is not None
-        found = reader.referrers(self._image.manifest_digest, artifact_type=ARTIFACT, by_tag=by_tag)
+        found = reader.referrers(self._image.manifest_digest, artifact_type=ARTIFACT, by_tag=by_tag, once=True)
         if found.by_tag and not by_tag:
             self.bases.known.put(of(fact), fact)
         return found.found
@@ -213,3 +219,8 @@ class Deltas:
 
     def _passed_over(self, error: AshoreError) -> None:
         self._tools.progress.say(f"{self._image.reference}: its delta is passed over: {error}")
+
+
+def _fits(patch: Patch, what: Needed, *, index: bool = False) -> bool:
+    """Whether a patch makes as much as is needed (of an index, no more than may be), and is worth its bytes."""
+    return patch.length < what.cost and (patch.size <= what.size if index else patch.size == what.size)

@@ -36,10 +36,11 @@ class _Place(msgspec.Struct, frozen=True, order=True):
 
 
 class Needed(msgspec.Struct, frozen=True):
-    """A content of the image: a path that has it, and its size by the image's table."""
+    """A content of the image: a path that has it, its size by the image's table, and its bytes in the layer."""
 
     path: str
     size: int
+    cost: int
 
 
 class Shortcuts(Protocol):
@@ -115,7 +116,7 @@ class PartialImage:
         places = {d: self._places[d] for d in set(digests) if d in self._places and d in self._paths}
         for empty in [p for p in places.values() if not p.size]:
             sink.create(self._paths[empty.digest], 0).commit(empty.digest, 0)
-        needed = {d: Needed(self._paths[d], place.size) for d, place in places.items() if place.size}
+        needed = {d: Needed(self._paths[d], p.size, p.end - p.start) for d, p in places.items() if p.size}
         made = self._shortcuts.take(needed, sink) if needed else set()
         lacking = sorted(places[d] for d in needed.keys() - made)
         runs = list(joined(lacking, lambda place: (place.start, place.end), self._limits.range_gap))
@@ -134,8 +135,9 @@ class PartialImage:
 
     def _cost(self, digest: Digest) -> int:
         place = self._places[digest]
+        whole = place.end - place.start
         made = self._shortcuts.cost(digest)
-        return place.end - place.start if made is None else made
+        return whole if made is None else min(made, whole)
 
     def _table(self, number: int, layer: Descriptor) -> tuple[Listed, ...] | None:
         place = position(layer, self._limits)

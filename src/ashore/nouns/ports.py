@@ -48,10 +48,12 @@ class RangedReader(ImageReader, Protocol):
 class ReferrerReader(ImageReader, Protocol):
     """A reader that can tell what refers to an image."""
 
-    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
+    def referrers(
+        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
+    ) -> Referrers:
         """What refers to the manifest `subject`; all, or those of a type with perhaps others among them.
 
-        `by_tag`: it is known that there is no list.
+        `by_tag`: it is known that there is no list. `once`: what fails is not tried again.
         """
         ...
 

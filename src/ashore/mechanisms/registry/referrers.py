@@ -29,29 +29,33 @@ class _Page(msgspec.Struct):
     manifests: tuple[msgspec.Raw, ...] = ()
 
 
-def listed(session: Session, subject: Digest, limits: Limits, *, artifact_type: str, by_tag: bool) -> Referrers:
-    """What refers to `subject`, at most as many as the limits allow; each question is asked once.
+class How(msgspec.Struct, frozen=True):
+    """Of which type, empty for any; `by_tag` where a registry is known to have no list; `once`: not tried again."""
 
-    `by_tag`: this registry is known to have no list.
+    artifact_type: str
+    by_tag: bool
+    once: bool
+
+
+def listed(session: Session, subject: Digest, limits: Limits, how: How) -> Referrers:
+    """What refers to `subject`, at most as many as the limits allow.
 
     Raises:
         RegistryError: nobody answers.
     """
     what = f"list what refers to {digests.short(subject)} at {session.source.host}/{session.source.repository}"
-    if not by_tag:
-        query = f"?artifactType={artifact_type}" if artifact_type else ""
-        found = _pages(session, f"referrers/{subject}{query}", what, limits)
-        if found is not None:
-            return Referrers(found=found)
-    call = Call(
+    first = Call(
         method="GET",
-        path=f"manifests/{referrers_tag(subject)}",
+        path=f"referrers/{subject}{f'?artifactType={how.artifact_type}' if how.artifact_type else ''}",
         what=what,
         expect=(200, *_NO_LIST),
-        headers=manifests.ACCEPT,
         document=True,
-        repeat=False,
+        repeat=not how.once,
     )
+    found = None if how.by_tag else _pages(session, first, limits)
+    if found is not None:
+        return Referrers(found=found)
+    call = msgspec.structs.replace(first, path=f"manifests/{referrers_tag(subject)}", headers=manifests.ACCEPT)
     with_tag = _page(session, session.call(call), limits) or ()
     return Referrers(found=_descriptors(with_tag, limits), by_tag=True)
 
@@ -86,13 +90,11 @@ def _same(entry: object, digest: Digest) -> bool:
     return isinstance(entry, dict) and entry.get("digest") == digest
 
 
-def _pages(session: Session, path: str, what: str, limits: Limits) -> tuple[Descriptor, ...] | None:
+def _pages(session: Session, call: Call, limits: Limits) -> tuple[Descriptor, ...] | None:
     """All pages of a list; None where there is no list."""
     found: list[msgspec.Raw] = []
-    place: str | Url = path
-    for number in range(limits.referrer_pages):
-        expect = (200,) if number else (200, *_NO_LIST)
-        answer = session.call(Call(method="GET", path=place, what=what, expect=expect, document=True, repeat=False))
+    for _ in range(limits.referrer_pages):
+        answer = session.call(call)
         following = answer.headers("Link")
         page = _page(session, answer, limits)
         if page is None:
@@ -101,7 +103,7 @@ def _pages(session: Session, path: str, what: str, limits: Limits) -> tuple[Desc
         further = next(_further(answer, following), None)
         if further is None or len(found) >= limits.referrers:
             break
-        place = further
+        call = msgspec.structs.replace(call, path=further)
     return _descriptors(found, limits)
 
 

@@ -165,11 +165,12 @@ class Repository:
             raise
         return RangeStream(response, length, self._main.fault)
 
-    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
+    def referrers(
+        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
+    ) -> Referrers:
         """What refers to `subject`, as the first source that answers has it."""
-        return self._first(
-            lambda session: referrers.listed(session, subject, self._limits, artifact_type=artifact_type, by_tag=by_tag)
-        )
+        how = referrers.How(artifact_type=artifact_type, by_tag=by_tag, once=once)
+        return self._first(lambda session: referrers.listed(session, subject, self._limits, how))
 
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest that refers to `subject`, and list it where the registry does not do so by itself."""

@@ -188,7 +188,9 @@ def test_recovery_at_boot_leaves_nothing_behind_and_waits_for_nobody(host: Machi
     before = host.tree()
     tools = host.tools()
     journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    host.write("var/lib/ashore/incoming/0123/index.json", "what an installer brought before the power went\n")
     assert recover_at_boot(tools).startswith("went back")
+    assert not host.exists("var/lib/ashore/incoming")
     assert {path: what for path, what in host.tree().items() if not path.startswith("run")} == before
     assert not host.exists("run/ashore/incomplete")
     assert not journal.exists(tools.state)

@@ -37,6 +37,7 @@ def recover_at_boot(tools: Tools) -> Recovered:
                 _hold(tools)
             result = recover(tools)
             if other_boot:
+                _drop_incoming(tools)
                 _release(tools)
     except BusyError:
         return Recovered.NOTHING  # Whoever has the lock recovers first.
@@ -69,6 +70,13 @@ def held(tools: Tools, act: Callable[[], T]) -> T:
     if tools.live and tools.history.due():
         _queue_due()
     return result
+
+
+def _drop_incoming(tools: Tools) -> None:
+    """An installer was cut off as well: the next one brings its image again."""
+    from ashore.acts.hand_over import drop_incoming
+
+    drop_incoming(tools.host)
 
 
 def _queue_due() -> None:

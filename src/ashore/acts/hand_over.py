@@ -109,9 +109,13 @@ def place_recovery(host: Beneath) -> bool:
 
 def drop_layout(host: Beneath, layout: str) -> None:
     """What was brought is installed, or refused: it is not needed any more."""
-    folder = os.path.join(host.root, host.physical(INCOMING))
-    if os.path.dirname(os.path.join(host.root, host.physical(layout))) == folder:
-        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.dirname(layout.lstrip("/")) == INCOMING:
+        drop_incoming(host)
+
+
+def drop_incoming(host: Beneath) -> None:
+    """What installers brought is needed by nobody any more."""
+    shutil.rmtree(os.path.join(host.root, host.physical(INCOMING)), ignore_errors=True)
 
 
 def _issues(root: str) -> Sequence[Issue]:

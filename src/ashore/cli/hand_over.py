@@ -7,8 +7,8 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import debug_option
-from ashore.cli.service import Request, bring_to_pid1
-from ashore.errors import UsageError
+from ashore.cli.service import Request, bring_to_pid1, followed
+from ashore.errors import BusyError, ExitCode, UsageError
 
 HOST = "/rootfs"
 
@@ -22,8 +22,9 @@ def command(root: str, reference: str, boot: bool) -> int:
     """Install the bundle that this image carries on the host at DIR."""
     from ashore.acts.hand_over import check_host, place, read_card
     from ashore.acts.tools import open_root
-    from ashore.mechanisms.handover import own_command
+    from ashore.mechanisms.handover import at_work, own_command
     from ashore.mechanisms.ownbuild import locate
+    from ashore.rules.provision.hostunits import SETTLE_UNIT
 
     top = os.path.dirname(os.path.dirname(locate(None)))
     card = read_card(top)
@@ -32,6 +33,12 @@ def command(root: str, reference: str, boot: bool) -> int:
         raise UsageError("the image does not know its own name", remedy="add: --reference REGISTRY/NAME:TAG")
     check_host(root)
     enter = (*own_command(), "enter-host", root, "--")
+    # Before anything is placed: one that is at work may be about to read what another installer brought.
+    if boot and followed(enter):
+        return ExitCode.DONE
+    if at_work(SETTLE_UNIT, enter):
+        remedy = f"see how it goes: systemctl status {SETTLE_UNIT}"
+        raise BusyError("another ashore is at work on this host", remedy=remedy)
     with open_root(root)[0] as host:
         placed = place(host, top, card, enter)
     output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")

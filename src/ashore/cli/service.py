@@ -60,11 +60,10 @@ def bring_to_pid1(
     """
     from ashore.cli import output
     from ashore.mechanisms import answer
-    from ashore.mechanisms.handover import hand_over, joined
+    from ashore.mechanisms.handover import hand_over
     from ashore.rules.provision.hostunits import SETTLE, SETTLE_UNIT
 
-    if until_ready and joined(SETTLE_UNIT, enter):
-        output.say(f"a change is at work already; how it ends: journalctl -u {SETTLE_UNIT}")
+    if until_ready and followed(enter):
         return ExitCode.DONE
     sys.stdout.flush()
     answer.take(root)
@@ -92,6 +91,18 @@ def bring_to_pid1(
 def end_in_order() -> None:
     """Stopped by PID 1, go back as if somebody had pressed Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def followed(enter: Sequence[str]) -> bool:
+    """Whether a boot's change was at work, with nobody left who followed it; then its files are in place by now."""
+    from ashore.cli import output
+    from ashore.mechanisms.handover import joined
+    from ashore.rules.provision.hostunits import SETTLE_UNIT
+
+    if not joined(SETTLE_UNIT, enter):
+        return False
+    output.say(f"a change is at work already; how it ends: journalctl -u {SETTLE_UNIT}")
+    return True
 
 
 def begin(path: str) -> Request:

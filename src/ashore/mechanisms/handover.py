@@ -90,7 +90,7 @@ def hand_over(
         _drop(written)
         raise UnchangedError("cannot hand over to PID 1", cause=str(error), remedy="install systemd-run") from error
     if _drop(written):
-        if _at_work(unit, enter):
+        if at_work(unit, enter):
             remedy = f"see how it goes: systemctl status {unit}"
             raise BusyError("another ashore is at work on this host", remedy=remedy)
         raise UnchangedError(
@@ -103,7 +103,7 @@ def hand_over(
 
 def joined(unit: str, enter: Sequence[str]) -> bool:
     """Whether `unit` was at work; then it has said by now that it is ready."""
-    if not _at_work(unit, enter):
+    if not at_work(unit, enter):
         return False
     try:
         process.run([*enter, "systemctl", "start", unit], seconds=_JOIN_SECONDS)
@@ -166,7 +166,8 @@ def _working_directory() -> list[str]:
         return []  # it was removed under us
 
 
-def _at_work(unit: str, enter: Sequence[str]) -> bool:
+def at_work(unit: str, enter: Sequence[str]) -> bool:
+    """Whether the service `unit` of the host runs, or begins or ends to."""
     try:
         said = process.run([*enter, "systemctl", "show", "--property=ActiveState", unit], seconds=_SECONDS)
     except AshoreError:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last bundle is gone, and nothing is to remind of ashore: its units, its program, its folders, its state."""
 
-import contextlib
-
 from ashore.acts.discard import forgetting
+from ashore.acts.following import disable
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
-from ashore.mechanisms import durable, ownbuild, ownfolders
-from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH
+from ashore.mechanisms import ownbuild, ownfolders, ownunits
+from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_UNITS
 
 
 def farewell(tools: Tools) -> bool:
@@ -36,12 +35,9 @@ def farewell(tools: Tools) -> bool:
 
 
 def _take_away(tools: Tools) -> bool:
-    found = False
-    for path in (RECOVER_LINK, RECOVER_PATH):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            directory, name = tools.host.at(tools.host.physical(path))
-            found = tools.host.lstat(tools.host.physical(path)) is not None or found
-            durable.remove(directory, name)
-    if found and tools.systemd is not None:
-        tools.systemd.daemon_reload()
+    disable(tools)
+    if ownunits.are_there(tools.host, RECOVER_UNITS, RECOVER_LINKS):
+        ownunits.drop(tools.host, RECOVER_UNITS, RECOVER_LINKS)
+        if tools.systemd is not None:
+            tools.systemd.daemon_reload()
     return ownbuild.take_away(tools.host)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a container: look whether the host can be reached, place what the image brings, have the host's PID 1 go on."""
 
-import contextlib
 import os
 import shutil
 import socket
@@ -10,13 +9,13 @@ from collections.abc import Sequence
 import msgspec
 
 from ashore.errors import AshoreError, InputError, Issue, UnchangedError
-from ashore.mechanisms import durable, ownbuild, ownfolders, process
+from ashore.mechanisms import ownbuild, ownfolders, ownunits, process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.state import State
 from ashore.mechanisms.systemd import is_live
 from ashore.nouns.digest import hex_of
 from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, Card
-from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, RECOVER_UNIT
+from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
 _SECONDS = 60.0
 _SYSTEMD_RUN = ("usr/bin/systemd-run", "bin/systemd-run")
@@ -83,26 +82,13 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
 
 
 def place_recovery(host: Beneath) -> bool:
-    """Have the unit that recovers at boot on the host, and enabled; whether it was not there before.
+    """Have the unit that recovers at boot on the host, and enabled; whether that is new.
 
     Raises:
         UnchangedError: it cannot be written.
     """
     try:
-        link = host.physical(RECOVER_LINK)
-        with contextlib.suppress(OSError):
-            written = host.read_bytes(RECOVER_PATH, len(RECOVER_TEXT) + 1) == RECOVER_TEXT.encode()
-            if written and host.lstat(link) is not None:
-                return False
-        for path in (RECOVER_PATH, RECOVER_LINK):
-            ownfolders.make(host, path.rpartition("/")[0])
-        directory, name = host.at(host.physical(RECOVER_PATH))
-        durable.replace(directory, name, RECOVER_TEXT.encode(), mode=0o644)
-        if host.lstat(link) is None:
-            directory, name = host.at(link)
-            os.symlink(f"../{RECOVER_UNIT}", name, dir_fd=directory)
-            os.fsync(directory)
-        return True
+        return ownunits.place(host, RECOVER_UNITS, RECOVER_LINKS)
     except OSError as error:
         raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=error.strerror or str(error)) from error
 

@@ -35,6 +35,9 @@ StandardOutput=journal+console
 [Install]
 WantedBy=sysinit.target
 """
+RECOVER_UNITS = {RECOVER_PATH: RECOVER_TEXT}
+RECOVER_LINKS = {RECOVER_LINK: f"../{RECOVER_UNIT}"}
+"""What enables it: path and target."""
 
 
 UNCONFIRMED = "ashore-unconfirmed"

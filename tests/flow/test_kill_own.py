@@ -13,6 +13,7 @@ import pytest
 
 from ashore.acts import hand_over
 from ashore.acts.farewell import farewell
+from ashore.errors import UnchangedError
 from ashore.mechanisms import ownbuild
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.digest import Digest
@@ -134,3 +135,16 @@ def everything(root: Path) -> dict[str, str]:
         found[name] = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "folder"
     assert not [name for name in found if name.startswith(f"{BUILDS}/.")]
     return found
+
+
+def test_a_host_that_cannot_run_it_is_as_before(quick_folder: Path, first: Installer, second: Installer) -> None:
+    host = Machine(quick_folder / "template")
+    before = everything(host.root)
+    with Beneath(str(host.root)) as root, pytest.raises(UnchangedError, match="cannot run ashore"):
+        hand_over.place(root, str(first.top), first.card, ("false",))
+    assert everything(host.root) == before
+    first.run(host)
+    before = everything(host.root)
+    with Beneath(str(host.root)) as root, pytest.raises(UnchangedError, match="cannot run ashore"):
+        hand_over.place(root, str(second.top), second.card, ("false",))
+    assert everything(host.root) == before

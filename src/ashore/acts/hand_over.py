@@ -11,13 +11,15 @@ import msgspec
 from ashore.errors import AshoreError, InputError, Issue, UnchangedError
 from ashore.mechanisms import ownbuild, ownfolders, ownunits, process
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.history import History
 from ashore.mechanisms.state import State
 from ashore.mechanisms.systemd import is_live
 from ashore.nouns.digest import hex_of
-from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, Card
+from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
 from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
-_SECONDS = 60.0
+_SECONDS = 300.0
+"""A busy host may take its time to start a program."""
 _SYSTEMD_RUN = ("usr/bin/systemd-run", "bin/systemd-run")
 _SYNOPSIS = "docker run --rm --privileged --pid=host --network=host -v /:/rootfs IMAGE"
 
@@ -69,6 +71,7 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
     try:
         process.run([*enter, f"/{program}", "--version"], seconds=_SECONDS)
     except AshoreError as error:
+        _withdraw(host, program)
         raise UnchangedError(
             "the host cannot run ashore",
             cause=error.cause or error.message,
@@ -79,6 +82,16 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
     layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
     ownbuild.drop_older(host, program)
     return Placed(program=program, layout=layout, card=card)
+
+
+def _withdraw(host: Beneath, program: str) -> None:
+    """What was placed was for nothing: on a host that has no other ashore, nothing is to tell of it."""
+    ownbuild.drop(host, program)
+    if host.lstat(host.physical(PROGRAM_LINK)) is None:
+        state = State(host)
+        ownfolders.drop(host, ownfolders.made(state))
+        if not History(state).numbers():
+            state.purge()
 
 
 def place_recovery(host: Beneath) -> bool:

@@ -20,7 +20,19 @@ from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import Kind, printable, shown
 from ashore.nouns.installer import BIN, BUILDS, C_LIBRARY, PROGRAM_LINK
 
-__all__ = ["BIN", "OwnBuild", "copy_tree", "drop_older", "locate", "place", "point", "read", "sync", "take_away"]
+__all__ = [
+    "BIN",
+    "OwnBuild",
+    "copy_tree",
+    "drop",
+    "drop_older",
+    "locate",
+    "place",
+    "point",
+    "read",
+    "sync",
+    "take_away",
+]
 
 _PROGRAM = "ashore"
 _BESIDE = f".{_PROGRAM}.new"
@@ -112,6 +124,13 @@ def point(host: Beneath, program: str) -> None:
         _link(host, f"/{program}")
     except OSError as error:
         raise UnchangedError(f"cannot write {shown(PROGRAM_LINK)}", cause=error.strerror or str(error)) from error
+
+
+def drop(host: Beneath, program: str) -> None:
+    """Remove the build of `program`, unless the link leads to it."""
+    link = host.physical(PROGRAM_LINK)
+    if host.lstat(link) is None or host.readlink(link) != f"/{program}":
+        shutil.rmtree(os.path.dirname(_real(host, program)), ignore_errors=True)
 
 
 def drop_older(host: Beneath, keep: str) -> None:

@@ -3,6 +3,8 @@
 
 import os
 
+import msgspec
+
 from ashore.acts.label import check_labels, label_of
 from ashore.acts.tools import Tools
 from ashore.errors import Issue, UnchangedError
@@ -11,7 +13,7 @@ from ashore.mechanisms.content import ContentStore
 from ashore.mechanisms.selinux import set_label
 from ashore.mechanisms.staging import Loose, Staging
 from ashore.mechanisms.supply import Supply, place
-from ashore.mechanisms.swap import place_link
+from ashore.mechanisms.swap import dress_folder, place_link
 from ashore.mechanisms.sync import FEW, sync_staged
 from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
@@ -40,8 +42,9 @@ def stage(
     steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
     _store_versions(staging, store, supply, plan)
     _store_bases(staging, store, plan, steps)
+    staging.new.clear(staging.unclaimed())
     staging.end_sync()
-    files = [(s.area, s.name) for s in steps if s.inode and s.step.new and s.step.new.kind is Kind.FILE]
+    files = [(s.area, s.name) for s in steps if s.name and s.step.new and s.step.new.kind is not Kind.SYMLINK]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
 
@@ -65,34 +68,56 @@ def _stage_step(
     labels: FileContexts | None,
 ) -> StagedStep:
     label = label_of(labels, step)
-    if step.action in (Action.MKDIR, Action.RMDIR, Action.CHANGE_DIR):
+    if step.action is Action.MKDIR and step.new is not None:
+        return _stage_folder(staging, step, step.new, label)
+    if step.action in (Action.RMDIR, Action.CHANGE_DIR):
         return StagedStep(step=step, area=0, name="", label=label)
     area = staging.area_for(step.path)
     if step.new is None:
         return StagedStep(step=step, area=area, name=staging.name("s"))
     if step.new.kind is Kind.SYMLINK:
-        name = staging.name("s")
-        inode = place_link(staging.fd(area), name, step.new)
+        name = staging.new.beside(step.path) or staging.name("s")
+        inode, stat = place_link(staging.fd(area), name, step.new), None
     else:
-        name, inode = _stage_file(staging, store, supply, step.new, area, groups)
+        placed = _stage_file(staging, store, supply, step.path, step.new, area, groups)
+        name, inode, stat = placed.name, placed.inode, placed.stat
     if label:
         set_label(staging.host, staging.fd(area), name, label)
-    return StagedStep(step=step, area=area, name=name, inode=inode)
+    carried = name == staging.new.beside(step.path)
+    if carried and stat is not None and not label and not step.new.link:
+        staging.settled[step.path] = stat
+    return StagedStep(step=step, area=area, name=name, inode=inode, carried=carried)
+
+
+def _stage_folder(staging: Staging, step: Step, entry: Entry, label: str) -> StagedStep:
+    """A new folder that files were put into gets its owner and mode now; any other is made when its turn comes."""
+    there = staging.new.folder(step.path)
+    if there is None:
+        return StagedStep(step=step, area=0, name="", label=label)
+    area, name = there
+    inode = dress_folder(staging.host, staging.fd(area), name, entry, label)
+    carried = staging.new.carries(step.path)
+    return StagedStep(step=step, area=area, name=name, inode=inode, carried=carried, label=label)
 
 
 def _stage_file(
-    staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, groups: dict[tuple[int, str], Loose]
-) -> tuple[str, int]:
-    """Its name in the area, and its inode's number."""
+    staging: Staging,
+    store: ContentStore,
+    supply: Supply,
+    path: str,
+    entry: Entry,
+    area: int,
+    groups: dict[tuple[int, str], Loose],
+) -> Loose:
     first = groups.get((area, entry.link)) if entry.link else None
     if first is not None:
         folder, name = staging.fd(area), staging.name("s")
         os.link(first.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        return name, first.inode
-    placed = place(staging, store, supply, entry, area)
+        return msgspec.structs.replace(first, name=name)
+    placed = place(staging, store, supply, entry, area, path)
     if entry.link:
         groups[(area, entry.link)] = placed
-    return placed.name, placed.inode
+    return placed
 
 
 def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:

@@ -161,7 +161,7 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
         except OSError as error:
             where = shown(step.step.path)
             raise UnchangedError(f"cannot {step.step.action} {where}", cause=error.strerror or str(error)) from error
-    sync_swapped(tools.host, areas, [step.step for step in staged.steps])
+    sync_swapped(tools.host, areas, [step.step for step in staged.steps if not step.carried])
 
 
 def _generation(
@@ -174,7 +174,7 @@ def _generation(
         time=tools.now(),
         verb=transaction.begun.verb,
         bundles=plan.bundles,
-        files={path: _with_stat(tools, path, record, touched) for path, record in plan.files.items()},
+        files={path: _with_stat(transaction, path, record, touched) for path, record in plan.files.items()},
         gone=plan.gone,
         displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
         restores=afterwards.restores,
@@ -185,11 +185,13 @@ def _generation(
     )
 
 
-def _with_stat(tools: Tools, path: str, record: FileRecord, touched: set[str]) -> FileRecord:
+def _with_stat(transaction: Transaction, path: str, record: FileRecord, touched: set[str]) -> FileRecord:
     if path not in touched and record.stat is not None:
         return record
-    status = tools.host.lstat(path)
-    return msgspec.structs.replace(record, stat=stat_of(status) if status else None)
+    stat = transaction.staging.settled.get(path)
+    if stat is None and (status := transaction.tools.host.lstat(path)) is not None:
+        stat = stat_of(status)
+    return msgspec.structs.replace(record, stat=stat)
 
 
 def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error: BaseException) -> BaseException:

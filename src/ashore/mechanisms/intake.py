@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.staging import Loose, Staging
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent
@@ -18,11 +19,16 @@ class StagedFile:
 
     __slots__ = ("_area", "_descriptor", "_folder", "_name", "_path", "_sink")
 
-    def __init__(self, sink: "StagingSink", path: str, area: int) -> None:
+    def __init__(self, sink: "StagingSink", path: str, area: int, name: str | None) -> None:
         self._sink, self._path, self._area = sink, path, area
-        self._folder, self._name = sink.staging.fd(area), sink.staging.name("f")
-        # Nobody else enters a staging folder: with the mode that most files have, few must be changed later.
-        self._descriptor = os.open(self._name, _NEW, 0o644, dir_fd=self._folder)
+        self._folder = sink.staging.fd(area)
+        try:
+            self._name = name or sink.staging.name("f")
+            # Nobody else enters a staging folder: with the mode that most files have, few must be changed later.
+            self._descriptor = os.open(self._name, _NEW, 0o644, dir_fd=self._folder)
+        except FileExistsError:  # a lower layer had a folder of this name
+            self._name = sink.staging.name("f")
+            self._descriptor = os.open(self._name, _NEW, 0o644, dir_fd=self._folder)
 
     def write(self, data: bytes | memoryview, /) -> None:
         durable.write_all(self._descriptor, data)
@@ -31,7 +37,7 @@ class StagedFile:
         status = os.fstat(self._descriptor)
         os.close(self._descriptor)
         mode = stat.S_IMODE(status.st_mode)
-        loose = Loose(self._area, self._name, status.st_ino, mode, status.st_uid, status.st_gid)
+        loose = Loose(self._area, self._name, status.st_ino, mode, status.st_uid, status.st_gid, stat_of(status))
         self._sink.placed(self._path, digest, loose)
 
     def abort(self) -> None:
@@ -47,16 +53,23 @@ class StagingSink:
         self.staging = staging
         self._to_host = to_host
         self._placed: dict[str, tuple[Digest, Loose]] = {}
-        self._areas: dict[str, int] = {}
+        self._places: dict[str, tuple[int, str]] = {}
 
     def create(self, path: str, size: int) -> StagedFile:
-        folder = parent(path)
-        area = self._areas.get(folder)
-        if area is None:
-            target = self._to_host(path)
-            area = self.staging.own_area() if target is None else self.staging.area_for(target)
-            self._areas[folder] = area
-        return StagedFile(self, path, area)
+        folder, _, last = path.rpartition("/")
+        place = self._places.get(folder)
+        if place is None:
+            place = self._places[folder] = self._place(path)
+        area, above = place
+        return StagedFile(self, path, area, f"{above}/{last}" if above else None)
+
+    def _place(self, path: str) -> tuple[int, str]:
+        """The area for a path and its neighbours, and the new folder in it that they lie in, if it is one."""
+        target = self._to_host(path)
+        if target is None:
+            return self.staging.own_area(), ""
+        area = self.staging.area_for(target)
+        return area, parent(self.staging.new.name_for(area, target) or "")
 
     def placed(self, path: str, digest: Digest, loose: Loose) -> None:
         """A file is whole."""

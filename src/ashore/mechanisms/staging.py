@@ -3,13 +3,15 @@
 
 A path and its staging folder share a mount, told by mount id and device, so that every swap is a rename.
 Names in a staging folder: ``f<n>`` came with an image, ``s<n>`` was made for a step, ``c<hex>`` was moved
-here out of the content store and goes back there if it is not placed.
+here out of the content store and goes back there if it is not placed, ``n/`` holds new folders of the host,
+``u<inode>`` was taken back out of one.
 """
 
 import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 
@@ -19,12 +21,13 @@ from ashore.mechanisms import syscalls
 from ashore.mechanisms.attributes import passes_on
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.content import ContentStore, hash_file
+from ashore.mechanisms.newfolders import TREE, NewFolders
 from ashore.mechanisms.state import State
 from ashore.mechanisms.swap import is_folder
 from ashore.mechanisms.sync import FEW, Writeback
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, parent
+from ashore.nouns.files import Entry, Stat, parent
 from ashore.nouns.journal import Area
 
 _OWN_FOLDER = ".ashore"
@@ -32,7 +35,10 @@ _FROM_STORE = re.compile(r"c([0-9a-f]{64})")
 
 
 class Loose(msgspec.Struct, frozen=True):
-    """A staged file that no step has claimed yet: where, and its inode's number, mode and owner as it was made."""
+    """A staged file that no step has claimed yet: where, and its inode's number, mode and owner as it was made.
+
+    `stat` is how it lies there if nothing has touched it since.
+    """
 
     area: int
     name: str
@@ -40,6 +46,7 @@ class Loose(msgspec.Struct, frozen=True):
     mode: int
     uid: int
     gid: int
+    stat: Stat | None = None
 
 
 def beside_state(host: Beneath, transaction: str) -> Area:
@@ -68,6 +75,9 @@ class Staging:
         self._by_key = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
+        self.new = NewFolders(self.fd, self.standing)
+        self.settled: dict[str, Stat] = {}
+        """How carried files lie, by path: a folder's rename changes nothing of what is in it."""
         self._loose: dict[Digest, list[Loose]] = {}
         self._lent: dict[Digest, Loose] = {}
         self._count = 0
@@ -120,13 +130,28 @@ class Staging:
         self._loose.get(digest, []).remove(loose)
         os.unlink(loose.name, dir_fd=self.fd(loose.area))
 
-    def claim(self, digest: Digest, area: int) -> Loose | None:
-        """Take a loose file of this content in this area; it is the claimer's from now on."""
-        for loose in self._loose.get(digest, ()):
-            if loose.area == area:
-                self._loose[digest].remove(loose)
-                return loose
-        return None
+    def claim(self, digest: Digest, area: int, path: str) -> Loose | None:
+        """Take a loose file of this content in this area, at best the one that came for `path`: it is that path's."""
+        own = f"{TREE}/{path}"
+        here = [loose for loose in self._loose.get(digest, ()) if loose.area == area]
+        if not here:
+            return None
+        loose = min(here, key=lambda loose: (loose.name != own, loose.name.startswith(f"{TREE}/")))
+        self._loose[digest].remove(loose)
+        if loose.name != own and loose.name.startswith(f"{TREE}/"):
+            # It would come to another path's place with that one's folder.
+            name, folder = self.name("f"), self.fd(area)
+            os.rename(loose.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+            loose = msgspec.structs.replace(loose, name=name, stat=None)
+        return loose
+
+    def unclaimed(self) -> list[tuple[int, str]]:
+        """Area and name of the files that lie in new folders and that nobody has claimed; they are forgotten."""
+        found: list[tuple[int, str]] = []
+        for digest, loose in self._loose.items():
+            found += [(one.area, one.name) for one in loose if one.name.startswith(f"{TREE}/")]
+            self._loose[digest] = [one for one in loose if not one.name.startswith(f"{TREE}/")]
+        return found
 
     def is_as(self, loose: Loose, entry: Entry) -> bool:
         """Whether a loose file has its final owner, mode and attributes already, so that nothing is left to do."""
@@ -211,6 +236,9 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
         names = os.listdir(folder)
         batch = sum(1 for name in names if _FROM_STORE.fullmatch(name)) > FEW
         for name in names:
+            if name == TREE:
+                shutil.rmtree(name, dir_fd=folder)
+                continue
             match = _FROM_STORE.fullmatch(name)
             if not (match and _give_back(folder, name, Digest("sha256:" + match[1]), store, sync=not batch)):
                 os.unlink(name, dir_fd=folder)

@@ -88,8 +88,8 @@ class Supply:
             os.close(descriptor)
 
 
-def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int) -> Loose:
-    """Have an inode of its own in the staging folder `area` with the content, owner, mode and attributes of `entry`.
+def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, path: str) -> Loose:
+    """Have an inode for `path` in the staging folder `area` with the content, owner, mode and attributes of `entry`.
 
     Without copying where that can be: a fetched file of the same mount is used as it is, and a stored one
     is moved out of the store (it lies on the host afterwards, or goes back).
@@ -98,7 +98,7 @@ def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, a
         UnchangedError: the content is nowhere.
         DamagedContentError: it is not what its digest says.
     """
-    loose = staging.claim(entry.digest, area)
+    loose = staging.claim(entry.digest, area, path)
     if loose is not None and staging.is_as(loose, entry):
         staging.lend(entry.digest, loose)
         return loose

@@ -26,8 +26,12 @@ def do(host: Beneath, areas: list[int], staged: StagedStep) -> None:
         OSError: the host refused; what was done so far is undone by `undo`.
     """
     step = staged.step
+    if staged.carried:
+        return
     directory, name = host.at(step.path)
     match step.action:
+        case Action.MKDIR if staged.name:
+            syscalls.rename_new(areas[staged.area], staged.name, directory, name)
         case Action.CREATE:
             syscalls.rename_new(areas[staged.area], staged.name, directory, name)
         case Action.REPLACE:
@@ -60,12 +64,16 @@ def undo(host: Beneath, areas: list[int | None], staged: StagedStep) -> Issue | 
     match step.action:
         case Action.CREATE:
             if area is not None and _inode(directory, name) == staged.inode:
-                os.rename(name, staged.name, src_dir_fd=directory, dst_dir_fd=area)
+                # The folder that carried it is not in the area any more.
+                back = f"u{staged.inode}" if staged.carried else staged.name
+                os.rename(name, back, src_dir_fd=directory, dst_dir_fd=area)
         case Action.REPLACE:
             return _undo_replace(directory, name, area, staged)
         case Action.REMOVE:
             return _undo_remove(directory, name, area, staged)
         case Action.MKDIR:
+            if staged.inode and _inode(directory, name) != staged.inode:
+                return None  # Somebody else's, which came first.
             return _undo_mkdir(host, directory, name, step.path)
         case Action.RMDIR:
             if step.old is not None:
@@ -114,7 +122,7 @@ def _left(staged: StagedStep, message: str) -> Issue:
 
 def _make_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
     os.mkdir(name, 0o700, dir_fd=directory)
-    _dress_folder(host, directory, name, entry, label)
+    dress_folder(host, directory, name, entry, label)
 
 
 def _bring_folder_back(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
@@ -124,19 +132,20 @@ def _bring_folder_back(host: Beneath, directory: int, name: str, entry: Entry, l
     except FileExistsError:
         if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             return
-    _dress_folder(host, directory, name, entry, label)
+    dress_folder(host, directory, name, entry, label)
 
 
-def _dress_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
+def dress_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> int:
+    """Give a folder its label, owner, mode and attributes; return its inode's number."""
     if label:
         selinux.set_label(host, directory, name, label)
-    _change_folder(directory, name, entry)
+    return _change_folder(directory, name, entry)
 
 
-def _change_folder(directory: int, name: str, entry: Entry) -> None:
+def _change_folder(directory: int, name: str, entry: Entry) -> int:
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        give(descriptor, entry)
+        return give(descriptor, entry)
     finally:
         os.close(descriptor)
 

@@ -35,13 +35,15 @@ class StagedStep(msgspec.Struct, frozen=True, kw_only=True):
     """A step, where its other inode is, and which inode is the new one.
 
     `name` in area `area` holds the new inode before the swap, the displaced one after it. Recovery looks
-    at what lies where, never at how far it had come.
+    at what lies where, never at how far it had come. A new folder with a name is placed with all that is in it.
     """
 
     step: Step
     area: int
     name: str
     inode: int = 0
+    carried: bool = False
+    """It lies in a new folder, and comes to its place with that."""
     label: str = ""
     """The SELinux label of what the step makes, or for a removed folder its inverse; empty where there is no policy."""
 

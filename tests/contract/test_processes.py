@@ -76,7 +76,7 @@ def fake_proc(tmp_path: Path, maps: str, cgroup: str = "0::/system.slice/a.servi
 
 
 def test_where_maps_has_other_numbers_than_stat_the_kernels_own_link_is_asked(tmp_path: Path, root: Path) -> None:
-    """Overlayfs before Linux 6.8 shows the inode of a layer, btrfs the device of the whole file system."""
+    """With older kernels overlayfs shows the inode of a layer; btrfs shows the device of the whole file system."""
     line = "1000-2000 r-xp 00000000 00:01 4242    /elsewhere/program\n"
     found = fake_proc(tmp_path, line)
     wanted = {identity(root / PROGRAM): PROGRAM}

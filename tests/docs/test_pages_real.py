@@ -29,6 +29,7 @@ def test_every_command_of_a_page_does_what_the_page_says_on_a_real_host(page: Pa
         pytest.skip(f"{', '.join(absent)} missing: run scripts/lab-packages")
     with registry_server() as registry, lab.host("node-1") as host:
         host.forward(registry.port)
+        host.open_kernel()
 
         def on_host(command: str) -> tuple[int, str]:
             done = host.run(["bash", "-c", f"cd; exec 2>&1; {command}"], check=False, seconds=180)

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ashore.acts import unconfirmed
 from ashore.acts.look import status
 from ashore.acts.recover import recover
 from ashore.errors import AshoreError, ExitCode
+from ashore.mechanisms import following
+from ashore.nouns.confirm import Provisional
+from ashore.nouns.follow import Following, Paused
 from tests.fakes.bundles import Tree
 from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
@@ -65,6 +69,13 @@ class Damage(NamedTuple):
     change: Callable[[bytes], bytes | None]
 
 
+def look(machine: Machine) -> dict[str, object]:
+    """The tree without ashore's own units: they follow a record that somebody may have removed."""
+    units = "etc/systemd/system/"
+    own = ("ashore-", "sysinit.target.wants", "timers.target.wants")
+    return {p: what for p, what in machine.tree().items() if not (p.startswith(units) and any(o in p for o in own))}
+
+
 def prepared(folder: Path) -> Machine:
     """Generations, some collected, an edit that was moved aside by one of those, a secret value, a held digest."""
     made = Machine(folder)
@@ -78,13 +89,20 @@ def prepared(folder: Path) -> Machine:
     for version in (3, 2, 3):
         made.install(f"{NAME}:{version}")
     made.roll_back()
+    tools = made.tools()
+    with tools.state.locked():
+        following.write(tools.state, Following(paused=Paused(since="2026-01-01T00:00:00Z")))
+        began = "2026-01-01T00:00:00Z"
+        waiting = Provisional(back=4, within=300.0, since=0.0, boot="", began=began, until=began)
+        tools.history.await_confirmation(waiting)
+        unconfirmed.see_to(tools)
     return made
 
 
 def settled(folder: Path) -> Situation:
     """A host at rest, whose next command is one of three."""
     template = prepared(folder / "settled")
-    before = template.tree()
+    before = look(template)
 
     def cut_off(machine: Machine) -> None:
         machine.images.down = True
@@ -107,7 +125,7 @@ def interrupted(folder: Path) -> dict[str, Situation]:
     """Hosts that were killed in an upgrade: with a journal that has begun, is staged, or holds its verdict."""
     template = prepared(folder / "prepared")
     upgrade: Story = lambda m: m.install(f"{NAME}:4")  # noqa: E731 - a story, as the others are
-    old, new = template.tree(), _end(folder, "upgrade", template, upgrade)
+    old, new = look(template), _end(folder, "upgrade", template, upgrade)
     total = in_child(upgrade, fresh(template, folder / "count"), -1)
     stories: dict[str, Story] = {"recover": _recover, "install": upgrade, "status": lambda m: status(m.tools())}
     found: dict[int, Situation] = {}
@@ -120,9 +138,9 @@ def interrupted(folder: Path) -> dict[str, Situation]:
     for at in range(total):
         machine = killed(folder / f"killed-{at}", at)
         parts = sum(1 for _ in (machine.root / STATE / "journal").glob("[1-3]-*.json"))
-        half = parts == 2 and machine.tree() in (old, new)
+        half = parts == 2 and look(machine) in (old, new)
         if parts and parts not in found and not half:
-            ends = {"recover": (old, new), "install": (new,), "status": (machine.tree(),)}
+            ends = {"recover": (old, new), "install": (new,), "status": (look(machine),)}
             found[parts] = Situation(lambda to, at=at: killed(to, at), stories, ends, (old, new))  # type: ignore[misc]
         shutil.rmtree(machine.folder)
     names = {1: "begun", 2: "staged, half swapped", 3: "judged"}
@@ -152,7 +170,8 @@ def truncations(machine: Machine, file: str, most: int | None = None) -> Iterato
         else [n * (len(data) - 1) // (most - 1) for n in range(most)]
     )
     places = sorted(set(few))
-    yield Damage(file, "gone", lambda _: None)
+    if file != "provisional.json":  # who deletes it has deleted what it says: that the change is not final
+        yield Damage(file, "gone", lambda _: None)
     for at in places:
         yield Damage(file, f"cut off at {at} of {len(data)}", lambda now, at=at: now[:at])  # type: ignore[misc]
 
@@ -160,12 +179,12 @@ def truncations(machine: Machine, file: str, most: int | None = None) -> Iterato
 def every_byte(machine: Machine, file: str) -> Iterator[list[str]]:
     """A sealed file cut off at each byte in turn: whoever reads it has to refuse it. The host stays as it is."""
     path = machine.root / STATE / file
-    data, before = path.read_bytes(), machine.tree()
+    data, before = path.read_bytes(), look(machine)
     for at in range(len(data) - 1):  # the last one ends the line, and says nothing
         path.write_bytes(data[:at])
         yield [f"{file} cut off at {at} of {len(data)}: {problem}" for problem in _taken_for_whole(machine, file)]
         path.write_bytes(data)
-    yield [] if machine.tree() == before else [f"{file}: the host changed"]
+    yield [] if look(machine) == before else [f"{file}: the host changed"]
 
 
 def _taken_for_whole(machine: Machine, file: str) -> list[str]:
@@ -198,19 +217,19 @@ def tries(situation: Situation, name: str, damage: Damage, folder: Path) -> list
     path = machine.root / STATE / damage.file
     data = damage.change(path.read_bytes())
     path.unlink() if data is None else path.write_bytes(data)
-    before = machine.tree()
+    before = look(machine)
     try:
         situation.stories[name](machine)
     except AshoreError as error:
         problems = [f"exit {error.code}: {error}"] if error.code == ExitCode.FAULT else []
-        problems += [] if machine.tree() in (before, *situation.known) else [f"it failed and changed the host: {error}"]
+        problems += [] if look(machine) in (before, *situation.known) else [f"it failed and changed the host: {error}"]
         told = error.remedy or error.issues or error.code == ExitCode.NETWORK
         problems += [] if told else [f"nothing says what to do: {error}"]
         problems += _looks_fresh(machine)
     except Exception as error:
         problems = [f"a traceback: {error!r}"]
     else:
-        problems = [] if machine.tree() in _allowed(situation.ends[name], damage, before) else ["a wrong apply"]
+        problems = [] if look(machine) in _allowed(situation.ends[name], damage, before) else ["a wrong apply"]
     shutil.rmtree(folder)
     return [f"{name}, {damage.file} {damage.kind}: {problem}" for problem in problems]
 
@@ -238,4 +257,4 @@ def _recover(machine: Machine) -> None:
 def _end(folder: Path, name: str, template: Machine, story: Story) -> Mapping[str, object]:
     machine = fresh(template, folder / f"end of {name}")
     story(machine)
-    return machine.tree()
+    return look(machine)

@@ -6,19 +6,20 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from ashore.acts.anew import changed_inputs, wish_anew
 from ashore.acts.asking import unchanged
 from ashore.acts.due import run_due
-from ashore.acts.install import install
+from ashore.acts.install import change, install
 from ashore.acts.outcome import Outcome
 from ashore.acts.recorded import record_for
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
-from ashore.errors import RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import InputError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import Pull
 from ashore.nouns.digest import Digest
-from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.plan import Plan
 from ashore.nouns.reference import ImageReference, Transport
 from ashore.nouns.units import UnitAction, UnitVerb
@@ -49,18 +50,20 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
         run_due(tools)
     current = tools.history.current()
     records = [record_for(ask, current) for ask in asks]
-    if reason := _keeps(pull, asks, records):
-        return _kept(current, reason)
-    if pull is Pull.ALWAYS and patient and not _brought(asks):
-        spread(tools, asks)
     try:
-        if reason := _held(tools, asks, records):
-            return _kept(current, reason)
-        return Booted(outcome=unchanged(tools, asks) or install(tools, asks))
-    except RegistryError as error:
-        if not current.bundles:
-            raise
-        return _kept(current, f"the registry cannot be reached ({error.message}); what is installed stays")
+        if reason := _keeps(pull, asks, records):
+            return _rest(tools, asks, current, reason)
+        if pull is Pull.ALWAYS and patient and not _brought(asks):
+            spread(tools, asks)
+        try:
+            if reason := _held(tools, asks, records):
+                return _rest(tools, asks, current, reason)
+            return Booted(outcome=unchanged(tools, asks) or install(tools, asks))
+        except RegistryError as error:
+            if not current.bundles:
+                raise
+            reason = f"the registry cannot be reached ({error.message}); what is installed stays"
+            return _rest(tools, asks, current, reason)
     except UnitsFailedError:
         _start(tools, current)
         raise
@@ -128,6 +131,19 @@ def _digest(tools: Tools, ask: Ask) -> Digest:
     if top.media_type not in INDEXES:
         return top.digest
     return carried_digest(reader, top, str(ask.reference), tools.limits)
+
+
+def _rest(tools: Tools, asks: Sequence[Ask], current: Generation, reason: str) -> Booted:
+    """The images stay; but this host may be another than the one that they were rendered for."""
+    if not changed_inputs(tools, asks):
+        return _kept(current, reason)
+    tools.progress.say(f"{reason}; facts or values changed, so it is rendered anew")
+    try:
+        return Booted(outcome=change(tools, Verb.UPGRADE, wish_anew(tools, asks)))
+    except (InputError, UnchangedError) as error:
+        if isinstance(error, UnitsFailedError):
+            raise
+        return _kept(current, f"{reason}; what changed here cannot be applied ({error})")
 
 
 def _kept(current: Generation, reason: str) -> Booted:

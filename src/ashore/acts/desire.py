@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.obtain import More, Obtained, Place, obtain
+from ashore.acts.obtain import Known, More, Obtained, Place, obtain
 from ashore.acts.order import ordered
-from ashore.acts.recorded import sets_of
+from ashore.acts.recorded import sets_of, source_of
 from ashore.acts.redirect import redirected
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
@@ -18,7 +18,8 @@ from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.secrets import Secrets
 from ashore.mechanisms.supply import Opener, rendered
 from ashore.nouns.ask import Ask
-from ashore.nouns.digest import Digest
+from ashore.nouns.bundle import Bundle
+from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, Wanted, ancestors, shown
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
@@ -26,6 +27,7 @@ from ashore.rules.bundle import forbidden, is_unit_file
 from ashore.rules.enablement import Shipped, closure, has_install, is_template, template_of, unit_of
 from ashore.rules.inputs import fingerprint
 from ashore.rules.render import Rendered, render
+from ashore.rules.sources import pack
 from ashore.rules.values import merge_values
 
 
@@ -50,9 +52,43 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     Raises:
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
-    got = obtain(tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name)
+    known = _known(tools, ask, current)
+    got = obtain(tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name, known=known)
+    return _rendered(tools, ask, got, current, salt)
+
+
+def desire_again(tools: Tools, ask: Ask, record: BundleRecord, current: Generation, salt: bytes) -> Part | None:
+    """An installed bundle, rendered with what this host is now: no image is asked for.
+
+    None where the host did not keep what that takes.
+
+    Raises:
+        InputError: it cannot be rendered any more.
+    """
+    bundle = source_of(tools, record)
+    if bundle is None:
+        return None
+    got = Obtained(
+        bundle=bundle, digest=record.digest, manifest_digest=record.manifest_digest, contents=lambda _digest: None
+    )
+    return _rendered(tools, ask, got, current, salt)
+
+
+def _known(tools: Tools, ask: Ask, current: Generation) -> Known:
+    """What the host kept of an image that is installed: it need not be fetched to be rendered again."""
+
+    def known(manifest_digest: Digest) -> Bundle | None:
+        key = (manifest_digest, ask.root_in_image)
+        same = [b for b in current.bundles if (b.manifest_digest, b.root_in_image) == key]
+        return source_of(tools, same[0]) if same and ask.name in ("", same[0].name) else None
+
+    return known
+
+
+def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: bytes) -> Part:
     manifest = got.bundle.manifest
     previous = current.bundle(manifest.name)
+    source = pack(got.bundle)
     sets = _sets(tools, ask, previous)
     host_values = read_values(tools.host)
     values = merge_values(manifest, host_values, sets)
@@ -67,8 +103,8 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         name=manifest.name,
         version=manifest.version,
         reference=ask.written or str(ask.reference),
-        digest=got.image.digest,
-        manifest_digest=got.image.manifest_digest,
+        digest=got.digest,
+        manifest_digest=got.manifest_digest,
         inputs=fingerprint(facts, done.facts_used, host_values, sets, salt),
         facts_used=done.facts_used,
         values_used=done.values_used,
@@ -79,11 +115,12 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         steps=manifest.steps,
         confirm=manifest.confirm,
         root_in_image=ask.root_in_image,
+        source=of(source),
     )
     return Part(
         record=record,
         wanted=(*files, *links),
-        openers=(rendered(done.contents), got.contents),
+        openers=(rendered({**done.contents, of(source): source}), got.contents),
         more=got.more,
         texts=texts,
         notes=(*done.notes, *notes),

@@ -71,6 +71,7 @@ def inspect(tools: Tools, reference: ImageReference, *, root_in_image: str = "")
         InputError, RegistryError, VerificationError: it cannot be read, or is no bundle.
     """
     obtained = obtain(tools, reference, IntoCache(tools.cache), root_in_image=root_in_image)
+    assert obtained.image is not None
     return describe(obtained.image, obtained.bundle)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts import discard
+from ashore.acts.anew import wish_upgraded
 from ashore.acts.bases import on_host
 from ashore.acts.complete import complete
 from ashore.acts.due import run_due
@@ -51,7 +52,8 @@ def install(
     Raises:
         AshoreError: with the host as it was, unless it is a ChangedError.
     """
-    return change(tools, verb, wish_for(tools, asks), adopt_all=adopt_all, confirm=confirm)
+    wish = wish_upgraded(tools, asks) if verb is Verb.UPGRADE else wish_for(tools, asks)
+    return change(tools, verb, wish, adopt_all=adopt_all, confirm=confirm)
 
 
 def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: Asked = BY_HAND) -> Outcome:

@@ -28,7 +28,7 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
     tools.resolved.clear()
     same = (
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
-        and all(record is not None and _same_inputs(tools, ask, record) for ask, record in pairs)
+        and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
         and untouched(tools, current)
         and all(record is not None and _digest(tools, ask) == record.digest for ask, record in pairs)
     )
@@ -63,7 +63,8 @@ def untouched(tools: Tools, current: Generation) -> bool:
     return True
 
 
-def _same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
+def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
+    """Whether facts and values are as they were when the bundle was rendered, as far as it read them."""
     sets = sets_of(tools, record) | dict(ask.sets)
     facts = tools.facts() if record.facts_used else None
     host_values = _host_values(tools)

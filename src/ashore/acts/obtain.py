@@ -43,14 +43,22 @@ class Obtained(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle, and where its contents can be opened."""
 
     bundle: Bundle
-    image: Image
+    digest: Digest
+    """As the reference resolved: a manifest's or an index's."""
+    manifest_digest: Digest
     contents: Opener
+    image: Image | None = None
+    """None where the host rendered from what it had kept, and asked nobody."""
     more: "More | None" = None
     """Fetches contents that were left out because the host may have them; None: there are none."""
 
 
 More = Callable[[Collection[Digest]], bool]
 """Asks for contents to be fetched; False where the registry turned out not to give parts."""
+
+
+Known = Callable[[Digest], Bundle | None]
+"""The bundle of a manifest, where the host has kept what rendering reads of it."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,9 +171,15 @@ def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image
 
 
 def obtain(
-    tools: Tools, reference: ImageReference, place: Place, *, root_in_image: str = "", name: str = ""
+    tools: Tools,
+    reference: ImageReference,
+    place: Place,
+    *,
+    root_in_image: str = "",
+    name: str = "",
+    known: Known = lambda _digest: None,
 ) -> Obtained:
-    """Fetch the bundle that `reference` names.
+    """Fetch the bundle that `reference` names; one that is `known` only if a content turns out to be needed.
 
     Raises:
         InputError, RegistryError, VerificationError: nothing on the host was changed.
@@ -185,13 +199,36 @@ def obtain(
         partial = PartialImage(verified, reader, deltas, tools.progress, tools.limits)
         return partial if partial.open(prefix) else None
 
-    got = place.fetch(verified, prefix, Source(stream=stream, tables=tables, bases=deltas.bases))
+    def fetch() -> Fetch:
+        return place.fetch(verified, prefix, Source(stream=stream, tables=tables, bases=deltas.bases))
+
+    obtained = functools.partial(Obtained, digest=image.digest, manifest_digest=image.manifest_digest, image=image)
+    if (bundle := known(image.manifest_digest)) is not None:
+        late = _Late(fetch, {entry.digest for entry in bundle.entries.values()} - here(tools))
+        return obtained(bundle=bundle, contents=late.open, more=late.more)
+    got = fetch()
     texts = _texts(got.tree, got.contents, tools.limits)
     if sum(layer.size for layer in image.manifest.layers) >= _LEAST_PARTS:
         for digest, text in texts.items():
             deltas.bases.known.put(digest, text)
     bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
-    return Obtained(bundle=bundle, image=image, contents=got.contents, more=got.more)
+    return obtained(bundle=bundle, contents=got.contents, more=got.more)
+
+
+class _Late:
+    """The contents of an image that is fetched when one of them is nowhere else."""
+
+    def __init__(self, fetch: Callable[[], Fetch], lacking: Collection[Digest]) -> None:
+        self._fetch = functools.cache(fetch)
+        self._lacking = frozenset(lacking)
+
+    def open(self, digest: Digest) -> int | None:
+        return self._fetch().contents(digest) if digest in self._lacking else None
+
+    def more(self, digests: Collection[Digest]) -> bool:
+        wanted = self._lacking & frozenset(digests)
+        more = self._fetch().more if wanted else None
+        return more is None or more(wanted)
 
 
 def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:

@@ -121,7 +121,15 @@ def _stage_file(
 
 
 def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
-    """Versions of a bundle that are not laid on the host: one waits for a decision, an edit lies over another."""
+    """Versions of a bundle that are not laid on the host (one waits for a decision, an edit lies over another), and
+    what bundles are rendered again from.
+    """
+    for bundle in plan.bundles:
+        if bundle.source and not store.has(bundle.source) and (packed := supply.open(bundle.source)) is not None:
+            try:
+                store.put(bundle.source, packed)
+            finally:
+                os.close(packed)
     for path, record in plan.files.items():
         entry, edit = record.entry, record.put or record.found
         under = edit is not None and is_base(path, entry, record.on_edit)

@@ -46,10 +46,16 @@ def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
             if part.record.name in new:
                 raise InputError(f"two of the images carry a bundle named {part.record.name}")
             new[part.record.name] = part
-        others = [as_recorded(current, b.name) for b in current.bundles if b.name not in new]
-        return Target(parts=(*new.values(), *others))
+        return with_others(current, list(new.values()))
 
     return wish
+
+
+def with_others(current: Generation, parts: Sequence[Part]) -> Target:
+    """These, and the other bundles of the host as they are."""
+    names = {part.record.name for part in parts}
+    others = [as_recorded(current, b.name) for b in current.bundles if b.name not in names]
+    return Target(parts=(*parts, *others))
 
 
 def wish_without(names: Sequence[str], *, for_good: bool = False) -> Wish:

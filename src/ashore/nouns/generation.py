@@ -55,6 +55,8 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     root_in_image: str = ""
     confirm: Confirm | None = None
     """What the bundle declares."""
+    source: Digest = Digest("")
+    """The content that it is rendered again from; none where an older ashore installed it."""
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ import msgspec
 from ashore.nouns.files import Decided, Entry, Kind, OnEdit, Seen, Wanted
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Kept, Step
+from ashore.rules.filerecords import laid_record, record_of
 from ashore.rules.threeway import Answers, Refusal, aim, base_of, dressed, three_way
 
 
@@ -62,7 +63,7 @@ def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: D
         return
     if seen is None or (ours and seen.entry.kind is Kind.DIR):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted)))
-        draft.records[path] = _laid(wanted)
+        draft.records[path] = laid_record(wanted)
         return
     owner = view.owners.get(path, "")
     if seen.entry.kind is Kind.DIR:
@@ -82,7 +83,7 @@ def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: D
     same = seen.entry.same(aim(wanted))
     if not same:
         draft.steps.append(step_for(Action.REPLACE, path, wanted, old=seen.entry, new=aim(wanted), note="adopted"))
-    record = msgspec.structs.replace(_laid(wanted), original=seen.entry)
+    record = msgspec.structs.replace(laid_record(wanted), original=seen.entry)
     draft.records[path] = msgspec.structs.replace(record, stat=seen.stat) if same else record
 
 
@@ -93,7 +94,7 @@ def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -
         _stay_deleted(path, wanted, record, draft, base=wanted.edit_of)
     elif wanted.decided is Decided.TAKE or (wanted.on_edit is OnEdit.REPLACE and not wanted.settled):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted), note="it had been deleted"))
-        draft.records[path] = _laid(wanted, record)
+        draft.records[path] = laid_record(wanted, record)
         draft.gone.append(path)
     elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
         draft.conflicts.append(_edited(path, wanted, "deleted"))
@@ -104,7 +105,7 @@ def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -
 
 def _stay_deleted(path: str, wanted: Wanted, record: FileRecord | None, draft: Draft, *, base: Entry | None) -> None:
     draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="deleted", pending=base is not None))
-    draft.records[path] = _record(wanted, record, base=base, deleted=True)
+    draft.records[path] = record_of(wanted, record, base=base, deleted=True)
 
 
 def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
@@ -112,22 +113,22 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
     laid = seen.entry.same(record.put or record.placed) and not record.deleted
     if wanted.absent and laid:
         draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, False))
-        draft.records[path] = _record(wanted, record, base=wanted.edit_of, deleted=True)
+        draft.records[path] = record_of(wanted, record, base=wanted.edit_of, deleted=True)
     elif wanted.decided is Decided.KEEP and not seen.entry.same(wanted.entry):
         _keep(path, wanted, record, seen, draft, pending=False)
     elif seen.entry.same(aim(wanted)):
-        draft.records[path] = _laid(wanted, record, seen)
+        draft.records[path] = laid_record(wanted, record, seen)
     elif seen.entry.same(base_of(wanted, record)) or (wanted.edit is None and seen.entry.same(record.entry)):
         # As ashore put it there; or as the version that waited, which somebody took by hand.
         draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), edited=not laid))
-        draft.records[path] = _laid(wanted, record)
+        draft.records[path] = laid_record(wanted, record)
     elif wanted.decided is Decided.TAKE:
         _replace_edit(path, wanted, record, seen, draft)
     elif seen.entry.same_content(base_of(wanted, record)) and not aim(wanted).same_content(seen.entry):
         # Somebody changed only the mode or owner: that must not freeze the content.
         new = dressed(aim(wanted), base_of(wanted, record), seen.entry, aim(wanted))
         draft.steps.append(_replacing(path, wanted, record, seen, new, note="its own mode and owner stay"))
-        draft.records[path] = _laid(wanted, record, edit=new)
+        draft.records[path] = laid_record(wanted, record, edit=new)
     else:
         _plan_edited(path, wanted, record, seen, view, draft)
 
@@ -150,7 +151,7 @@ def _plan_edited(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view
 def _replace_edit(path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft: Draft) -> None:
     note = "an edit is replaced; it stays in the store"
     draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), note=note, edited=True))
-    draft.records[path] = _laid(wanted, record)
+    draft.records[path] = laid_record(wanted, record)
 
 
 def _plan_merge(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
@@ -167,7 +168,7 @@ def _plan_merge(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view:
         edited = record.put is None or not seen.entry.same(record.put)
         step = _replacing(path, wanted, record, seen, merged, note=note, edited=edited)
         draft.steps.append(msgspec.structs.replace(step, merged=not whole))
-        draft.records[path] = _laid(wanted, record, edit=merged)
+        draft.records[path] = laid_record(wanted, record, edit=merged)
 
 
 def _keep(
@@ -176,7 +177,7 @@ def _keep(
     draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=pending, reason=reason))
     lies = record.put is not None and seen.entry.same(record.put)
     edit_of = (wanted.edit_of if wanted.entry.same(record.placed) else None) or record.placed
-    draft.records[path] = _record(
+    draft.records[path] = record_of(
         wanted,
         record,
         base=edit_of if pending else None,
@@ -243,45 +244,6 @@ def _unwanted(
     note = "what was there before" if new else ("an edit; it stays in the store" if edited else "")
     return Step(
         action=action, path=path, bundle=record.bundle, old=old, new=new, secret=record.secret, edited=edited, note=note
-    )
-
-
-def _laid(
-    wanted: Wanted, before: FileRecord | None = None, seen: Seen | None = None, edit: Entry | None = None
-) -> FileRecord:
-    """The record of a path where what shall lie there does: the bundle's version, or an edit of it."""
-    edit = edit or wanted.edit
-    if edit is None or edit.same(wanted.entry):
-        return _record(wanted, before, seen=seen)
-    return _record(wanted, before, base=wanted.edit_of if wanted.edit else None, put=edit, seen=seen)
-
-
-def _record(
-    wanted: Wanted,
-    before: FileRecord | None = None,
-    *,
-    base: Entry | None = None,
-    put: Entry | None = None,
-    found: Entry | None = None,
-    seen: Seen | None = None,
-    deleted: bool = False,
-) -> FileRecord:
-    """The record that a path has from now on; what lay there before ashore stays on it."""
-    lines_of_before = base or put or found
-    return FileRecord(
-        bundle=wanted.bundle,
-        entry=wanted.entry,
-        base=base,
-        put=put,
-        found=found,
-        deleted=deleted,
-        stat=seen.stat if seen else None,
-        original=before.original if before else None,
-        secret=wanted.secret or bool(before and before.secret and lines_of_before),
-        on_edit=wanted.on_edit,
-        validate=wanted.validate,
-        reload=wanted.reload,
-        restart=wanted.restart,
     )
 
 

@@ -35,6 +35,7 @@ def needed(generations: Iterable[Generation], current: Generation, edits: Iterab
     """The contents that the store must have: all that anyone may come back for, less what lies on the host."""
     wanted = {edit.digest for edit in edits}
     for generation in generations:
+        wanted |= {bundle.source for bundle in generation.bundles if bundle.source}
         wanted |= {entry.digest for entry in _entries(generation) if entry.kind is Kind.FILE}
     lying = {
         record.lay.digest

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generation records of a path, from what was wanted and what became of it. Pure."""
+
+from ashore.nouns.files import Entry, Seen, Wanted
+from ashore.nouns.generation import FileRecord
+
+
+def laid_record(
+    wanted: Wanted, before: FileRecord | None = None, seen: Seen | None = None, edit: Entry | None = None
+) -> FileRecord:
+    """The record of a path where what shall lie there does: the bundle's version, or an edit of it."""
+    edit = edit or wanted.edit
+    if edit is None or edit.same(wanted.entry):
+        return record_of(wanted, before, seen=seen)
+    return record_of(wanted, before, base=wanted.edit_of if wanted.edit else None, put=edit, seen=seen)
+
+
+def record_of(
+    wanted: Wanted,
+    before: FileRecord | None = None,
+    *,
+    base: Entry | None = None,
+    put: Entry | None = None,
+    found: Entry | None = None,
+    seen: Seen | None = None,
+    deleted: bool = False,
+) -> FileRecord:
+    """The record that a path has from now on; what lay there before ashore stays on it."""
+    lines_of_before = base or put or found
+    return FileRecord(
+        bundle=wanted.bundle,
+        entry=wanted.entry,
+        base=base,
+        put=put,
+        found=found,
+        deleted=deleted,
+        stat=seen.stat if seen else None,
+        original=before.original if before else None,
+        secret=wanted.secret or bool(before and before.secret and lines_of_before),
+        on_edit=wanted.on_edit,
+        validate=wanted.validate,
+        reload=wanted.reload,
+        restart=wanted.restart,
+    )

@@ -79,6 +79,12 @@ def test_a_program_is_found_by_its_name_and_one_that_is_not_there_is_not(ground:
     for name in ("systemd-sysctl", "ldconfig", "systemd-tmpfiles", "update-ca-certificates"):
         assert ground.programs.find(name).endswith(f"/{name}")
     assert ground.programs.find("update-ca-trust-of-nobody") == ""
+    script = ground.write("opt/bin/lab-script", "#!/bin/sh\necho $1\n")
+    assert ground.programs.find("/opt/bin/lab-script") == ""
+    script.chmod(0o755)
+    assert ground.programs.find("/opt/bin/lab-script") == "/opt/bin/lab-script"
+    assert ground.programs.run(["/opt/bin/lab-script", "told"], seconds=60) == "told"
+    script.unlink()
 
 
 def test_what_is_not_there_is_an_error_that_says_so(ground: Ground) -> None:

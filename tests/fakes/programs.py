@@ -7,6 +7,7 @@ Held to `tests/contract/test_programs.py`, as the real ones. They write as progr
 import fnmatch
 import os
 import re
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,10 +29,16 @@ class FakePrograms:
         self.log: list[str] = []
         self.environments: list[Mapping[str, str]] = []
         self.fails: dict[str, str] = {}
+        self.extra: dict[str, str] = {}
+        """Scripts of the root that stand for programs, by their names."""
         self.commands: dict[str, Callable[[], str]] = {}
         """What commands of a bundle's steps do, by their whole line."""
 
     def find(self, name: str) -> str:
+        if "/" in name:
+            return name if os.access(self.folder / name.strip("/"), os.X_OK) else ""
+        if name in self.extra:
+            return self.extra[name]
         return f"/usr/bin/{name}" if name in PROGRAMS and name not in self.lacking else ""
 
     def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
@@ -39,8 +46,16 @@ class FakePrograms:
         name, arguments = argv[0].rpartition("/")[2], list(argv[1:])
         self.log.append(" ".join([name, *arguments]))
         self.environments.append(env or {})
+        script = self.folder / argv[0].strip("/")
         if line in self.commands:
             said = self.commands[line]()
+        elif script.is_file():
+            done = subprocess.run(
+                [script, *arguments], capture_output=True, text=True, input=stdin, env={**os.environ, **(env or {})}
+            )
+            said = (done.stdout + done.stderr).strip()
+            if done.returncode:
+                raise AshoreError(f"{line} ended with {done.returncode}", cause=said)
         else:
             does: Callable[[list[str], str], None] | None = getattr(self, "_" + re.sub(r"\W", "_", name), None)
             if does is None:

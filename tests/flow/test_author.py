@@ -126,7 +126,6 @@ to = "opt/lifted/x"
         "bundle.toml:7: warning: noinst.service has no [Install] section: it is started, and not again after a boot",
         "bundle.toml:9: error: files: srv/nothing.conf names nothing below root/",
         "bundle.toml:11: error: files: etc/y*.j2 names nothing below root/",
-        "bundle.toml:12: warning: validate checks the old file: no word of it is {path}",
         "bundle.toml:22: error: opt/lifted/x overlaps the include of x to opt/lifted",
         "root.arm64/opt/bin.j2:1: error: unexpected '}'",
         "root/dev: error: nothing may be placed below /dev",

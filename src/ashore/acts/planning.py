@@ -19,9 +19,10 @@ from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
 from ashore.rules.changes import changes_of
+from ashore.rules.checks import Checks, plan_checks, programs_of
 from ashore.rules.decide import View
 from ashore.rules.folders import listed
-from ashore.rules.plan import combine, plan_files
+from ashore.rules.plan import FilePlan, combine, plan_files
 from ashore.rules.steps import planned_steps, with_steps
 
 
@@ -39,8 +40,15 @@ def make_plan(
     triggers = grounds.triggers(changes)
     react = React(tools=tools, current=current, parts=parts, desired=desired, files=files, supply=supply)
     units = react.units(view.seen)
+    checked = _checks(tools, desired, files)
     notes = [note for part in parts for note in part.notes]
-    notes += [*files.notes, *units.notes, *triggers.notes, *libraries.shadows(changes.created | changes.replaced)]
+    notes += [
+        *files.notes,
+        *units.notes,
+        *checked.notes,
+        *triggers.notes,
+        *libraries.shadows(changes.created | changes.replaced),
+    ]
     plan = Plan(
         steps=files.steps,
         kept=files.kept,
@@ -56,9 +64,18 @@ def make_plan(
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),
         files=files.records,
         gone=files.gone,
-        validators={path: wanted.validate for path, wanted in desired.items() if wanted.validate},
+        checks=checked.checks,
     )
     return with_steps(plan, planned_steps(plan, current), live=tools.live)
+
+
+def _checks(tools: Tools, desired: FileSet, files: FilePlan) -> Checks:
+    """What has to accept the new contents. What a rollback brings back was accepted once, but not a merge with it."""
+    merged = {step.path for step in files.steps if step.merged}
+    asked = {p: w.validate for p, w in desired.items() if w.validate and (not w.restored or p in merged)}
+    names = programs_of(asked, files.steps) if tools.live and tools.programs is not None else ()
+    found = {name: place for name in names if tools.programs is not None and (place := tools.programs.find(name))}
+    return plan_checks(asked, files.steps, found, live=tools.live)
 
 
 def refuse_conflicts(plan: Plan) -> None:

@@ -17,7 +17,7 @@ from ashore.acts.label import read_labels
 from ashore.acts.recover import finish, go_back, with_room
 from ashore.acts.stage import check_targets, room_to_end, stage
 from ashore.acts.tools import Tools
-from ashore.acts.validate import validate
+from ashore.acts.validate import validate_placed, validate_staged
 from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError
 from ashore.mechanisms import journal, swap
 from ashore.mechanisms.attributes import stat_of
@@ -103,7 +103,7 @@ def carry_out(
         staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
         touched = plan.touched(previous)
         answered = unit_acts.others_well(tools, plan, touched)
-        validate(tools, transaction.staging, staged, plan)
+        validate_staged(tools, transaction.staging, staged, plan)
         journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
         staged = msgspec.structs.replace(staged, triggers=plan.triggers, commands=plan.commands)
         journal.staged(tools.state, staged)
@@ -112,6 +112,11 @@ def carry_out(
         with _judged(tools, afterwards):
             unit_acts.stop(tools, staged.stops)
         _swap(tools, transaction, staged)
+        try:
+            validate_placed(tools, plan)
+        except AshoreError:
+            staged = msgspec.structs.replace(staged, actions=(), daemon_reload=False)  # No unit has read it.
+            raise
         with _judged(tools, afterwards):
             triggers.run_after(tools, plan.triggers)
         with _judged(tools, afterwards):

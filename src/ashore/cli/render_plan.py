@@ -7,7 +7,7 @@ from ashore.nouns.confirm import By, Provisional
 from ashore.nouns.duration import duration
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
 from ashore.nouns.generation import Generation
-from ashore.nouns.plan import Action, Kept, Plan, Step
+from ashore.nouns.plan import Action, Check, Kept, Plan, Step, When
 from ashore.rules.steps import shown as shown_step
 
 _SIGN = {
@@ -57,6 +57,9 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
     if plan.confirm is not None and not plan.empty:
         lines.append("To be confirmed:")
         lines.append(f"  within {duration(plan.confirm.within)}, or it is taken back: {printable(plan.confirm.reason)}")
+    if plan.checks:
+        lines.append("Checks:")
+        lines += [f"  ? {_check(check)}" for check in plan.checks]
     if plan.notes:
         lines.append("Notes:")
         lines += [f"  * {printable(note)}" for note in plan.notes]
@@ -100,6 +103,9 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
         ],
         "units": [{"verb": a.verb, "unit": a.unit, "reason": a.reason} for a in (*plan.stops, *plan.actions)],
         "daemon_reload": plan.daemon_reload,
+        "checks": [
+            {"command": list(c.command), "paths": [shown(p) for p in c.paths], "when": c.when} for c in plan.checks
+        ],
         "commands": [
             {
                 "bundle": c.bundle,
@@ -180,6 +186,11 @@ def entry_json(entry: Entry | None) -> dict[str, object] | None:
     if entry.xattrs:
         described["xattrs"] = sorted(entry.xattrs)
     return described
+
+
+def _check(check: Check) -> str:
+    when = "before anything changes" if check.when is When.STAGED else "in place, before units react"
+    return f"{printable(' '.join(check.command))}, {when}: {', '.join(map(shown, check.paths))}"
 
 
 def _waits(kept: Kept) -> str:

@@ -78,6 +78,25 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return f"{self.bundle}/{self.step.name}"
 
 
+class When(StrEnum):
+    """When a program can look at what is new."""
+
+    STAGED = "staged"
+    """Before anything on the host changes."""
+    PLACED = "placed"
+    """All is in place, and no unit has read it yet."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A program that must accept new content, or all goes back; ``{path}`` stands for the file."""
+
+    command: tuple[str, ...]
+    paths: tuple[str, ...]
+    when: When
+    units: bool = False
+    """It verifies shipped units, which nobody had to ask for."""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that would happen, and the record it would leave."""
 
@@ -105,8 +124,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
     gone: tuple[str, ...] = ()
     """Recorded paths that somebody had deleted, and that are brought back or dropped."""
-    validators: Mapping[str, tuple[str, ...]] = {}
-    """What must accept a path's new content before the swap: command lines with ``{path}``."""
+    checks: tuple[Check, ...] = ()
+    """Which programs of the host must accept what is new."""
     confirm: Confirm | None = None
     """It has to be confirmed from outside, else it is taken back."""
 

@@ -121,7 +121,7 @@ class Programs(Protocol):
     """The programs of a host."""
 
     def find(self, name: str) -> str:
-        """Where a program lies, by its name; empty if the host has none of it."""
+        """Where a program lies, by its name, or by its path; empty if the host has none of it."""
         ...
 
     def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:

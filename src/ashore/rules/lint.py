@@ -67,7 +67,7 @@ def as_warnings(issues: Iterable[Issue]) -> Iterator[Finding]:
 
 
 def rule_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
-    """[[files]] and [templates] shell that name nothing, and checks that check nothing."""
+    """[[files]] and [templates] shell that name nothing."""
     names = [name for path, entry in entries.items() for name in {path, host_path(manifest, path, entry.kind)}]
     lifted = [include.to for include in manifest.includes]
     asked: list[tuple[Key, str]] = [(("files", n, "path"), rule.path) for n, rule in enumerate(manifest.files)]
@@ -77,12 +77,6 @@ def rule_findings(manifest: BundleManifest, document: Document, entries: Mapping
         if not any(matches(pattern, name) for name in names) and not any(_may_name(pattern, to) for to in lifted):
             near = "" if is_glob(pattern) else nearest(pattern, names)
             yield error(document.place(key), f"{key[0]}: {printable(pattern)} names nothing below {ROOT}/{near}")
-    for number, rule in enumerate(manifest.files):
-        if rule.validate and not any("{path}" in word for word in rule.validate):
-            place = document.place(("files", number, "validate"))
-            yield warning(
-                place, "validate checks the old file: no word of it is {path}", 'write "{path}" for the new file'
-            )
 
 
 def _may_name(pattern: str, to: str) -> bool:

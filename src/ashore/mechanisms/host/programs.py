@@ -19,8 +19,7 @@ class HostPrograms:
 
     def find(self, name: str) -> str:
         with Beneath(self._root) as host:
-            for folder in _FOLDERS:
-                path = f"{folder}/{name}"
+            for path in [name.strip("/")] if "/" in name else [f"{folder}/{name}" for folder in _FOLDERS]:
                 try:
                     descriptor = host.open(path, os.O_PATH, follow=True)
                 except OSError:

@@ -30,7 +30,7 @@ RUN = "/run/lab"
 
 SUITE = "bookworm"
 PACKAGES = "systemd,systemd-sysv,dbus,iproute2,udev,python3,ca-certificates,procps,kmod"
-SERVICES = ("libpam-systemd", "nginx-light", "openssh-client", "openssh-server")
+SERVICES = ("libpam-systemd", "nginx-light", "openssh-client", "openssh-server", "sudo")
 """Further packages of a host that serves something: one tree for all tests that need any of them."""
 QUIET_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
                "fstrim.timer", "e2scrub_reap.service", "systemd-networkd-wait-online.service")  # fmt: skip

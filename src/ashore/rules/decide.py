@@ -118,6 +118,9 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
         _keep(path, wanted, record, seen, draft, pending=False)
     elif seen.entry.same(aim(wanted)):
         draft.records[path] = laid_record(wanted, record, seen)
+        if wanted.edit is not None:
+            pending = draft.records[path].pending
+            draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=pending))
     elif seen.entry.same(base_of(wanted, record)) or (wanted.edit is None and seen.entry.same(record.entry)):
         # As ashore put it there; or as the version that waited, which somebody took by hand.
         draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), edited=not laid))

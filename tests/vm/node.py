@@ -15,7 +15,7 @@ ASHORE = str(Path(sys.executable).parent / "ashore")
 UNIT = "etc/systemd/system/ashore-boot.service"
 VALUES = "etc/ashore/values.d/50-provision.toml"
 OURS = ("ashore-boot", "ashore-settle", "ashore-recover")
-SECONDS = 900.0
+SECONDS = 2400.0
 """A machine without hardware's help, on cores that others want too."""
 _BEFORE = "/var/lib/lab-before"
 _PREPARE = f"""\

@@ -85,6 +85,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.Clu
     """A control plane that ashore installed on a booted host, reachable from machines."""
     if reason := kubernetes.absent() or disk.missing():
         pytest.skip(f"NO KUBERNETES NODE IS TESTED: {reason}")
+    if not (kubernetes.programs() / "pause").exists():
+        pytest.skip(f"NO KUBERNETES NODE IS TESTED: {kubernetes.programs()} has no pause")
     with kubernetes.control_plane(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 

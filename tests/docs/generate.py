@@ -55,6 +55,10 @@ Made from `src/ashore/nouns/limits.py` by `tests/docs/generate.py`.
 | limit | value | of what |
 |---|---|---|
 """
+_BYTES = {
+    *("manifest", "image_bytes", "header", "xattrs", "bundle_toml", "template", "token", "error_body"),
+    *("table", "range_gap", "blamed", "delta_directory", "delta_segment", "delta_window", "known"),
+}
 _EVERYWHERE = {"--debug", "--help"}
 _PLAIN = {
     "layers": "Layers of an image: as many as overlayfs and Docker take.",
@@ -136,7 +140,7 @@ def _field_texts() -> Iterator[tuple[str, str]]:
 def _amount(field: str, value: float) -> str:
     if field.endswith("_seconds"):
         return f"{value:g} s"
-    if field in {"manifest", "image_bytes", "header", "xattrs", "bundle_toml", "template", "token", "error_body"}:
+    if field in _BYTES:
         for unit, size in (("GiB", limits.GIB), ("MiB", limits.MIB), ("KiB", limits.KIB)):
             if value % size == 0:
                 return f"{value // size:g} {unit}"

@@ -19,7 +19,8 @@ HOME = "/home/you"
 """What the pages call the reader's folder."""
 _SECONDS = 120
 _PROGRESS = re.compile(
-    r"(layer \d+ of \d+|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B|.*: fetched [\d.]+ [kMG]?B of [\d.]+ [kMG]?B"
+    r"(layer \d+ of \d+|comparing files|linux/\S+|[0-9a-f]{12}): .*\d [kMG]?B"
+    r"|.*: fetched [\d.]+ [kMG]?B of [\d.]+ [kMG]?B"
 )
 """What is a bar at a terminal, and how much was fetched; pages show neither."""
 

@@ -9,6 +9,7 @@ from ashore.acts.copy import copy
 from ashore.acts.delta import Made, make_deltas
 from ashore.cli.options import ROOT
 from ashore.cli.wiring import image_writer
+from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
 
@@ -44,7 +45,7 @@ def in_words(delta: Made) -> str:
     """A line for people."""
     return (
         f"delta of {short(delta.image)} from {short(delta.base)}: "
-        f"{delta.contents} contents in {delta.size} bytes instead of {delta.instead_of}"
+        f"{delta.contents} contents in {size(delta.size)} instead of {size(delta.instead_of)}"
     )
 
 

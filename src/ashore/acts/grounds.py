@@ -111,10 +111,11 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
         wanted = kinds & {*_READ}
         old = self._lying(path for path in self.current.files if kind_of(path) in wanted)
         paths = [path for path in self.desired if kind_of(path) in wanted]
-        new = self._lying(path for path in paths if path not in changes.contents)
+        changed = changes.contents
+        new = self._lying(path for path in paths if path not in changed)
         # What is placed may be merged with an edit, and so be neither the bundle's nor the host's.
         placed = {step.path: step.new for step in changes.steps if step.new is not None}
-        return old, new | {path: self._text(placed[path]) for path in paths if path in changes.contents}
+        return old, new | {path: self._text(placed[path]) for path in paths if path in changed}
 
     def _lying(self, paths: Iterable[str]) -> dict[str, str]:
         texts = {}

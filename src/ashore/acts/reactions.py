@@ -76,7 +76,8 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         current = self.current.files
         found = {p: Reaction(reload=r.reload, restart=r.restart) for p, r in current.items() if p not in self.desired}
         found |= {path: Reaction(reload=w.reload, restart=w.restart) for path, w in self.desired.items()}
-        return {path: r for path, r in found.items() if path in changes.all and (r.reload or r.restart)}
+        changed = changes.all
+        return {path: r for path, r in found.items() if (r.reload or r.restart) and path in changed}
 
     def _host(self, changes: Changes, seen: Mapping[str, Seen]) -> HostUnits:
         """What runs on the host, by which files, and what of the old ones is in memory."""

@@ -48,7 +48,8 @@ class Reasons:
         self._texts = texts
         self._reactions = reactions
         self._host = host
-        self._changed = Changed(changes.all, host.links)
+        self._all = changes.all
+        self._changed = Changed(self._all, host.links)
         self._unit_files = [path for path in changes.contents if path.startswith(IN_UNIT_FOLDERS)]
         self._settings: dict[str, tuple[Setting, ...]] = {}
         self._named: dict[str, list[str]] = {}
@@ -79,8 +80,8 @@ class Reasons:
         """``reload`` or ``restart`` of a changed file names it."""
         return [
             f"{path} {self.changes.word(path)}"
-            for path in sorted(self.changes.all)
-            if unit in getattr(self._reactions.get(path, _NO_REACTION), kind)
+            for path, reaction in sorted(self._reactions.items(), key=lambda item: item[0])
+            if unit in getattr(reaction, kind) and path in self._all
         ]
 
     def settings(self, unit: str) -> tuple[Setting, ...]:

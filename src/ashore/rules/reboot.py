@@ -21,13 +21,14 @@ _AT_BOOT = {
     "etc/systemd/system.conf": "PID 1's configuration",
     "etc/systemd/system.conf.d/*.conf": "PID 1's configuration",
 }
+_TOPS = tuple(dict.fromkeys(pattern.partition("*")[0].rpartition("/")[0] for pattern in _AT_BOOT))
 
 
 def reboot_reasons(changes: Changes, mapped: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Why the host has to be booted before all of a change is in effect. `mapped`: as in `HostUnits`."""
     reasons = [
         f"{path}, {what}, {changes.word(path)}"
-        for path in sorted(changes.contents)
+        for path in sorted(path for path in changes.contents if path.startswith(_TOPS))
         for pattern, what in _AT_BOOT.items()
         if matches(pattern, path)
     ]

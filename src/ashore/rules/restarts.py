@@ -61,7 +61,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 def reasons_of(situation: Situation) -> Reasons:
     """What gives units a reason to act: made once, since it reads all unit files."""
-    texts = {p: t for p, t in situation.host.texts.items() if p not in situation.changes.all}
+    changed = situation.changes.all
+    texts = {path: text for path, text in situation.host.texts.items() if path not in changed}
     return Reasons(situation.changes, texts | dict(situation.new.texts), situation.reactions, situation.host)
 
 

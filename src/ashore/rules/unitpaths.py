@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which paths a unit's settings name: what it runs, reads or is shown. Changing one is a reason to restart it."""
 
+import bisect
 import fnmatch
 import posixpath
 import re
@@ -83,13 +84,8 @@ class Changed:
 
     def __init__(self, paths: Iterable[str], links: Mapping[str, str] = NO_LINKS) -> None:
         self._links = links
-        self._at: dict[str, str] = {}
-        self._below: dict[str, list[str]] = {}
-        for path in sorted(paths):
-            merged = merged_usr(path)
-            self._at[merged] = path
-            for folder in ancestors(merged):
-                self._below.setdefault(folder, []).append(path)
+        self._at = {merged_usr(path): path for path in paths}
+        self._sorted = sorted(self._at)
 
     def by(self, named: str) -> list[str]:
         """Those whose change is one of `named`: itself, below it, a folder or link above it."""
@@ -97,7 +93,15 @@ class Changed:
         found = [self._at[above] for above in (*ancestors(named), named) if above in self._at]
         if any(char in named for char in "*?["):
             return found + [path for merged, path in self._at.items() if fnmatch.fnmatchcase(merged, named)]
-        return found + (self._below.get(named, []) if named.count("/") + 1 >= _DEPTH else [])
+        return found + (self._below(named + "/") if named.count("/") + 1 >= _DEPTH else [])
+
+    def _below(self, folder: str) -> list[str]:
+        at = bisect.bisect_left(self._sorted, folder)
+        below = []
+        while at < len(self._sorted) and self._sorted[at].startswith(folder):
+            below.append(self._at[self._sorted[at]])
+            at += 1
+        return below
 
 
 def behind(path: str, links: Mapping[str, str]) -> str:

@@ -58,19 +58,18 @@ _PATTERNS: Mapping[Kind, tuple[str, ...]] = {
         "usr/share/ca-certificates/trust-source/**",
     ),
 }
-_PREFIXES = tuple(
-    dict.fromkeys(
-        [f"{top}/{folder}/" for folder, _ in _DROP_INS.values() for top in _CONFIGURATION]
-        + [pattern.partition("*")[0] for patterns in _PATTERNS.values() for pattern in patterns]
-    )
-)
+_WORDS = frozenset(folder.partition("/")[0] for folder, _ in _DROP_INS.values()) | {
+    *("ld.so.conf", "ld.so.conf.d", "modules", "firmware", "sysctl.conf", "ca-certificates", "ca-certificates.conf"),
+    *("certs", "pki"),
+}
+"""A path without any of these names sets off nothing: most paths of a large bundle are told apart by that alone."""
 
 
 def kind_of(path: str) -> Kind | None:
     """The trigger that a change of `path` sets off, libraries aside: where those are looked for, the host says."""
-    path = merged_usr(path)
-    if not path.startswith(_PREFIXES):
+    if _WORDS.isdisjoint(path.split("/")):
         return None
+    path = merged_usr(path)
     folder, _, name = path.rpartition("/")
     for kind, (drop_ins, suffix) in _DROP_INS.items():
         if name.endswith(suffix) and any(folder == f"{top}/{drop_ins}" for top in _CONFIGURATION):

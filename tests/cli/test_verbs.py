@@ -144,6 +144,21 @@ def test_purge_forgets_everything(installed: Shell) -> None:
     assert not [file for file in content.rglob("*") if file.is_file()]
 
 
+def test_a_boot_unit_that_would_install_again_is_named(installed: Shell) -> None:
+    link = installed.root / "etc/systemd/system/multi-user.target.wants/ashore-boot.service"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("../ashore-boot.service")
+    assert "the next boot installs its bundle again" in done(installed.on_root("remove", "app", "--purge")).err
+    assert link.is_symlink(), "it is its provider's"
+    assert not (installed.root / "var/lib/ashore").exists()
+
+
+def test_ashore_stays_while_a_bundle_does(installed: Shell) -> None:
+    refused = installed.on_root("remove", "--purge")
+    assert (refused.code, "installed is: app" in refused.err) == (2, True)
+    assert done(installed.on_root("status", "--json")).json()["bundles"]
+
+
 def test_an_upgrade_from_another_folder_finds_a_layout_that_was_named_from_here(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from ashore.acts.following import disable
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
 from ashore.mechanisms import ownbuild, ownfolders, ownunits
-from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_UNITS
+from ashore.rules.provision.hostunits import BOOT_LINK, RECOVER_LINKS, RECOVER_UNITS
 
 
 def farewell(tools: Tools) -> bool:
@@ -32,6 +32,11 @@ def farewell(tools: Tools) -> bool:
         ownfolders.drop(tools.host, ownfolders.made(tools.state))
         tools.state.purge()
         return gone
+
+
+def boots_again(tools: Tools) -> bool:
+    """Whether a boot unit is enabled, which brings its bundle again."""
+    return tools.host.lstat(tools.host.physical(BOOT_LINK)) is not None
 
 
 def _take_away(tools: Tools) -> bool:

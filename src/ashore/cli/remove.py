@@ -28,7 +28,7 @@ def command(
     names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool
 ) -> int | None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
-    from ashore.acts.farewell import farewell
+    from ashore.acts.farewell import boots_again, farewell
     from ashore.acts.install import remove
     from ashore.cli.render_outcome import show
 
@@ -48,4 +48,6 @@ def command(
             show(outcome, as_json=as_json)
         if purge and not left and farewell(tools):
             output.say("ashore itself is gone as well")
+        if boots_again(tools):
+            output.say("note: ashore-boot.service is enabled, so the next boot installs its bundle again")
     return None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ashore.nouns.units import ADMIN_FOLDER
 
 BOOT_UNIT = "ashore-boot.service"
+BOOT_LINK = f"{ADMIN_FOLDER}/multi-user.target.wants/{BOOT_UNIT}"
 SETTLE = "settle"
 SETTLE_UNIT = f"ashore-{SETTLE}.service"
 """Transient, of a boot: it places the files, then watches the units."""

@@ -194,6 +194,33 @@ def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Mac
     assert host.tools().history.edits() == ()
 
 
+def test_edits_of_kept_generations_are_discarded_as_well_and_a_rollback_says_so(host: Machine) -> None:
+    from ashore.acts.discard import prune
+
+    host.images.add(ONE, {CONF: "one\n", "etc/merged": "a\nb\nc\n"}, policy("replace"))
+    host.images.add(TWO, {CONF: "two\n", "etc/merged": "a\nb\nC\n"}, policy("replace"))
+    host.images.add(THREE, {CONF: "three\n", "etc/merged": "a\nb\nCC\n"}, policy("replace"))
+    host.install(ONE)
+    host.write(CONF, "a password that was typed here\n")
+    host.write("etc/merged", "A\nb\nc\n")
+    host.install(TWO)
+    host.install(THREE)
+    given_up = ["a password that was typed here\n", "A\nb\nc\n", "A\nb\nC\n"]
+    assert all(stored(host, text) for text in given_up)
+    prune(host.tools(), discard_edits=True)
+    assert not any(stored(host, text) for text in given_up)
+    assert len(list(host.tools().history.all())) == 3, "the generations stay"
+    outcome = host.roll_back(to=1)
+    assert host.read(CONF) == "one\n"
+    assert host.read("etc/merged") == "A\nb\nc\n", "what lies there still is merged"
+    assert any("no longer in the store" in note for note in outcome.plan.notes)
+    host.write(CONF, "a new edit\n")
+    host.install(TWO)
+    assert stored(host, "a new edit\n"), "what is edited from then on is kept again"
+    host.roll_back()
+    assert host.read(CONF) == "a new edit\n"
+
+
 def test_replace_brings_a_deleted_file_back(host: Machine) -> None:
     host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
     host.images.add(TWO, {CONF: "two\n"}, policy("replace"))

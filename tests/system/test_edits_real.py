@@ -101,18 +101,20 @@ def test_an_edited_sshd_config_is_merged_checked_by_sshd_and_given_back(site: Si
     two = site.push({SSHD: shipped.replace("MaxAuthTries 4", "MaxAuthTries 3")}, SSHD_RULE)
     bad = site.push({SSHD: shipped.replace("MaxAuthTries 4", "MaxAuthTriez 3")}, SSHD_RULE)
     site.run("install", one)
+    site.run("confirm")  # who changes sshd has to say that they can still log in
     mine = site.read(SSHD).replace("X11Forwarding yes", "X11Forwarding no", 1)
     assert mine != shipped
     site.host.write(SSHD, mine)
     site.refused(bad, "MaxAuthTriez", f"/{SSHD}")
     told = site.run("install", two)
     assert "merged" in told
+    site.run("confirm")
     assert "MaxAuthTries 3" in site.read(SSHD) and "X11Forwarding no" in site.read(SSHD)
     said = site.host.run(["/usr/sbin/sshd", "-T"]).stdout
     assert "maxauthtries 3" in said and "x11forwarding no" in said
     site.run("rollback")
     assert site.read(SSHD) == mine
-    site.run("remove", "app")
+    site.run("remove", "app", "--purge")
     assert site.read(SSHD) == before
 
 
@@ -174,9 +176,9 @@ def test_what_waits_is_taken_by_a_service_of_pid_1_and_restarts_what_reads_it(si
 
 
 def address(site: Site, old: str, new: str) -> None:
-    for command in (f"address add {new}/24 dev eth0", f"address delete {old}/24 dev eth0"):
+    route = "route replace default via 10.77.0.1 dev eth0"
+    for command in (f"address delete {old}/24 dev eth0", f"address add {new}/24 dev eth0", route):
         site.host.run(["ip", *command.split()])
-    site.host.run(["ip", "route", "replace", "default", "via", "10.77.0.1", "dev", "eth0"])
 
 
 def test_another_address_is_rendered_without_a_registry_and_restarts_what_reads_it(site: Site) -> None:

@@ -21,7 +21,8 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = False) -> Pruned:
     """Keep the newest `keep` generations (default: the configuration's) and what they need. The lock is held.
 
-    An administrator's edit outlives the generation that moved it aside, unless `discard_edits`.
+    An administrator's edit outlives the generation that moved it aside, unless `discard_edits`: that gives up those
+    of kept generations as well, which a rollback then brings back without them.
     """
     history = tools.history
     current = history.current()
@@ -31,13 +32,16 @@ def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = Fals
     if waiting is not None:  # it may have to come back, with every edit that was moved aside since
         stay = sorted({*stay, *(g.number for g in recorded if g.number >= waiting.back)})
     gone = [g.number for g in recorded if g.number not in stay]
-    edits: tuple[Edit, ...] = () if discard_edits else _edits(tools, gone)
+    discarded = history.discarded()
+    if discard_edits and current.number > discarded:
+        history.discard_edits(discarded := current.number)
+    edits: tuple[Edit, ...] = () if discard_edits else _edits(tools, [n for n in gone if n > discarded])
     if edits != history.edits():
         history.keep_edits(edits)
     for number in gone:
         history.drop(number)
     staying = [g for g in recorded if g.number in stay]
-    needed = retention.needed(staying, current, edits)
+    needed = retention.needed(staying, current, edits, discarded)
     Secrets(tools.state).retain(retention.secrets_of(staying))
     return Pruned(generations=tuple(gone), freed=tools.content.retain(needed))
 

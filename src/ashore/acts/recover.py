@@ -173,7 +173,7 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
     They are hashed now: until the swap, somebody may have held them open and written.
     """
     generations = [g for g in tools.history.all() if g.number <= generation.number]
-    needed = retention.needed(generations, generation, tools.history.edits())
+    needed = retention.needed(generations, generation, tools.history.edits(), tools.history.discarded())
     displaced = [s for s in staged.steps if s.name and s.step.action in (Action.REPLACE, Action.REMOVE)]
     batch = len(displaced) > FEW
     areas = [_open_area(tools, area.path) for area in left.begun.areas]

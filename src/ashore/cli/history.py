@@ -7,7 +7,8 @@ from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
 from ashore.nouns.digest import short
-from ashore.nouns.files import shown
+from ashore.nouns.files import Entry, shown
+from ashore.nouns.generation import Generation
 
 
 @click.command()
@@ -20,6 +21,7 @@ def command(root: str, as_json: bool) -> None:
         generations = list(tools.history.all())
         current = tools.history.current().number
         edits = tools.history.edits()
+        discarded = tools.history.discarded()
     if as_json:
         output.result_json(
             {
@@ -33,7 +35,7 @@ def command(root: str, as_json: bool) -> None:
                         "restores": g.restores or None,
                         "taken_back": g.taken_back,
                         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
-                        "displaced": [{"path": shown(p), "digest": e.digest} for p, e in g.displaced.items()],
+                        "displaced": [{"path": shown(p), "digest": e.digest} for p, e in _edits(g, discarded)],
                     }
                     for g in generations
                 ],
@@ -48,6 +50,11 @@ def command(root: str, as_json: bool) -> None:
         back += ", not confirmed" if g.taken_back else ""
         bundles = ", ".join(f"{b.name} {b.version or short(b.digest)}" for b in g.bundles) or "nothing installed"
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
-        lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in g.displaced.items()]
+        lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in _edits(g, discarded)]
     lines += [f"  edit of {shown(e.path)} (generation {e.generation}) kept as {e.digest}" for e in edits]
     output.result("\n".join(lines))
+
+
+def _edits(generation: Generation, discarded: int) -> list[tuple[str, Entry]]:
+    """What a generation moved aside and nobody has given up since."""
+    return list(generation.displaced.items()) if generation.number > discarded else []

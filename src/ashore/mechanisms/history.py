@@ -61,6 +61,7 @@ class History:
             pass
         self.held()
         self.edits()
+        self.discarded()
         self.due()
         self.provisional()
 
@@ -168,6 +169,20 @@ class History:
             durable.replace(self.state.prepare(), _DUE, durable.seal(due))
         else:
             durable.remove(self.state.prepare(), _DUE)
+
+    def discarded(self) -> int:
+        """Edits of generations up to this number were given up: nobody gets them back, and nobody is told of them."""
+        if self.state.fd is None:
+            return 0
+        try:
+            data = durable.read_all(self.state.fd, "discarded.json", 4096)
+        except FileNotFoundError:
+            return 0
+        return durable.unseal(data, int, "discarded.json")
+
+    def discard_edits(self, number: int) -> None:
+        """Give up the edits of all generations up to `number`."""
+        durable.replace(self.state.prepare(), "discarded.json", durable.seal(number))
 
     def audit(self, line: Mapping[str, object]) -> None:
         """Append to the audit log, once a transaction: a line that is there already is not written again."""

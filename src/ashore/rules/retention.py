@@ -31,12 +31,18 @@ def bases(generation: Generation) -> set[Digest]:
     return {r.placed.digest for path, r in generation.files.items() if is_base(path, r.placed, r.on_edit)}
 
 
-def needed(generations: Iterable[Generation], current: Generation, edits: Iterable[Edit]) -> set[Digest]:
-    """The contents that the store must have: all that anyone may come back for, less what lies on the host."""
+def needed(
+    generations: Iterable[Generation], current: Generation, edits: Iterable[Edit], discarded: int = 0
+) -> set[Digest]:
+    """The contents that the store must have: all that anyone may come back for, less what lies on the host.
+
+    Of generations up to `discarded` nobody comes back for edits.
+    """
     wanted = {edit.digest for edit in edits}
     for generation in generations:
         wanted |= {bundle.source for bundle in generation.bundles if bundle.source}
-        wanted |= {entry.digest for entry in _entries(generation) if entry.kind is Kind.FILE}
+        entries = _entries(generation, edits=generation.number > discarded)
+        wanted |= {entry.digest for entry in entries if entry.kind is Kind.FILE}
     lying = {
         record.lay.digest
         for record in current.files.values()
@@ -58,10 +64,13 @@ def secrets_of(generations: Iterable[Generation]) -> set[str]:
     return {value.secret for g in generations for b in g.bundles for value in b.sets.values() if value.secret}
 
 
-def _entries(generation: Generation) -> Iterable[Entry]:
-    yield from generation.displaced.values()
+def _entries(generation: Generation, *, edits: bool) -> Iterable[Entry]:
+    if edits:
+        yield from generation.displaced.values()
     for record in generation.files.values():
-        yield from (e for e in (record.entry, record.base, record.put, record.found, record.original) if e is not None)
+        yield from (e for e in (record.entry, record.base, record.original) if e is not None)
+        if edits:
+            yield from (e for e in (record.put, record.found) if e is not None)
 
 
 def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:

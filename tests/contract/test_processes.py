@@ -111,3 +111,22 @@ def test_the_unit_is_the_system_managers(tmp_path: Path, cgroup: str, unit: str)
     (tmp_path / "7").mkdir()
     (tmp_path / "7/cgroup").write_text(cgroup)
     assert processes._unit(str(tmp_path), "7") == unit
+
+
+@pytest.mark.parametrize("left_at", ["", "var/lib/ashore/content/sha256/ab/" + "ab" * 32, "opt/.ashore/1f/s7"])
+def test_a_file_that_was_replaced_under_a_running_program_is_told_from_one_that_has_its_number_now(
+    running: tuple[Processes, str], root: Path, left_at: str
+) -> None:
+    found, unit = running
+    old = identity(root / PROGRAM)
+    wanted = {old: PROGRAM}
+    assert found.mapping(wanted, gone=True) == {}, "it lies where it lay"
+    if left_at:
+        (root / left_at).parent.mkdir(parents=True)
+        (root / PROGRAM).rename(root / left_at)
+    else:
+        (root / PROGRAM).unlink()
+    if isinstance(found, FakeProcesses):
+        found.gone.add(old)
+    assert found.mapping(wanted, gone=True) == {unit: (PROGRAM,)}
+    assert found.mapping({}, gone=True) == {}

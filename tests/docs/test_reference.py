@@ -21,7 +21,7 @@ from tests.system.conftest import require_real
 
 REFERENCE = DOCS / "reference"
 SCHEMAS = REFERENCE / "schemas"
-_OUTCOMES = ("install", "upgrade", "remove", "rollback", "pending take", "pending keep")
+_OUTCOMES = ("install", "upgrade", "remove", "rollback", "pending take", "pending keep", "repair")
 _COPIES = ("push", "pull", "copy")
 _WITHOUT_JSON = ("new", "render", "provision")
 
@@ -129,10 +129,13 @@ def test_the_story_of_a_host_in_json(author: Author) -> None:
     assert author.host_is("install", second)["kept"]
     assert {item["verdict"] for item in author.host_is("diff", "--exit-code", code=10)} == {"edited", "attributes"}
     assert author.host_is("status", "--verify")["pending"] == ["/etc/worker/a.conf"]
+    assert not author.host_is("repair")["changed"]
     assert not author.host_is("upgrade")["changed"]
 
     assert author.host_is("rollback")["changed"]
     assert author.host_is("status")["held"]
+    (author.host / "etc/worker/b.conf").unlink()
+    assert author.host_is("repair")["changed"]
     assert author.host_is("remove", "worker")["bundles"] == []
     history = author.host_is("history")
     assert [g["displaced"] != [] for g in history["generations"]][-1]

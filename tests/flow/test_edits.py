@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from ashore.acts.drifting import host_drift
 from ashore.acts.install import install
-from ashore.acts.look import diff, host_drift, status
+from ashore.acts.look import diff, status
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
 from tests.fakes.bundles import File, Link

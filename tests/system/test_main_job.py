@@ -33,6 +33,7 @@ WantedBy=multi-user.target
 """
 STAYS = "ExecStart=/opt/bin/worker"
 SLOW = "ExecStartPre=/bin/sleep 3\nTimeoutStartSec=30\n" + STAYS
+RUNS_SLEEP = "ExecStart=/opt/bin/sleep 1000"
 FAILS = "ExecStart=/bin/false"
 DIES = "ExecStart=/bin/sh -c 'sleep 0.5; exit 3'"
 FLAPS = "Restart=always\nRestartSec=0.1\nStartLimitIntervalSec=0\nExecStart=/bin/sh -c 'sleep 0.2'"
@@ -425,6 +426,29 @@ def test_an_older_image_installs_by_the_name_of_its_tree(
     assert (site.host.path / "etc/second").read_text() == "second\n"
     assert not (site.host.path / SERVICE).exists()
     assert [bundle["name"] for bundle in site.status()["bundles"]] == ["older"]
+
+
+def test_a_unit_that_runs_by_an_older_file_than_the_disk_has_is_told_and_restarted(site: Site) -> None:
+    folder = site.folder / "older"
+    (folder / "root/opt/bin").mkdir(parents=True)
+    (folder / "root" / SERVICE).parent.mkdir(parents=True)
+    (folder / "root" / SERVICE).write_text(UNIT.format(version="1", service="ExecReload=/bin/true\n" + RUNS_SLEEP))
+    (folder / "bundle.toml").write_text(
+        'name = "older"\n[[files]]\npath = "opt/bin/sleep"\nreload = ["worker.service"]\n'
+    )
+    for version in (1, 2):
+        shutil.copy("/bin/sleep", folder / "root/opt/bin/sleep")
+        with (folder / "root/opt/bin/sleep").open("ab") as file:
+            file.write(bytes([version]))
+        reference = f"{site.registry.host}/older:{version}"
+        ashore("build", str(folder), "-t", reference, "--push")
+        site.run("install", reference)
+    (told,) = json.loads(site.run("diff", "--json", "--exit-code", code=10).stdout)
+    assert (told["path"], told["verdict"], told["unit"]) == ("/opt/bin/sleep", "outdated", "worker.service")
+    before = site.host.show("worker.service", "InvocationID")
+    assert "restart worker.service: it runs by an older /opt/bin/sleep" in site.run("repair").stderr
+    assert site.host.show("worker.service", "InvocationID") != before
+    site.run("diff", "--exit-code")
 
 
 def test_without_a_bus_the_change_is_refused_and_nothing_is_changed() -> None:

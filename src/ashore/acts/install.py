@@ -12,7 +12,7 @@ from ashore.acts.complete import complete
 from ashore.acts.due import run_due
 from ashore.acts.obtain import IntoCache, IntoStaging
 from ashore.acts.outcome import Outcome
-from ashore.acts.planning import make_plan, records_anything, refuse_conflicts
+from ashore.acts.planning import Beside, make_plan, records_anything, refuse_conflicts
 from ashore.acts.recover import recover
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import Afterwards, carry_out, opened
@@ -129,7 +129,8 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             place = IntoStaging(tools, transaction.staging, tools.cache)
             target = order.wish(current, place, salt)
             supply = _supply(tools, current, target)
-            plan = make_plan(tools, current, target.parts, supply, adopt_all=order.adopt_all)
+            changed = Beside(adopt_all=order.adopt_all, away=target.away, actions=target.actions, verify=target.verify)
+            plan = make_plan(tools, current, target.parts, supply, changed)
             plan = _to_confirm(tools, plan, current, target, order.confirm)
             refuse_conflicts(plan)
             if plan.empty and not records_anything(plan, current):
@@ -186,7 +187,7 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
     current = tools.history.current()
     target = wish_for(tools, asks)(current, IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
     supply = _supply(tools, current, target)
-    plan = make_plan(tools, current, target.parts, supply, adopt_all=adopt_all)
+    plan = make_plan(tools, current, target.parts, supply, Beside(adopt_all=adopt_all))
     return _to_confirm(tools, plan, current, target, BY_HAND), supply
 
 

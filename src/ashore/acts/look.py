@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts import following
+from ashore.acts.drifting import host_drift
 from ashore.acts.tools import Tools
 from ashore.mechanisms import journal
-from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.supply import Supply
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.files import Kind, shown
@@ -16,7 +16,7 @@ from ashore.nouns.follow import Paused
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
 from ashore.nouns.units import UnitState
-from ashore.rules.drift import Drift, drift
+from ashore.rules.drift import Drift, Verdict
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,23 +58,25 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
     )
 
 
-def host_drift(tools: Tools, generation: Generation, *, verify: bool = False) -> tuple[Drift, ...]:
-    """How the host differs from `generation`."""
-    return drift(generation, observe(tools.host, generation.files, generation.files, read_all=verify))
-
-
 def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tuple[tuple[Drift, str], ...]:
     """Drift with the unified diff from what ashore placed to what lies there, where both can be read."""
     generation = tools.history.current()
     found = host_drift(tools, generation, verify=verify)
     if paths:
-        wanted = [tools.host.physical(path.strip("/")) for path in paths]
-        found = tuple(d for d in found if any(d.path == w or d.path.startswith(f"{w}/") for w in wanted))
+        found = named(tools, found, paths)
     supply = Supply([tools.content.open])
-    return tuple((item, _difference(tools, item, generation.files[item.path], supply)) for item in found)
+    return tuple((item, _difference(tools, item, generation.files.get(item.path), supply)) for item in found)
 
 
-def _difference(tools: Tools, item: Drift, record: FileRecord, supply: Supply) -> str:
+def named(tools: Tools, found: Sequence[Drift], names: Sequence[str]) -> tuple[Drift, ...]:
+    """What of it concerns these paths, with all below them, or these units."""
+    wanted = [tools.host.physical(name.strip("/")) for name in names]
+    return tuple(d for d in found if d.unit in names or any(d.path == w or d.path.startswith(f"{w}/") for w in wanted))
+
+
+def _difference(tools: Tools, item: Drift, record: FileRecord | None, supply: Supply) -> str:
+    if record is None or item.verdict not in (Verdict.EDITED, Verdict.DELETED):
+        return ""
     placed = record.placed
     if placed.kind is not Kind.FILE or placed.size > tools.limits.template:
         return ""

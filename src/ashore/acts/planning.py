@@ -18,6 +18,7 @@ from ashore.mechanisms.supply import Supply
 from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
+from ashore.nouns.units import RUNTIME_FOLDER, UnitAction
 from ashore.rules.changes import changes_of
 from ashore.rules.checks import Checks, plan_checks, programs_of
 from ashore.rules.decide import View
@@ -26,19 +27,44 @@ from ashore.rules.plan import FilePlan, combine, plan_files
 from ashore.rules.steps import planned_steps, with_steps
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a plan beside the parts."""
+
+    adopt_all: bool = False
+    """Files that are there and belong to no bundle are taken over."""
+    away: Mapping[str, str] = {}
+    """Paths of nobody that go, each with why."""
+    actions: tuple[UnitAction, ...] = ()
+    """What units do beside what the files ask for."""
+    verify: bool = False
+    """Contents are read whatever their stats say."""
+
+
 def make_plan(
-    tools: Tools, current: Generation, parts: Sequence[Part], supply: Supply, *, adopt_all: bool = False
+    tools: Tools,
+    current: Generation,
+    parts: Sequence[Part],
+    supply: Supply,
+    beside: Beside = Beside(),  # noqa: B008
 ) -> Plan:
     """What it takes to bring the host from `current` to what `parts` want."""
     desired, shared = combine(wanted for part in parts for wanted in part.wanted)
     libraries = Libraries(tools, current, desired, supply)
     grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
     leaving = grounds.leaving()
-    view = _view(tools, current, desired, supply, adopt_all, leaving)
-    files = plan_files(desired, current, view, leaving)
+    view = _view(tools, current, desired, supply, beside, leaving)
+    files = plan_files(desired, current, view, leaving, beside.away)
     changes = changes_of(files.steps)
     triggers = grounds.triggers(changes)
-    react = React(tools=tools, current=current, parts=parts, desired=desired, files=files, supply=supply)
+    react = React(
+        tools=tools,
+        current=current,
+        parts=parts,
+        desired=desired,
+        files=files,
+        supply=supply,
+        unmasked=frozenset(action.unit for action in beside.actions),
+    )
     units = react.units(view.seen)
     checked = _checks(tools, desired, files)
     notes = [note for part in parts for note in part.notes]
@@ -54,8 +80,8 @@ def make_plan(
         kept=files.kept,
         conflicts=_unique((*shared, *files.conflicts)),
         stops=units.stops,
-        actions=units.actions,
-        daemon_reload=units.daemon_reload,
+        actions=_together(units.actions, beside.actions),
+        daemon_reload=units.daemon_reload or any(path.startswith(RUNTIME_FOLDER) for path in beside.away),
         triggers=triggers.triggers,
         settings=triggers.settings,
         made=triggers.made,
@@ -104,17 +130,17 @@ def records_anything(plan: Plan, current: Generation) -> bool:
 
 
 def _view(
-    tools: Tools, current: Generation, desired: FileSet, supply: Supply, adopt_all: bool, leaving: frozenset[str]
+    tools: Tools, current: Generation, desired: FileSet, supply: Supply, beside: Beside, leaving: frozenset[str]
 ) -> View:
-    paths = desired.keys() | current.files.keys() | leaving
+    paths = desired.keys() | current.files.keys() | leaving | beside.away.keys()
     paths = paths | folders_of(paths)
-    seen = observe(tools.host, paths, current.files)
+    seen = observe(tools.host, paths, current.files, read_all=beside.verify)
     return View(
         seen=seen,
         listings=folders(tools.host, listed(current.files, desired)),
         owners=_package_owners(tools, current, desired, seen),
         owner=tools.owner or (0, 0),
-        adopt_all=adopt_all,
+        adopt_all=beside.adopt_all,
         merges=merge_edits(tools, desired, current.files, seen, supply),
     )
 
@@ -122,6 +148,12 @@ def _view(
 def _package_owners(tools: Tools, current: Generation, desired: FileSet, seen: Mapping[str, Seen]) -> Mapping[str, str]:
     foreign = [p for p, w in desired.items() if w.entry.kind is not Kind.DIR and p in seen and p not in current.files]
     return owners(tools.host, foreign) if foreign else {}
+
+
+def _together(planned: Sequence[UnitAction], beside: Sequence[UnitAction]) -> tuple[UnitAction, ...]:
+    """Each unit once: what its files ask for comes first."""
+    known = {action.unit for action in planned}
+    return (*planned, *(action for action in beside if action.unit not in known))
 
 
 def _unique(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:

@@ -35,6 +35,8 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
     desired: FileSet
     files: FilePlan
     supply: Supply
+    unmasked: frozenset[str] = frozenset()
+    """Units whose masks go with this plan."""
 
     def units(self, seen: Mapping[str, Seen]) -> UnitPlan:
         """What to stop, start, restart and reload; nothing on an offline root."""
@@ -59,7 +61,9 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
 
     def _states(self, units: Sequence[str]) -> dict[str, UnitState]:
         assert self.tools.systemd is not None
-        return dict(self.tools.systemd.states(units)) if units else {}
+        states = dict(self.tools.systemd.states(units)) if units else {}
+        freed = self.unmasked & states.keys()
+        return states | {unit: msgspec.structs.replace(states[unit], load="loaded") for unit in freed}
 
     def _old(self) -> UnitSet:
         return UnitSet(

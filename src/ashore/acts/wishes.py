@@ -15,6 +15,7 @@ from ashore.mechanisms.supply import Opener, Supply
 from ashore.nouns.ask import Ask
 from ashore.nouns.files import Entry, shown
 from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.units import UnitAction
 from ashore.rules import retention
 from ashore.rules.wayback import edits_when_left
 
@@ -30,6 +31,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Versions that a rollback leaves behind: their digests are held."""
     ends_waiting: bool = False
     """It leads back to what needs no confirmation."""
+    away: Mapping[str, str] = {}
+    """Paths of nobody that go, each with why."""
+    actions: tuple[UnitAction, ...] = ()
+    """What units do beside what the files ask for."""
+    verify: bool = False
+    """Contents are read whatever their stats say."""
 
 
 Wish = Callable[[Generation, Place, bytes], Target]

@@ -31,6 +31,7 @@ VERBS = {
     "history": "List the generations.",
     "diff": "Compare the host with its generation.",
     "pending": "List, show and settle new versions that wait.",
+    "repair": "Put right what differs.",
     "owns": "Tell which bundle owns a path.",
     "facts": "Show what templates can know of this host.",
     "render": "Render one file of a bundle for this host.",

@@ -5,13 +5,13 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.render_drift import drift_json, drift_text
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode
-from ashore.nouns.files import shown
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, metavar="[PATH|UNIT]...")
 @click.option("--exit-code", is_flag=True, help="Exit with 10 if there is drift.")
 @click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
 @root_option
@@ -24,21 +24,9 @@ def command(paths: tuple[str, ...], exit_code: bool, verify: bool, root: str, as
     with wired(root) as tools:
         found = diff(tools, paths, verify=verify)
     if as_json:
-        output.result_json(
-            [
-                {
-                    "path": shown(item.path),
-                    "bundle": item.bundle,
-                    "verdict": item.verdict,
-                    "kept": item.known,
-                    "pending": item.pending,
-                    "diff": text,
-                }
-                for item, text in found
-            ]
-        )
+        output.result_json([drift_json(item) | {"diff": text} for item, text in found])
     else:
         for item, text in found:
-            output.result(f"{shown(item.path)} ({item.bundle}): {item.verdict}")
+            output.result(drift_text(item))
             output.result(text)
     return ExitCode.DIFFERS if exit_code and found else ExitCode.DONE

@@ -6,6 +6,7 @@ import click
 from ashore.acts.look import Status
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.render_drift import drift_json, drift_text
 from ashore.cli.render_plan import provisional_json, provisional_text
 from ashore.cli.wiring import wired
 from ashore.nouns.amounts import size
@@ -45,8 +46,7 @@ def status_text(found: Status) -> str:
             state = found.units.get(unit)
             lines.append(f"    {unit}: {state.active + ' (' + state.sub + ')' if state else 'not observed'}")
     for item in found.drift:
-        waits = "; a new version is pending" if item.pending else ""
-        lines.append(f"  {shown(item.path)}: {item.verdict}{' and kept' if item.known else ''}{waits}")
+        lines.append(f"  {drift_text(item, named=False)}")
     for digest, held in found.held.items():
         lines.append(f"  held: {held.bundle} {short(digest)} ({printable(held.reason)})")
     if found.follows or found.paused:
@@ -74,16 +74,7 @@ def status_json(found: Status) -> dict[str, object]:
             for b in found.generation.bundles
         ],
         "units": {name: {"active": s.active, "sub": s.sub, "load": s.load} for name, s in found.units.items()},
-        "drift": [
-            {
-                "path": shown(d.path),
-                "bundle": d.bundle,
-                "verdict": d.verdict,
-                "kept": d.known,
-                "pending": d.pending,
-            }
-            for d in found.drift
-        ],
+        "drift": [drift_json(item) for item in found.drift],
         "pending": [shown(path) for path in found.pending],
         "held": [
             {"digest": digest, "bundle": h.bundle, "reference": h.reference, "reason": h.reason, "time": h.time}

@@ -19,6 +19,7 @@ class Verb(StrEnum):
     ROLLBACK = "rollback"
     FOLLOW = "follow"
     """An upgrade by itself, since a tag had moved."""
+    REPAIR = "repair"
     TAKE = "take"
     """A new version that waited was placed: ``pending take``."""
     KEEP = "keep"

@@ -111,9 +111,12 @@ Identity = tuple[int, int]
 class Processes(Protocol):
     """The processes of a live root."""
 
-    def mapping(self, files: Mapping[Identity, str]) -> Mapping[str, tuple[str, ...]]:
+    def mapping(self, files: Mapping[Identity, str], *, gone: bool = False) -> Mapping[str, tuple[str, ...]]:
         """Which of `files` (paths by identity) are in memory, by the unit whose processes have them there:
-        a service, a scope, ``init.scope`` for PID 1, or nothing."""
+        a service, a scope, ``init.scope`` for PID 1, or nothing.
+
+        `gone`: only those that were deleted, or moved aside by ashore: numbers of inodes are used again.
+        """
         ...
 
 

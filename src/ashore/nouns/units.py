@@ -13,6 +13,10 @@ ADMIN_FOLDER = "etc/systemd/system"
 """Where enablement symlinks lie."""
 
 
+RUNTIME_FOLDER = "run/systemd/system"
+"""The administrator's until the next boot: masks, most of all."""
+
+
 class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     """A unit as PID 1 sees it (org.freedesktop.systemd1.Unit)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ashore.nouns.files import Entry, FileSet, Kind, Seen, Wanted, folders_of, parent
+from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, folders_of, parent
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Step
 
@@ -73,7 +73,8 @@ def _needed(desired: FileSet, owner: tuple[int, int]) -> dict[str, tuple[Wanted,
 
 def _change(path: str, wanted: Wanted, record: FileRecord, status: Seen) -> Step | None:
     """A declared folder of ours whose mode or owner changed in the bundle, not on the host."""
-    if status.entry.same(wanted.entry) or not status.entry.same(record.entry):
+    taken = wanted.decided is Decided.TAKE  # somebody changed it on the host, and somebody wants that undone
+    if status.entry.same(wanted.entry) or not (taken or status.entry.same(record.entry)):
         return None
     return Step(action=Action.CHANGE_DIR, path=path, bundle=wanted.bundle, old=status.entry, new=wanted.entry)
 

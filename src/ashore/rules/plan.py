@@ -15,6 +15,8 @@ from ashore.rules.decide import Draft, View, folder_in_the_way, plan_unwanted, p
 from ashore.rules.folders import plan_folders
 from ashore.rules.hardlinks import regrouped
 
+_NONE: Mapping[str, str] = {}
+
 
 class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a plan that is about files."""
@@ -47,12 +49,19 @@ def combine(wanted: Iterable[Wanted]) -> tuple[dict[str, Wanted], tuple[Conflict
     return together, tuple(conflicts)
 
 
-def plan_files(desired: FileSet, current: Generation, view: View, leaving: Iterable[str] = ()) -> FilePlan:
+def plan_files(
+    desired: FileSet, current: Generation, view: View, leaving: Iterable[str] = (), away: Mapping[str, str] = _NONE
+) -> FilePlan:
     """Plan every path that a bundle wants or that ashore has a record of.
 
-    `leaving` are paths beside those, made by triggers for what is no longer wanted.
+    `leaving` are paths beside those, made by triggers for what is no longer wanted; `away` those of nobody that
+    somebody wants gone, each with why.
     """
     draft = Draft()
+    for path, note in sorted(away.items()):
+        if (there := view.seen.get(path)) is not None and there.entry.kind in (Kind.FILE, Kind.SYMLINK):
+            ours = there.entry.kind is Kind.FILE
+            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note, edited=ours))
     for path in sorted(leaving):
         if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
             note = f"{current.made.get(path, 'a trigger')} made it"

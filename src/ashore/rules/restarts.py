@@ -21,7 +21,7 @@ from ashore.rules.unitpaths import own_paths
 
 _NO_RESTART = (".target", ".slice")
 """A daemon-reload is enough: they have no process of their own."""
-_TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
+TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
 _KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
 
 
@@ -201,7 +201,7 @@ class _Planner:
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
             return f"{unit} was disabled by an administrator and stays so"
-        if unit in _TAKES_THE_BUS_DOWN:
+        if unit in TAKES_THE_BUS_DOWN:
             return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
         return ""
 
@@ -250,7 +250,7 @@ class _Planner:
 
     def restartable(self, unit: str) -> bool:
         """Whether a change is a reason to act on it now."""
-        if unit in _TAKES_THE_BUS_DOWN or unit.endswith(_NO_RESTART):
+        if unit in TAKES_THE_BUS_DOWN or unit.endswith(_NO_RESTART):
             return False
         if self.failed(unit):
             return unit in self.new.wanted and unit not in self.disabled

@@ -8,12 +8,15 @@ Source: proc_pid_maps(5), proc_pid_map_files(5), cgroups(7).
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 
 from ashore.nouns.ports import Identity
 
 _SUFFIXES = (".service", ".scope")
 _DELETED = b" (deleted)"
+_ASIDE = re.compile(rb"/(content/sha256/[0-9a-f]{2}/[0-9a-f]{64}|stage/[^/]+/\w+|\.ashore/[^/]+/\w+)$")
+"""Where ashore keeps what it moved aside: its store, and its staging folders."""
 
 
 class ProcFolder:
@@ -22,9 +25,9 @@ class ProcFolder:
     def __init__(self, root: str) -> None:
         self._proc = os.path.join(root, "proc")
 
-    def mapping(self, files: Mapping[Identity, str]) -> Mapping[str, tuple[str, ...]]:
+    def mapping(self, files: Mapping[Identity, str], *, gone: bool = False) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, set[str]] = {}
-        looking = _Looking(self._proc, files)
+        looking = _Looking(self._proc, files, gone)
         for pid in os.listdir(self._proc):
             if pid.isdecimal() and (paths := looking.mapped_by(pid)):
                 found.setdefault(_unit(self._proc, pid), set()).update(paths)
@@ -34,8 +37,8 @@ class ProcFolder:
 class _Looking:
     """One look at all processes; what a mapping turned out to be is remembered for those that share it."""
 
-    def __init__(self, proc: str, files: Mapping[Identity, str]) -> None:
-        self._proc, self._files = proc, files
+    def __init__(self, proc: str, files: Mapping[Identity, str], gone: bool) -> None:
+        self._proc, self._files, self._gone = proc, files, gone
         self._names = {os.fsencode(path.rpartition("/")[2]): path for path in files.values()}
         self._inodes = {str(inode).encode() for _, inode in files}
         self._known: dict[tuple[bytes, bytes, bytes], str] = {}
@@ -47,7 +50,10 @@ class _Looking:
             if len(fields) < 6 or fields[4] == b"0":
                 continue
             span, device, inode, path = fields[0], fields[3], fields[4], fields[5].removesuffix(_DELETED)
-            if inode not in self._inodes and path.rpartition(b"/")[2] not in self._names:
+            if self._gone:
+                if path == fields[5] and not _ASIDE.search(path):
+                    continue
+            elif inode not in self._inodes and path.rpartition(b"/")[2] not in self._names:
                 continue
             key = (device, inode, path)
             if key not in self._known:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore repair``."""
+
+import click
+import msgspec
+
+from ashore.cli import output
+from ashore.cli.options import confirm_options, debug_option, json_option, root_option
+from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.wiring import wired
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PATH|UNIT]...")
+@click.option("--all", "kept", is_flag=True, help="Also what was kept at the last change, as what is named.")
+@click.option("--foreign", is_flag=True, help="Remove files of nobody from folders that are a bundle's alone, too.")
+@click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
+@confirm_options
+@root_option
+@json_option
+@debug_option
+def command(
+    names: tuple[str, ...],
+    kept: bool,
+    foreign: bool,
+    verify: bool,
+    confirm: float | None,
+    root: str,
+    as_json: bool,
+) -> int | None:
+    """Put right what diff shows: all that changed since the last transaction, or what is named, kept edits too."""
+    from ashore.acts.install import BACK
+    from ashore.acts.repair import Scope, repair
+    from ashore.cli.render_drift import drift_text
+    from ashore.cli.render_outcome import show
+
+    with wired(root) as tools:
+        if (code := carried_out_by_pid1(tools)) is not None:
+            return code
+        asked = msgspec.structs.replace(BACK, seconds=confirm)
+        done = repair(tools, Scope(names=names, kept=kept, foreign=foreign, verify=verify), confirm=asked)
+    for item in done.left:
+        output.say(f"left as it is: {drift_text(item)}")
+    show(done.outcome, as_json=as_json)
+    return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts import install as stories
+from ashore.acts.look import status
 from ashore.acts.recover import recover
 from ashore.errors import ChangedError, InputError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.attributes import may_own
@@ -310,6 +311,7 @@ def test_what_an_offline_root_lacks_is_done_once_by_the_first_ashore_on_the_boot
     offline: Machine, systemd: FakeSystemd
 ) -> None:
     offline.install(ONE)
+    assert status(offline.tools()).due == ("ldconfig", "depmod", "hwdb", "certificates")
     offline.programs.log.clear()
     offline.systemd = systemd
     systemd.units["app.service"].active = "active"

@@ -19,14 +19,14 @@ from ashore.rules.changes import Changes
 from ashore.rules.triggers import sysctl
 from ashore.rules.triggers.derived import HWDB_MADE, MODULES_FOLDER, MODULES_MADE, module_of, releases
 from ashore.rules.triggers.ground import Ground
+from ashore.rules.triggers.kinds import SPEAKING, by_kind, kind_of
 from ashore.rules.triggers.kinds import Kind as Trigger
-from ashore.rules.triggers.kinds import by_kind, kind_of
 from ashore.rules.triggers.sysusers import newcomers
 from ashore.rules.triggers.table import PROGRAMS, Triggers, plan_triggers
 from ashore.rules.triggers.tmpfiles import made_by
 
-_READ = (Trigger.SYSUSERS, Trigger.MODULES, Trigger.SYSCTL, Trigger.HWDB, Trigger.TMPFILES)
-"""Kinds whose files are read to tell what they do."""
+_KNOWN = (*SPEAKING, Trigger.HWDB)
+"""Kinds of which the files of bundles are known: what they say, or that there are any."""
 _UDEV = "run/udev/control"
 
 
@@ -108,7 +108,7 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
 
     def _texts(self, changes: Changes, kinds: set[Trigger]) -> tuple[dict[str, str], dict[str, str]]:
         """The files of these kinds as they lie on the host, and as they will."""
-        wanted = kinds & {*_READ}
+        wanted = kinds & {*_KNOWN}
         old = self._lying(path for path in self.current.files if kind_of(path) in wanted)
         paths = [path for path in self.desired if kind_of(path) in wanted]
         changed = changes.contents

@@ -29,6 +29,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: Mapping[str, Held]
     interrupted: bool
     """A transaction was cut short; the next change, or `ashore recover`, deals with it."""
+    due: tuple[str, ...]
+    """Commands that the next change on the booted host runs, or `ashore recover`."""
     follows: bool
     """A timer follows tags."""
     paused: Paused | None
@@ -51,6 +53,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
         held=tools.history.held(),
         interrupted=journal.exists(tools.state) and not tools.state.busy(),
+        due=tuple(due.what for due in tools.history.due()),
         follows=follows,
         paused=remembered.paused,
         waiting=tools.history.provisional(),

@@ -52,6 +52,9 @@ def status_text(found: Status) -> str:
     if found.follows or found.paused:
         until = (found.paused.until or "ashore follow --resume") if found.paused else ""
         lines.append("  follows its tags" + (f", paused until {until}" if found.paused else ""))
+    if found.due:
+        names = ", ".join(dict.fromkeys(printable(what) for what in found.due))
+        lines.append(f"  due on the booted host: {names}; the next change does it, or: ashore recover")
     if found.interrupted:
         lines.append("  a transaction was interrupted; run: ashore recover")
     lines.append(f"  store: {size(found.disk)}")
@@ -81,6 +84,7 @@ def status_json(found: Status) -> dict[str, object]:
             for digest, h in found.held.items()
         ],
         "interrupted": found.interrupted,
+        "due": list(found.due),
         "follow": {
             "enabled": found.follows,
             "paused": found.paused is not None,

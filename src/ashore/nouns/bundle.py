@@ -109,7 +109,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle as it lies in an image: manifest and file index. Contents stay where they are, by digest.
 
     `entries` are by path below ``root/``, templates with their suffix; `texts` has the bytes of what
-    rules must read (templates, unit files and their drop-ins), by digest.
+    rules must read (templates, unit files and their drop-ins, what triggers go by), by digest.
     """
 
     manifest: BundleManifest

@@ -16,8 +16,7 @@ from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
 from ashore.rules.manifest import parse_manifest
 from ashore.rules.placing import host_path, is_shell, is_template
-from ashore.rules.triggers.kinds import Kind as Trigger
-from ashore.rules.triggers.kinds import kind_of
+from ashore.rules.triggers.kinds import SPEAKING, kind_of
 
 ROOT = "root"
 """The folder of a bundle that is laid on the host."""
@@ -47,12 +46,12 @@ def needs_text(
 
 
 def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
-    """Whether rules read the file `path` below root/: templates, unit files and their drop-ins, users to make."""
+    """Whether rules read the file `path` below root/: templates, unit files and drop-ins, what triggers go by."""
     return entry.kind is Kind.FILE and (
         is_template(manifest, path, entry.kind)
         or is_shell(manifest, path, entry.kind)
         or is_unit_file(path)
-        or kind_of(path) is Trigger.SYSUSERS
+        or kind_of(path) in SPEAKING
     )
 
 

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     TRUST = "trust"
 
 
+SPEAKING = (Kind.SYSUSERS, Kind.LINKER, Kind.MODULES, Kind.SYSCTL, Kind.TMPFILES)
+"""Kinds whose files tell what their trigger does: they are read to plan it."""
 _CONFIGURATION = ("etc", "usr/local/lib", "usr/lib")
 _DROP_INS: Mapping[Kind, tuple[str, str]] = {
     Kind.SYSUSERS: ("sysusers.d", ".conf"),

@@ -34,9 +34,9 @@ def command(root: str, reference: str, boot: bool) -> int:
     check_host(root)
     enter = (*own_command(), "enter-host", root, "--")
     # Before anything is placed: one that is at work may be about to read what another installer brought.
-    if boot and followed(enter):
-        return ExitCode.DONE
     if at_work(SETTLE_UNIT, enter):
+        if boot and followed(enter):
+            return ExitCode.DONE
         remedy = f"see how it goes: systemctl status {SETTLE_UNIT}"
         raise BusyError("another ashore is at work on this host", remedy=remedy)
     with open_root(root)[0] as host:

@@ -38,13 +38,16 @@ def carried_out_by_pid1(tools: Tools) -> int | None:
 def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
     """Hand a boot's command line to ``ashore-settle.service``, which starts units that wait for the boot unit.
 
-    Returns when their files are in place (`follow`: when they are healthy); None where it is to be done here.
+    Returns when their files are in place (`follow`: when they are healthy); None where it is to be done here. A
+    change that is at work already, with nobody left who follows it, is followed instead.
     """
     from ashore.acts.hand_over import place_recovery
     from ashore.mechanisms.handover import own_command
 
     if not tools.live or _INSIDE in os.environ:
         return None
+    if not follow and followed(()):
+        return ExitCode.DONE
     place_recovery(tools.host)
     return bring_to_pid1(
         tools.host.root, Request(arguments=tuple(sys.argv[1:])), own_command(), (), until_ready=not follow
@@ -54,17 +57,12 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
 def bring_to_pid1(
     root: str, request: Request, program: str | Sequence[str], enter: Sequence[str], *, until_ready: bool
 ) -> int:
-    """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code.
-
-    One that is at work already, with nobody left who follows it, is followed instead.
-    """
+    """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code."""
     from ashore.cli import output
     from ashore.mechanisms import answer
     from ashore.mechanisms.handover import hand_over
     from ashore.rules.provision.hostunits import SETTLE, SETTLE_UNIT
 
-    if until_ready and followed(enter):
-        return ExitCode.DONE
     sys.stdout.flush()
     answer.take(root)
     code = hand_over(

@@ -20,18 +20,21 @@ class Claim:
     """At least `factor` times faster than the peer; else at most `factor` times as long."""
     of: str = "wall"
     ours: str = ""
+    bound: str = ""
+    """What nobody can be faster than; where the target is missed, how far that would come is said as well."""
 
     def ratio(self, ours: Series, peer: Series) -> float:
         mine, theirs = (ours.cpu, peer.cpu) if self.of == "cpu" else (ours.wall, peer.wall)
         return theirs / mine if self.faster else mine / theirs
 
-    def text(self, ours: Series, peer: Series) -> str:
+    def text(self, ours: Series, peer: Series, bound: Series | None = None) -> str:
         """The ratio and the target, in words."""
         ratio = self.ratio(ours, peer)
         met = ratio >= self.factor if self.faster else ratio <= self.factor
         what = "" if self.of == "wall" else "processor: "
         words = "times faster, target at least" if self.faster else "times as much, target at most"
-        return f"{what}{ratio:.2f} {words} {self.factor:g}: {'met' if met else 'MISSED'}"
+        best = f" ({bound.name} itself: {self.ratio(bound, peer):.2f})" if bound is not None and not met else ""
+        return f"{what}{ratio:.2f} {words} {self.factor:g}: {'met' if met else 'MISSED'}{best}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Table:
             elif claim.peer in by_name:
                 mine = by_name[claim.ours] if claim.ours else ours
                 named = f"{mine.name} against" if claim.ours else "against"
-                found.append(f"{named} {claim.peer}: {claim.text(mine, by_name[claim.peer])}")
+                found.append(f"{named} {claim.peer}: {claim.text(mine, by_name[claim.peer], by_name.get(claim.bound))}")
         if self.control is not None:
             found.append(
                 f"control: {self.control.name} measured twice differs by {self.control.wall / self._same():.2f}"

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several bundles on one host: whose a path is, and who has to decide where two would own it."""
 
+import hashlib
+
 import pytest
 
 from ashore.acts.install import plan_install
 from ashore.acts.look import owns
 from ashore.errors import ConflictError
+from ashore.nouns.digest import of
 from ashore.nouns.plan import Conflict
 from tests.fakes.bundles import Folder, Link, Tree
 from tests.flow.machine import Machine
@@ -211,3 +214,106 @@ def test_upgrading_all_is_one_transaction(host: Machine) -> None:
 def owner_of(host: Machine, path: str) -> str:
     owner = owns(host.tools(), path)
     return owner.bundle if owner else ""
+
+
+PACKAGED = "port = 22\na\nb\nroot = no\n"
+ADOPTS = '[[files]]\npath = "etc/daemon.conf"\nadopt = true\n'
+
+
+def packaged(host: Machine, *, keeps: str) -> None:
+    """A file of a package; dpkg has its digest, and the content is kept as `keeps` says."""
+    md5 = hashlib.md5(PACKAGED.encode()).hexdigest()
+    host.write("etc/daemon.conf", PACKAGED, mode=0o640)
+    if keeps == "ucf":
+        host.write("var/lib/ucf/registry", "daemon /etc/daemon.conf\nother /etc/other\n")
+        host.write("var/lib/ucf/hashfile", f"{md5}  /etc/daemon.conf\n")
+        host.write("var/lib/ucf/cache/:etc:daemon.conf", PACKAGED)
+    else:
+        host.write("var/lib/dpkg/info/daemon.list", "/.\n/etc/daemon.conf\n")
+        host.write("var/lib/dpkg/status", f"Package: daemon\nConffiles:\n /etc/daemon.conf {md5}\nVersion: 1\n")
+    if keeps == "beside":
+        host.write("etc/daemon.conf.dpkg-dist", PACKAGED)
+    host.images.add(A, {"etc/daemon.conf": PACKAGED.replace("22", "2222")}, ADOPTS)
+    host.images.add(A2, {"etc/daemon.conf": PACKAGED.replace("22", "2200")}, ADOPTS)
+
+
+@pytest.mark.parametrize("keeps", ["ucf", "status", "beside"])
+def test_a_packages_file_as_it_was_placed_is_taken_over_and_given_back(host: Machine, keeps: str) -> None:
+    packaged(host, keeps=keeps)
+    before = host.tree()
+    assert any(o == "package daemon" for o in [c.owner for c in _refused(host)])
+    outcome = host.install(A)
+    assert host.read("etc/daemon.conf") == PACKAGED.replace("22", "2222")
+    assert outcome.generation.displaced == {}
+    host.remove("a")
+    assert host.tree() == before
+
+
+def _refused(host: Machine) -> list[Conflict]:
+    host.images.add(B, {"etc/daemon.conf": "x"})
+    return list(plan_install(host.tools(), [host.ask(B)])[0].conflicts)
+
+
+@pytest.mark.parametrize("keeps", ["ucf", "beside"])
+def test_an_edit_of_a_packages_file_is_merged_with_the_bundles_and_given_back(host: Machine, keeps: str) -> None:
+    packaged(host, keeps=keeps)
+    host.write("etc/daemon.conf", PACKAGED.replace("root = no", "root = yes"), mode=0o640)
+    before = host.tree()
+    outcome = host.install(A)
+    assert host.read("etc/daemon.conf") == "port = 2222\na\nb\nroot = yes\n"
+    assert any(step.merged for step in outcome.plan.steps)
+    host.install(A2)
+    assert host.read("etc/daemon.conf") == "port = 2200\na\nb\nroot = yes\n"
+    host.remove("a")
+    assert host.tree() == before
+
+
+def test_an_edit_that_overlaps_with_the_bundles_version_stays_and_that_waits(host: Machine) -> None:
+    packaged(host, keeps="ucf")
+    host.write("etc/daemon.conf", PACKAGED.replace("22", "23"))
+    before = host.tree()
+    outcome = host.install(A)
+    assert [(k.pending, k.reason) for k in outcome.plan.kept] == [(True, "both changed the same lines")]
+    assert host.tree() == before
+    host.images.add(A2, {"etc/daemon.conf": PACKAGED.replace("no", "never")}, ADOPTS)
+    host.install(A2)
+    assert host.read("etc/daemon.conf") == "port = 23\na\nb\nroot = never\n", "the package's is still the base"
+    host.remove("a")
+    assert host.tree() == before
+
+
+def test_where_nobody_knows_what_a_package_had_placed_its_edited_file_is_kept_aside(host: Machine) -> None:
+    packaged(host, keeps="status")
+    host.write("etc/daemon.conf", "mine\n")
+    before = host.tree()
+    outcome = host.install(A)
+    assert host.read("etc/daemon.conf") == PACKAGED.replace("22", "2222")
+    assert "edited" in outcome.plan.steps[0].note
+    assert outcome.generation.displaced["etc/daemon.conf"].digest == of(b"mine\n")
+    host.remove("a")
+    assert host.tree() == before
+
+
+def test_a_file_of_nobody_is_kept_and_given_back_where_somebody_says_adopt(host: Machine) -> None:
+    host.write("etc/one", "the host's own\n", mode=0o600)
+    before = host.tree()
+    host.images.add(A, {"etc/one": "of a\n"})
+    assert conflicts(host, A)["etc/one"].owner == "nobody"
+    host.install(A, adopt_all=True)
+    assert host.read("etc/one") == "of a\n"
+    host.remove("a")
+    assert host.tree() == before
+
+
+def test_an_edit_goes_along_when_its_path_moves_to_another_bundle(host: Machine) -> None:
+    host.images.add(A, {"etc/moving": "first\nand\nlast\n", "etc/a": "a"})
+    host.images.add(B, {"etc/b": "b"})
+    host.images.add(A2, {"etc/a": "a"})
+    host.images.add(B2, {"etc/moving": "FIRST\nand\nlast\n", "etc/b": "b"})
+    host.install(A, B)
+    host.write("etc/moving", "first\nand\nmine\n")
+    outcome = host.install(A2, B2)
+    assert host.read("etc/moving") == "FIRST\nand\nmine\n"
+    assert [step.action for step in outcome.plan.steps] == ["replace"]
+    host.roll_back()
+    assert host.read("etc/moving") == "first\nand\nmine\n"

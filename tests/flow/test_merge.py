@@ -9,6 +9,8 @@ import pytest
 from ashore.acts.differences import differences
 from ashore.acts.install import plan_install
 from ashore.acts.look import diff, status
+from ashore.acts.pending import pending, show
+from ashore.cli.render_plan import plan_text
 from ashore.nouns.digest import of
 from tests.fakes.bundles import File, Hard, Link
 from tests.flow.machine import Machine
@@ -339,3 +341,28 @@ def test_what_was_secret_is_not_shown_when_a_version_without_the_secret_comes(ho
     assert host.read(CONF) == "token = none\na\nb\nc\nlast = 3\n", "what waited was taken by hand"
     host.write(CONF, "token = plain\na\nb\nc\nlast = 3\n")
     assert "plain" in str(diff(host.tools())), "once it is gone, differences are shown again"
+
+
+def test_the_default_of_a_secret_value_is_shown_and_recorded_nowhere(host: Machine) -> None:
+    toml = SECRET.replace("unset", "abracadabra")
+    host.images.add(ONE, {f"{CONF}.j2": "token = {{ token }}\na\nb\n", "etc/plain.j2": "{{ facts.hostname }}\n"}, toml)
+    host.images.add(TWO, {f"{CONF}.j2": "token = {{ token }}\na\nb\nc\n"}, toml)
+    host.install(ONE)
+    assert mode(host) == 0o600
+    host.write(CONF, "token = abracadabra, mine\na\nb\n", mode=0o600)
+    plan, supply = plan_install(host.tools(), [host.ask(TWO)])
+    told = [
+        plan_text(plan, differences(host.tools(), plan, supply)),
+        str(diff(host.tools())),
+        str(status(host.tools())),
+    ]
+    host.install(TWO)
+    host.write(CONF, "token = other\na\nb\nc\n")
+    host.images.add(THREE, {f"{CONF}.j2": "token = {{ token }}!\na\nb\nc\n"}, toml)
+    host.install(THREE)
+    told.append(str([show(host.tools(), item.path) for item in pending(host.tools())]))
+    state = host.root / "var/lib/ashore"
+    told += [path.read_text() for path in state.rglob("*.json*")]
+    assert len(told) > 6
+    assert not [text for text in told if "abracadabra" in text]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (state / "content").rglob("*") if path.is_file())

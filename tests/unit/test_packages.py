@@ -138,3 +138,61 @@ def test_dpkg_itself_says_the_same() -> None:
     said = subprocess.run(["dpkg-query", "-S", *(f"/{p}" for p in asked)], capture_output=True, text=True, check=True)
     expected = {path.lstrip("/"): package for package, path in (line.split(": ") for line in said.stdout.splitlines())}
     assert owned(Path("/"), *asked) == expected
+
+
+SPEC = """\
+Name: lab-tool
+Version: 1
+Release: 1
+Summary: of the laboratory
+License: none
+BuildArch: noarch
+%description
+A file and a program.
+%install
+mkdir -p %{buildroot}/etc/lab %{buildroot}/usr/bin
+echo one > %{buildroot}/etc/lab/lab.conf
+echo two > %{buildroot}/usr/bin/lab-tool
+%files
+%config /etc/lab/lab.conf
+/usr/bin/lab-tool
+"""
+
+
+@pytest.fixture(scope="module")
+def rpm_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root whose database rpm itself wrote, with one package in it."""
+    if shutil.which("rpmbuild") is None:
+        pytest.skip("no rpm here: run scripts/lab-packages")
+    folder = tmp_path_factory.mktemp("rpm")
+    (folder / "lab.spec").write_text(SPEC)
+    build = ["rpmbuild", "-bb", "--define", f"_topdir {folder}/top", "--define", f"_rpmdir {folder}/out"]
+    subprocess.run([*build, folder / "lab.spec"], check=True, capture_output=True)
+    (package,) = (folder / "out").rglob("*.rpm")
+    command = ["rpm", "--root", str(folder / "host"), "--dbpath", "/var/lib/rpm", "--force-debian", "--nodeps"]
+    (folder / "host").mkdir()
+    subprocess.run([*command, "--noscripts", "-i", package], check=True, capture_output=True)
+    return folder / "host"
+
+
+@pytest.mark.real
+def test_a_database_that_rpm_itself_wrote_is_read(rpm_root: Path) -> None:
+    paths = ("etc/lab/lab.conf", "usr/bin/lab-tool", "etc/mine")
+    assert owned(rpm_root, *paths) == {"etc/lab/lab.conf": "lab-tool", "usr/bin/lab-tool": "lab-tool"}
+
+
+@pytest.mark.real
+def test_what_rpm_has_only_in_its_log_is_known_and_nothing_is_written_there(rpm_root: Path) -> None:
+    """rpm was killed: what its last transaction did is in the log, and in the database by the next run of rpm."""
+    folder = rpm_root / "var/lib/rpm"
+    writer = sqlite3.connect(folder / "rpmdb.sqlite")
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("PRAGMA wal_autocheckpoint=0")
+    blob = writer.execute("SELECT blob FROM Packages").fetchone()[0].replace(b"lab-tool", b"lab-late")
+    number = writer.execute("INSERT INTO Packages (blob) VALUES (?)", (blob,)).lastrowid
+    writer.execute("INSERT INTO Basenames (key, hnum, idx) VALUES ('lab-late', ?, 0)", (number,))
+    writer.commit()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert owned(rpm_root, "usr/bin/lab-late") == {"usr/bin/lab-late": "lab-late"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    writer.close()

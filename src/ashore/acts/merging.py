@@ -12,12 +12,18 @@ from ashore.rules.threeway import LARGEST, Answer, Answers, Question, Refusal, q
 
 
 def merge_edits(
-    tools: Tools, desired: FileSet, records: Mapping[str, FileRecord], seen: Mapping[str, Seen], supply: Supply
+    tools: Tools,
+    desired: FileSet,
+    records: Mapping[str, FileRecord],
+    seen: Mapping[str, Seen],
+    packaged: Mapping[str, Entry | None],
+    supply: Supply,
 ) -> Answers:
     """An answer for each path of a plan that two sides changed; `supply` has the merged contents from then on."""
     contents: dict[Digest, bytes] = {}
     answers = {
-        question.path: _answer(tools, question, supply, contents) for question in questions(desired, records, seen)
+        question.path: _answer(tools, question, supply, contents)
+        for question in questions(desired, records, seen, packaged)
     }
     if contents:
         supply.offer(contents)

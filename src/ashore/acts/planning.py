@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ashore.acts.adoption import edited_packages_files
 from ashore.acts.desire import Part
 from ashore.acts.grounds import Grounds
 from ashore.acts.libraries import Libraries
@@ -135,13 +136,17 @@ def _view(
     paths = desired.keys() | current.files.keys() | leaving | beside.away.keys()
     paths = paths | folders_of(paths)
     seen = observe(tools.host, paths, current.files, read_all=beside.verify)
+    owned = _package_owners(tools, current, desired, seen)
+    taken = [path for path in owned if beside.adopt_all or desired[path].adopt]
+    packaged = edited_packages_files(tools, desired, taken, owned, seen, supply) if taken else {}
     return View(
         seen=seen,
         listings=folders(tools.host, listed(current.files, desired)),
-        owners=_package_owners(tools, current, desired, seen),
+        owners=owned,
         owner=tools.owner or (0, 0),
         adopt_all=beside.adopt_all,
-        merges=merge_edits(tools, desired, current.files, seen, supply),
+        merges=merge_edits(tools, desired, current.files, seen, packaged, supply),
+        packaged=packaged,
     )
 
 

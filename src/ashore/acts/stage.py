@@ -135,6 +135,8 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
         under = edit is not None and is_base(path, entry, record.on_edit)
         if not (record.pending or under) or entry.kind is not Kind.FILE or store.has(entry.digest):
             continue
+        if record.base is not None and not store.has(record.base.digest):
+            _store_base_of_package(store, supply, record.base)
         source = supply.open(entry.digest) or staging.open_loose(entry.digest)
         if source is None and record.put is None and not record.pending:
             continue  # Nobody can come back for it; only a merge with it will not be had.
@@ -142,6 +144,16 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
             raise UnchangedError(f"the content of {shown(path)} is nowhere on this host")
         try:
             store.put(entry.digest, source)
+        finally:
+            os.close(source)
+
+
+def _store_base_of_package(store: ContentStore, supply: Supply, base: Entry) -> None:
+    """What a package placed is the base of the first merge with an edit of it: nobody but us keeps it for that."""
+    source = supply.open(base.digest) if base.kind is Kind.FILE else None
+    if source is not None:
+        try:
+            store.put(base.digest, source)
         finally:
             os.close(source)
 

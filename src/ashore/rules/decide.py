@@ -29,6 +29,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     owner: tuple[int, int] = (0, 0)
     adopt_all: bool = False
     merges: Answers = {}
+    packaged: Mapping[str, Entry | None] = {}
+    """Files of packages that were edited and may be taken over: what the package placed, None where that is gone."""
 
 
 class Draft:
@@ -80,11 +82,31 @@ def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: D
             )
         )
         return
+    if path in view.packaged and wanted.edit is None and not seen.entry.same(wanted.entry):
+        _adopt_edited(path, wanted, seen, view, draft)
+        return
     same = seen.entry.same(aim(wanted))
     if not same:
         draft.steps.append(step_for(Action.REPLACE, path, wanted, old=seen.entry, new=aim(wanted), note="adopted"))
     record = msgspec.structs.replace(laid_record(wanted), original=seen.entry)
     draft.records[path] = msgspec.structs.replace(record, stat=seen.stat) if same else record
+
+
+def _adopt_edited(path: str, wanted: Wanted, seen: Seen, view: View, draft: Draft) -> None:
+    """A package's file that somebody edited: as an edit of a version before, of which the package's is the first."""
+    base = view.packaged[path]
+    asked = wanted.on_edit is OnEdit.MERGE and base is not None
+    merged = three_way(base, seen.entry, wanted.entry, view.merges.get(path)) if asked and base is not None else None
+    if isinstance(merged, Refusal):
+        draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=True, reason=merged))
+        record = record_of(wanted, base=base, found=seen.entry, seen=seen)
+    else:
+        new = merged or wanted.entry
+        note = "adopted, and merged with this host's edit" if merged else "adopted; it had been edited on this host"
+        step = step_for(Action.REPLACE, path, wanted, old=seen.entry, new=new, edited=True, note=note)
+        draft.steps.append(msgspec.structs.replace(step, merged=merged is not None))
+        record = laid_record(wanted, edit=merged)
+    draft.records[path] = msgspec.structs.replace(record, original=seen.entry)
 
 
 def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -> None:

@@ -71,8 +71,16 @@ def base_of(wanted: Wanted, record: FileRecord) -> Entry:
     return (record.put if wanted.edit is not None else None) or record.placed
 
 
-def questions(desired: FileSet, records: Mapping[str, FileRecord], seen: Mapping[str, Seen]) -> Iterator[Question]:
-    """What has to be merged, of all paths of a plan."""
+def questions(
+    desired: FileSet,
+    records: Mapping[str, FileRecord],
+    seen: Mapping[str, Seen],
+    packaged: Mapping[str, Entry | None],
+) -> Iterator[Question]:
+    """What has to be merged, of all paths of a plan; `packaged` is what packages had placed at those taken over."""
+    for path, base in packaged.items():
+        if base is not None and desired[path].on_edit is OnEdit.MERGE and desired[path].edit is None:
+            yield Question(path=path, base=base, ours=seen[path].entry, theirs=desired[path].entry)
     for path, wanted in desired.items():
         record = records.get(path)
         if record is None or path not in seen or wanted.settled or wanted.decided is not None:

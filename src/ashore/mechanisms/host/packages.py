@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.host import rpm
+from ashore.mechanisms.host.pristine import ucf_owners
 from ashore.nouns.limits import MIB
 
 _INFO = "var/lib/dpkg/info"
@@ -26,7 +27,7 @@ def owners(host: Beneath, paths: Iterable[str]) -> Mapping[str, str]:
         return {}
     merged = _merged_folders(host)
     names = {path: (path, *_aliases(path, merged)) for path in wanted}
-    return rpm.owners(host, names) | _dpkg(host, names)
+    return {**ucf_owners(host, wanted), **rpm.owners(host, names), **_dpkg(host, names)}
 
 
 def _merged_folders(host: Beneath) -> Mapping[str, str]:

@@ -6,7 +6,9 @@ Source: rpm, docs/manual/format_header.md: two big-endian counts, an index of 16
 
 import contextlib
 import os
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -28,13 +30,33 @@ def owners(host: Beneath, names: Mapping[str, tuple[str, ...]]) -> dict[str, str
         with contextlib.suppress(OSError):
             descriptor = host.open(database, os.O_RDONLY | os.O_NONBLOCK, follow=True)
             try:
-                return _asked(descriptor, names)
+                if _has_log(host, database):
+                    return _asked_copy(host, database, descriptor, names)
+                return _asked(f"/proc/self/fd/{descriptor}", names)
             finally:
                 os.close(descriptor)
     return {}
 
 
-def _asked(descriptor: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _has_log(host: Beneath, database: str) -> bool:
+    """Whether rpm was cut short: then a part of the database is still in its write-ahead log."""
+    log = host.lstat(f"{database}-wal")
+    return log is not None and log.st_size > 0
+
+
+def _asked_copy(host: Beneath, database: str, descriptor: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """The log is taken in by whoever opens the database for writing: that is done to a copy."""
+    with tempfile.TemporaryDirectory(prefix="ashore-") as folder:
+        copy = os.path.join(folder, "rpmdb.sqlite")
+        log = host.open(f"{database}-wal", os.O_RDONLY | os.O_NONBLOCK, follow=True)
+        with open(descriptor, "rb", closefd=False) as source, open(log, "rb") as logged:
+            for file, target in ((source, copy), (logged, f"{copy}-wal")):
+                with open(target, "wb") as written:
+                    shutil.copyfileobj(file, written)
+        return _asked(copy, names, immutable=False)
+
+
+def _asked(place: str, names: Mapping[str, tuple[str, ...]], *, immutable: bool = True) -> dict[str, str]:
     import sqlite3
 
     paths: dict[str, list[str]] = {}
@@ -44,7 +66,8 @@ def _asked(descriptor: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, s
     # Immutable: no lock and no journal file is made beside a database that is not ours. The name of
     # the descriptor is this process's own /proc, and cannot lead out of the root any more.
     try:
-        with contextlib.closing(sqlite3.connect(f"file:/proc/self/fd/{descriptor}?immutable=1", uri=True)) as database:
+        options = "?immutable=1" if immutable else ""
+        with contextlib.closing(sqlite3.connect(f"file:{place}{options}", uri=True)) as database:
             return _found(database, paths)
     except (sqlite3.Error, ValueError):
         # A damaged or foreign database: nothing is known of packages.

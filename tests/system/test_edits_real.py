@@ -133,6 +133,24 @@ def test_a_file_of_a_package_is_named_adopted_checked_by_visudo_and_given_back(s
     assert (site.read(SUDOERS), (site.host.path / SUDOERS).stat().st_mode) == (before, mode)
 
 
+def test_an_sshd_config_that_was_edited_before_is_merged_from_what_debian_had_placed(site: Site) -> None:
+    placed = site.read("var/lib/ucf/cache/:etc:ssh:sshd_config")
+    before = site.read(SSHD)
+    mine = placed.replace("X11Forwarding yes", "X11Forwarding no", 1)
+    site.host.write(SSHD, mine)
+    try:
+        reference = site.push({SSHD: placed + "\n# of the bundle\nMaxAuthTries 4\n"}, SSHD_RULE)
+        assert "package openssh-server" in site.run("install", site.push({SSHD: "x"}, name="other"), code=6)
+        assert "merged with this host's edit" in site.run("plan", reference)
+        site.run("install", reference)
+        said = site.host.run(["/usr/sbin/sshd", "-T"]).stdout
+        assert "maxauthtries 4" in said and "x11forwarding no" in said
+        site.run("remove", "app", "--purge")
+        assert site.read(SSHD) == mine
+    finally:
+        site.host.write(SSHD, before)
+
+
 def test_nginx_looks_at_all_of_it_in_place_before_it_is_told_to_reload(site: Site) -> None:
     good = "server { listen 8099; location / { return 200 'one'; } }\n"
     site.run("install", site.push({SITE: good}, NGINX_RULE))

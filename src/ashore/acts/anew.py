@@ -11,7 +11,7 @@ from ashore.acts.obtain import Place
 from ashore.acts.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.acts.wishes import Target, Wish, with_others
-from ashore.errors import RegistryError
+from ashore.errors import AshoreError, InputError, RegistryError
 from ashore.nouns.ask import Ask
 from ashore.nouns.generation import BundleRecord, Generation
 
@@ -27,15 +27,17 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask]) -> Wish:
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         parts: list[Part] = []
-        unreached: list[tuple[Ask, RegistryError]] = []
+        unreached: list[tuple[Ask, AshoreError]] = []
         for ask in asks:
             try:
                 parts.append(desire(tools, ask, current, place, salt))
-            except RegistryError as error:
+            except (RegistryError, InputError) as error:
+                if isinstance(error, InputError) and _answers(tools, ask):
+                    raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
         if unreached and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
-        parts += [_as_far_as_known(tools, a, current, salt, f"no answer from the registry ({e})") for a, e in unreached]
+        parts += [_as_far_as_known(tools, a, current, salt, f"nothing answers ({e})") for a, e in unreached]
         return with_others(current, parts)
 
     return wish
@@ -59,6 +61,15 @@ def _as_far_as_known(tools: Tools, ask: Ask, current: Generation, salt: bytes, w
     notes = (f"{why}; {record.name} {said}",) if why else ()
     part = part or as_recorded(current, record.name)
     return msgspec.structs.replace(part, notes=(*part.notes, *notes))
+
+
+def _answers(tools: Tools, ask: Ask) -> bool:
+    """Whether there is such a layout or archive at all."""
+    try:
+        tools.open_image(ask.reference).resolve()
+    except InputError:
+        return False
+    return True
 
 
 def _stale(tools: Tools, ask: Ask, record: BundleRecord | None) -> bool:

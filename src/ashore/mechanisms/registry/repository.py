@@ -287,10 +287,9 @@ class Repository:
             )
 
     def _keep_whole(self, digest: Digest, response: Response) -> None:
-        before = self._whole.pop(digest, None)
-        self._whole[digest] = response
-        if before is not None:
+        if (before := self._whole.pop(digest, None)) is not None:
             before.close()
+        self._whole[digest] = response
 
     def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
         if len(self._manifests) < _KEPT_MANIFESTS:

@@ -60,9 +60,9 @@ def test_rules_and_nouns_do_no_input_or_output(path: Path) -> None:
 
 # A clock that is passed in has a default.
 PURE_PARTS: dict[str, tuple[str, ...]] = {
-    "rules/render.py": ("time",),
-    "rules/templates.py": ("time",),
-    "rules/manifest.py": ("urllib.parse", "urllib.parse.urlsplit"),
+    "rules/bundles/render.py": ("time",),
+    "rules/bundles/templates.py": ("time",),
+    "rules/bundles/manifest.py": ("urllib.parse", "urllib.parse.urlsplit"),
 }
 
 

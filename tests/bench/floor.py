@@ -54,7 +54,7 @@ def unpacked(source: Any, compression: str) -> Any:
             import gzip
 
             return gzip.GzipFile(fileobj=source)
-    from ashore.mechanisms.zstandard import zstd
+    from ashore.mechanisms.images.zstandard import zstd
 
     return zstd.ZstdFile(source, "rb")
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from ashore.acts.copy import copy
-from ashore.acts.fetch import fetch_tree, resolve_image
+from ashore.acts.author.copy import copy
+from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.errors import AshoreError, InputError, UsageError, VerificationError
-from ashore.mechanisms.streams import BytesStream, CountedHashed, read_all
-from ashore.mechanisms.transports import open_reader, open_writer
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed, read_all
+from ashore.mechanisms.images.transports import open_reader, open_writer
 from ashore.nouns.digest import hex_of, of
 from ashore.nouns.image import OCI_LAYER, Descriptor
 from ashore.nouns.limits import DEFAULT, MIB
 from ashore.nouns.ports import ImageReader, ImageWriter
 from ashore.nouns.reference import parse
-from ashore.rules.verify import verify
+from ashore.rules.images.verify import verify
 from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent, layer, member, put_image, symlink
 
 LAYERS = (

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ashore.acts.attached import Carried, attached_to
-from ashore.acts.copy import copy
+from ashore.acts.author.attached import Carried, attached_to
+from ashore.acts.author.copy import copy
 from ashore.errors import AshoreError
-from ashore.mechanisms.transports import open_reader, open_writer
+from ashore.mechanisms.images.transports import open_reader, open_writer
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Descriptor, referrers_tag
 from ashore.nouns.limits import DEFAULT

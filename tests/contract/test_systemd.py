@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ashore.mechanisms import systemd
+from ashore.mechanisms.pid1 import systemd
 from ashore.nouns.ports import Systemd
 from ashore.nouns.units import UnitAction, UnitState, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd

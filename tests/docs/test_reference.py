@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ashore.acts.schemas import bundle_schema, facts_schema
+from ashore.acts.author.schemas import bundle_schema, facts_schema
 from ashore.cli import VERBS, run
 from ashore.errors import ExitCode
 from tests.docs import generate

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ashore.errors import RegistryError
-from ashore.mechanisms.streams import BytesStream
+from ashore.mechanisms.images.streams import BytesStream
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE

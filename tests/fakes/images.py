@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.errors import InputError
-from ashore.mechanisms.streams import BytesStream, CountedHashed, read_all
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed, read_all
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import (
     OCI_CONFIG,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ashore.errors import AshoreError
-from ashore.rules import linker
-from ashore.rules.elf import soname
+from ashore.rules.libraries import linker
+from ashore.rules.libraries.elf import soname
 from ashore.rules.triggers import sysctl
 from ashore.rules.triggers.sysusers import newcomers
 from ashore.rules.triggers.table import PROGRAMS

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from ashore.acts import install as stories
-from ashore.acts.asking import unchanged, upgrades
-from ashore.acts.outcome import Outcome
+from ashore.acts.change import install as stories
+from ashore.acts.change.asking import unchanged, upgrades
+from ashore.acts.change.outcome import Outcome
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.progress import Quiet
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.cache import Cache
-from ashore.mechanisms.state import State
+from ashore.mechanisms.images.cache import Cache
+from ashore.mechanisms.state.state import State
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.confirm import Asked

@@ -4,8 +4,8 @@
 import pytest
 from msgspec.structs import replace
 
-from ashore.acts.boot import boot
-from ashore.acts.look import status
+from ashore.acts.ask.look import status
+from ashore.acts.boot.boot import boot
 from ashore.errors import InputError, RegistryError
 from ashore.nouns.config import Pull
 from ashore.nouns.facts import Interface, Network
@@ -146,7 +146,7 @@ def test_what_rendering_needs_goes_with_its_generation(host: Machine) -> None:
     assert host.tools().content.has(kept)
     host.remove("app")
     assert host.tools().content.has(kept), "a rollback may need it"
-    from ashore.acts.discard import prune
+    from ashore.acts.change.discard import prune
 
     prune(host.tools(), keep=1)
     assert not host.tools().content.has(kept)
@@ -180,7 +180,7 @@ def test_a_boot_with_a_fact_missing_keeps_what_is_installed(host: Machine) -> No
 
 
 def test_a_kill_while_it_is_rendered_anew_leaves_the_old_or_the_new(host: Machine) -> None:
-    from ashore.acts.recover import recover
+    from ashore.acts.transaction.recover import recover
 
     moved(host)
     host.images.down = True

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.boot import Booted, boot, brought_as, told
-from ashore.acts.early import recover_at_boot
+from ashore.acts.boot.boot import Booted, boot, brought_as, told
+from ashore.acts.boot.early import recover_at_boot
 from ashore.errors import RegistryError, UnchangedError, UnitsFailedError
-from ashore.mechanisms import journal
+from ashore.mechanisms.state import journal
 from ashore.nouns.config import Pull
 from ashore.nouns.generation import Verb
 from ashore.nouns.journal import Begun

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.lint import lint
-from ashore.acts.new import new
+from ashore.acts.author.lint import lint
+from ashore.acts.author.new import new
 from ashore.cli import run
 from ashore.errors import ExitCode, InputError
 from ashore.nouns import digest
@@ -16,10 +16,10 @@ from ashore.nouns.bundle import Bundle
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.owners import Owners
-from ashore.rules.lint import Severity
-from ashore.rules.manifest import parse_manifest
-from ashore.rules.render import render
-from ashore.rules.values import merge_values
+from ashore.rules.bundles.lint import Severity
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.render import render
+from ashore.rules.bundles.values import merge_values
 
 
 def put(root: Path, files: dict[str, str]) -> str:

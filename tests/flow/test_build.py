@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from ashore.acts.build import BuildTools, build
-from ashore.acts.fetch import fetch_tree, resolve_image
+from ashore.acts.author.build import BuildTools, build
+from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.cli import run
 from ashore.errors import InputError, UsageError
-from ashore.mechanisms.compression import open_layer
-from ashore.mechanisms.streams import BytesStream, pipe
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.compression import open_layer
+from ashore.mechanisms.images.streams import BytesStream, pipe
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry
 from ashore.nouns.image import OCI_LAYER, Image, Platform
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, parse
-from ashore.rules.verify import Policy, verify
+from ashore.rules.images.verify import Policy, verify
 from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent
 
 ARM64 = Platform("arm64")

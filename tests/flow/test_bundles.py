@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 
-from ashore.acts.install import plan_install
-from ashore.acts.look import owns
+from ashore.acts.ask.look import owns
+from ashore.acts.change.install import plan_install
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
 from ashore.nouns.plan import Conflict

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts import install as stories
+from ashore.acts.change import install as stories
 from ashore.errors import AshoreError, VerificationError
 from tests.flow.machine import Machine
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts import confirm as confirmation
-from ashore.acts.confirm import Confirmed
-from ashore.acts.recover import recover
+from ashore.acts.boot import confirm as confirmation
+from ashore.acts.boot.confirm import Confirmed
+from ashore.acts.transaction.recover import recover
 from ashore.cli.render_plan import plan_text
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.confirm import By, Provisional
@@ -174,7 +174,7 @@ def test_a_bundle_can_ask_for_it_or_against_it(live: Machine) -> None:
 
 
 def test_the_plan_says_that_a_change_has_to_be_confirmed_and_why(live: Machine) -> None:
-    from ashore.acts.install import plan_install
+    from ashore.acts.change.install import plan_install
 
     plan, _ = plan_install(live.tools(), [live.ask(TWO)])
     text = "To be confirmed:\n  within 5m, or it is taken back: it changes sshd (/etc/ssh/sshd_config.d/50-site.conf)"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ashore.cli import run
-from ashore.mechanisms.layout import REF_NAME
+from ashore.mechanisms.images.layout import REF_NAME
 from tests.fakes.registry import FakeRegistry
 
 

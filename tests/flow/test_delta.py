@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ashore.acts.bases import Bases
+from ashore.acts.fetch.bases import Bases
 from ashore.cli import run
 from ashore.nouns.delta import ARTIFACT, FROM
 from ashore.nouns.digest import hex_of, of

@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from ashore.acts.recover import recover
+from ashore.acts.transaction.recover import recover
 from ashore.cli import run
+from ashore.mechanisms.images.transports import open_reader
 from ashore.mechanisms.registry import RegistrySettings, load_settings
-from ashore.mechanisms.transports import open_reader
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference

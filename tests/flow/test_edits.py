@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from ashore.acts.drifting import host_drift
-from ashore.acts.install import install
-from ashore.acts.look import diff, status
+from ashore.acts.ask.drifting import host_drift
+from ashore.acts.ask.look import diff, status
+from ashore.acts.change.install import install
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
 from tests.fakes.bundles import File, Link
@@ -178,7 +178,7 @@ def test_replace_puts_the_new_version_there_and_keeps_the_edit_in_the_store(host
 
 
 def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Machine) -> None:
-    from ashore.acts.prune import collect
+    from ashore.acts.change.prune import collect
 
     for number in range(1, 9):
         host.images.add(f"reg.example/app:{number}", {CONF: f"{number}\n"}, policy("replace"))
@@ -196,7 +196,7 @@ def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Mac
 
 
 def test_edits_of_kept_generations_are_discarded_as_well_and_a_rollback_says_so(host: Machine) -> None:
-    from ashore.acts.discard import prune
+    from ashore.acts.change.discard import prune
 
     host.images.add(ONE, {CONF: "one\n", "etc/merged": "a\nb\nc\n"}, policy("replace"))
     host.images.add(TWO, {CONF: "two\n", "etc/merged": "a\nb\nC\n"}, policy("replace"))

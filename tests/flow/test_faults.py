@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.recover import recover
+from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, UnchangedError
 from ashore.mechanisms import syscalls
 from tests.flow.machine import Machine

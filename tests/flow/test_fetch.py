@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ashore.acts.fetch import fetch_tree, resolve_image
+from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.errors import AshoreError, InputError, VerificationError
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry
@@ -26,7 +26,7 @@ from ashore.nouns.image import (
 )
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.reference import parse
-from ashore.rules.verify import verify
+from ashore.rules.images.verify import verify
 from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent, hardlink, layer, member, put_image
 
 ARM64 = Platform("arm64")

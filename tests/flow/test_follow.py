@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts import following
-from ashore.acts.follow import Round, follow
+from ashore.acts.boot import following
+from ashore.acts.boot.follow import Round, follow
 from ashore.errors import InputError, UnitsFailedError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.follow import Finding

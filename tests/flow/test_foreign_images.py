@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from ashore.acts.fetch import fetch_tree, resolve_image
-from ashore.mechanisms.transports import open_reader
+from ashore.acts.fetch.fetch import fetch_tree, resolve_image
+from ashore.mechanisms.images.transports import open_reader
 from ashore.nouns.files import Entry
 from ashore.nouns.image import Platform
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.reference import parse
-from ashore.rules.imagetree import tree_prefix
-from ashore.rules.verify import verify
+from ashore.rules.images.imagetree import tree_prefix
+from ashore.rules.images.verify import verify
 from tests.fakes.images import MemorySink, Silent
 
 pytestmark = pytest.mark.real

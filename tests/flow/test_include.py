@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ashore.acts.build import build
+from ashore.acts.author.build import build
 from ashore.errors import InputError, UsageError
-from ashore.rules.verify import parse_policy
+from ashore.rules.images.verify import parse_policy
 from tests.fakes.images import AMD64, MemoryStore, folder, layer, member, put_image, symlink
 from tests.flow.test_build import ARM64, built, fetched, image_of, tools
 

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from ashore.acts.install import plan_install
+from ashore.acts.change.install import plan_install
 from ashore.errors import AshoreError, ConflictError, InputError, UnchangedError, UsageError
 from ashore.nouns.generation import Verb
 from ashore.nouns.plan import Action

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ashore.acts.pending import settle
-from ashore.acts.recover import recover
+from ashore.acts.change.pending import settle
+from ashore.acts.transaction.recover import recover
 from ashore.mechanisms import syscalls
 from ashore.nouns.files import Decided
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree

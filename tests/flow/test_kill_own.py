@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts import hand_over
-from ashore.acts.farewell import farewell
+from ashore.acts.boot import hand_over
+from ashore.acts.change.farewell import farewell
 from ashore.errors import UnchangedError
-from ashore.mechanisms import ownbuild
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.own import ownbuild
 from ashore.nouns.digest import Digest
 from ashore.nouns.installer import BIN, BUILDS, LAYOUT, PROGRAM_LINK, Card
 from tests.flow.machine import Machine

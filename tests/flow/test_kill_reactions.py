@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.recover import recover
+from ashore.acts.transaction.recover import recover
 from tests.fakes.bundles import FakeImages, File, Tree
 from tests.fakes.elf import library
 from tests.fakes.systemd import FakeSystemd

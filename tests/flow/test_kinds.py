@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from ashore.acts.install import plan_install
+from ashore.acts.change.install import plan_install
 from ashore.errors import AshoreError
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree
 from tests.flow.machine import Machine

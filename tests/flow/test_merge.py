@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
-from ashore.acts.differences import differences
-from ashore.acts.install import plan_install
-from ashore.acts.look import diff, status
-from ashore.acts.pending import pending, show
+from ashore.acts.ask.look import diff, status
+from ashore.acts.change.install import plan_install
+from ashore.acts.change.pending import pending, show
+from ashore.acts.plan.differences import differences
 from ashore.cli.render_plan import plan_text
 from ashore.nouns.digest import of
 from tests.fakes.bundles import File, Hard, Link

@@ -3,8 +3,8 @@
 
 import pytest
 
-from ashore.acts.look import status
-from ashore.acts.pending import Pending, pending, settle, show
+from ashore.acts.ask.look import status
+from ashore.acts.change.pending import Pending, pending, settle, show
 from ashore.errors import UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.files import Decided

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.drifting import host_drift
-from ashore.acts.look import diff
-from ashore.acts.recover import recover
-from ashore.acts.repair import Repaired, Scope, repair
+from ashore.acts.ask.drifting import host_drift
+from ashore.acts.ask.look import diff
+from ashore.acts.change.repair import Repaired, Scope, repair
+from ashore.acts.transaction.recover import recover
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.units import JobResult, UnitAction
-from ashore.rules.drift import Drift, Verdict
+from ashore.rules.files.drift import Drift, Verdict
 from tests.fakes.bundles import Folder, Tree
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ashore.acts import install as stories
+from ashore.acts.change import install as stories
 from ashore.errors import UnitsFailedError
 from ashore.nouns.plan import Plan
 from tests.fakes.systemd import Behaviour, FakeSystemd, FakeUnit

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ashore.acts.recover import recover
+from ashore.acts.transaction.recover import recover
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.generation import Verb
 from tests.fakes.bundles import File

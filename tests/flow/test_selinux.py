@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ashore.errors import ExitCode, UnchangedError
-from ashore.mechanisms import swap
+from ashore.mechanisms.stage import swap
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.journal import StagedStep
 from ashore.nouns.plan import Action, Step

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from ashore.acts import install as stories
-from ashore.acts.recover import recover
+from ashore.acts.change import install as stories
+from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, UnitsFailedError
 from ashore.nouns.units import JobResult, UnitAction
 from tests.fakes.systemd import Behaviour, FakeSystemd

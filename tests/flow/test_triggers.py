@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts import install as stories
-from ashore.acts.look import status
-from ashore.acts.recover import recover
+from ashore.acts.ask.look import status
+from ashore.acts.change import install as stories
+from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, InputError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.attributes import may_own
 from ashore.nouns.plan import Plan

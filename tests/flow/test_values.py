@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ashore.acts.differences import differences
-from ashore.acts.install import plan_install
-from ashore.acts.look import diff
-from ashore.acts.render import render_file
+from ashore.acts.ask.look import diff
+from ashore.acts.ask.render import render_file
+from ashore.acts.change.install import plan_install
+from ashore.acts.plan.differences import differences
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
 from ashore.errors import InputError

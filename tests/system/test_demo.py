@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.lint import lint
+from ashore.acts.author.lint import lint
 from scripts.demo import missing
 from scripts.terminal import StepError, Terminal
 from tests.system.lab import CHECKOUT

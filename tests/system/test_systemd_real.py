@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.health import watch
-from ashore.mechanisms import systemd
+from ashore.acts.transaction.health import watch
+from ashore.mechanisms.pid1 import systemd
 from ashore.nouns.bundle import Health
 from ashore.nouns.units import UnitAction, UnitVerb
-from ashore.rules import enablement
-from ashore.rules.health import Watched
+from ashore.rules.units import enablement
+from ashore.rules.units.health import Watched
 from tests.system import lab
 from tests.system.snapshot import differences
 
@@ -29,7 +29,8 @@ SERVICE = (
     PATHS
     + """
 import json, os, time
-from ashore.mechanisms import handover, output
+from ashore.mechanisms import output
+from ashore.mechanisms.pid1 import handover
 output.survive_lost_output()
 request = json.loads(handover.take_request(sys.argv[1]))
 print("service", handover.under_pid1(), os.environ.get("TOKEN"), os.getcwd(),
@@ -48,7 +49,7 @@ sys.exit(request.get("code", 0))
 CLIENT = PATHS + """
 import json
 from ashore.errors import AshoreError
-from ashore.mechanisms import handover
+from ashore.mechanisms.pid1 import handover
 try:
     sys.exit(handover.hand_over(sys.argv[1].encode(), root="/", command=sys.argv[2:], identifier="test",
                                 environment={"TOKEN": 'a "b" $c \\\\ `d`'}))
@@ -272,7 +273,7 @@ def test_a_host_that_reboots_keeps_its_tree_and_one_that_is_killed_too(fresh_hos
 
 def test_the_live_root_is_that_of_pid_1_and_no_other(host: lab.Host) -> None:
     program = PATHS + (
-        "import os\nfrom ashore.mechanisms.systemd import is_live\n"
+        "import os\nfrom ashore.mechanisms.pid1.systemd import is_live\n"
         "os.makedirs('/run/other/run/systemd/system', exist_ok=True)\n"
         "print([is_live(root) for root in ('/', '/proc/1/root', '/run/other', '/usr', '/missing')])"
     )

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from ashore.mechanisms.readahead import opened_ahead
-from ashore.mechanisms.streams import BytesStream
+from ashore.mechanisms.images.readahead import opened_ahead
+from ashore.mechanisms.images.streams import BytesStream
 
 MOST = 3
 

@@ -7,9 +7,9 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import ConfigSection, Descriptor, Image, ImageConfig, Manifest, RootFs, VerifiedImage
 from ashore.nouns.limits import Limits
-from ashore.rules.bundle import needs_text, read_bundle
-from ashore.rules.manifest import parse_manifest
-from ashore.rules.placing import host_path, matches, rule_for
+from ashore.rules.bundles.bundle import needs_text, read_bundle
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.placing import host_path, matches, rule_for
 
 DIGEST = digest.of(b"image")
 DIR = Entry(kind=Kind.DIR, mode=0o755)

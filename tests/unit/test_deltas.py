@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ashore.errors import InputError
-from ashore.mechanisms import compactindex
-from ashore.mechanisms.directory import read_directory, write_directory
-from ashore.mechanisms.known import Known
-from ashore.mechanisms.table import TocEntry
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images import compactindex
+from ashore.mechanisms.images.directory import read_directory, write_directory
+from ashore.mechanisms.images.table import TocEntry
+from ashore.mechanisms.images.zstandard import zstd
+from ashore.mechanisms.state.known import Known
 from ashore.nouns.delta import ARTIFACT, DIRECTORY, FROM, PATCHES, SEGMENT, Patch
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import OCI_MANIFEST, Descriptor
 from ashore.nouns.limits import DEFAULT, KIB, MIB
-from ashore.rules.deltas import carried, choose_delta, delta_manifest, inlined, pairs, parse_delta
-from ashore.rules.ranges import joined
+from ashore.rules.images.deltas import carried, choose_delta, delta_manifest, inlined, pairs, parse_delta
+from ashore.rules.images.ranges import joined
 
 ONE, TWO, THREE = of(b"1"), of(b"2"), of(b"3")
 

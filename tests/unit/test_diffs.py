@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ashore.rules.diffs import unified
+from ashore.rules.files.diffs import unified
 
 
 def diff(old: bytes | None, new: bytes | None, *, secret: bool = False) -> str:

@@ -2,7 +2,7 @@
 import pytest
 
 from ashore.errors import InputError
-from ashore.rules import enablement
+from ashore.rules.units import enablement
 
 SYSTEM = "etc/systemd/system"
 

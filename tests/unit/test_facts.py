@@ -8,8 +8,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from ashore.acts.facts import facts, lines
-from ashore.acts.schemas import facts_schema
+from ashore.acts.ask.facts import facts, lines
+from ashore.acts.author.schemas import facts_schema
 from ashore.errors import InputError, UnchangedError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.host import factsfile, network

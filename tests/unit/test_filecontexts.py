@@ -14,7 +14,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.selinux import read_policy
 from ashore.nouns.files import Kind
 from ashore.nouns.selinux import PolicyFiles
-from ashore.rules.filecontexts import FileContexts, parse
+from ashore.rules.files.filecontexts import FileContexts, parse
 
 CASES = Path(__file__).parents[1] / "cases" / "selinux"
 NAMES = ("", ".homedirs", ".local", ".subs", ".subs_dist")

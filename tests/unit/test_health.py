@@ -4,13 +4,13 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from ashore.acts.health import watch
+from ashore.acts.transaction.health import watch
 from ashore.errors import Issue
 from ashore.nouns.bundle import Health
 from ashore.nouns.generation import BundleRecord
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitAction, UnitState, UnitVerb
-from ashore.rules.health import Judgement, Sample, Verdict, Watched, judge, start_seconds, to_watch
+from ashore.rules.units.health import Judgement, Sample, Verdict, Watched, judge, start_seconds, to_watch
 from tests.fakes.systemd import Behaviour, FakeSystemd
 
 

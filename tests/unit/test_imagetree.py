@@ -4,13 +4,13 @@
 import pytest
 
 from ashore.errors import InputError
-from ashore.mechanisms.streams import BytesStream
-from ashore.mechanisms.tar import TarReader
+from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.images.tar import TarReader
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry
 from ashore.nouns.image import ConfigSection, ImageConfig, RootFs
 from ashore.nouns.limits import DEFAULT, Limits
-from ashore.rules.imagetree import ImageTree, Lost, tree_prefix
+from ashore.rules.images.imagetree import ImageTree, Lost, tree_prefix
 from tests.fakes.images import folder, hardlink, layer, member, pax, symlink
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ashore.errors import AshoreError, InputError, VerificationError
-from ashore.mechanisms.compression import compression_of, open_layer
-from ashore.mechanisms.crc64 import Crc64
-from ashore.mechanisms.readahead import ReadAhead
-from ashore.mechanisms.streams import BytesStream, CountedHashed, Readable, pipe, read_all
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.compression import compression_of, open_layer
+from ashore.mechanisms.images.crc64 import Crc64
+from ashore.mechanisms.images.readahead import ReadAhead
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, pipe, read_all
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import DOCKER_LAYER, OCI_LAYER
 from ashore.nouns.limits import DEFAULT, MIB, Limits

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ashore.rules.elf import soname
-from ashore.rules.linker import Library, candidates, is_library, search_folders, shadows
+from ashore.rules.libraries.elf import soname
+from ashore.rules.libraries.linker import Library, candidates, is_library, search_folders, shadows
 from tests.fakes.elf import library
 
 DEBIAN = {

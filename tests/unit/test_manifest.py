@@ -13,7 +13,7 @@ from ashore.nouns import toml
 from ashore.nouns.bundle import BundleManifest, FileRule, Health, Include, ValueSpec
 from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
-from ashore.rules.manifest import json_schema, parse_manifest, suspicions
+from ashore.rules.bundles.manifest import json_schema, parse_manifest, suspicions
 
 CASES = Path(__file__).parents[1] / "cases" / "manifest"
 DOCS = Path(__file__).parents[2] / "docs" / "reference"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merge3 import Merge3
 
-from ashore.rules.merge import matching, merge
-from ashore.rules.threeway import LARGEST, Refusal
+from ashore.rules.files.merge import matching, merge
+from ashore.rules.files.threeway import LARGEST, Refusal
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "merge").glob("*.toml"))
 texts = st.lists(st.sampled_from("abcd"), max_size=12).map(lambda lines: "".join(f"{line}\n" for line in lines))

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.build import BuildTools
-from ashore.acts.fetch import carried_digest, resolve_image
-from ashore.acts.hand_over import place_recovery
-from ashore.acts.installer import build_installer
+from ashore.acts.author.build import BuildTools
+from ashore.acts.author.installer import build_installer
+from ashore.acts.boot.hand_over import place_recovery
+from ashore.acts.fetch.fetch import carried_digest, resolve_image
 from ashore.errors import InputError, UnchangedError, UsageError, VerificationError
-from ashore.mechanisms import ownbuild
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.blobfiles import FolderFiles
-from ashore.mechanisms.layout import LayoutReader, LayoutWriter
+from ashore.mechanisms.images.blobfiles import FolderFiles
+from ashore.mechanisms.images.layout import LayoutReader, LayoutWriter
+from ashore.mechanisms.own import ownbuild
 from ashore.nouns import reference
 from ashore.nouns.image import INDEXES, Platform
 from ashore.nouns.limits import DEFAULT

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ashore.errors import InputError
-from ashore.mechanisms import patch
-from ashore.mechanisms.patch import BytesContent, FileContent, apply, make
-from ashore.mechanisms.streams import BytesStream
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images import patch
+from ashore.mechanisms.images.patch import BytesContent, FileContent, apply, make
+from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.delta import CONTEXT, SEGMENT, Patch
 from ashore.nouns.digest import of
 from ashore.nouns.limits import DEFAULT, KIB, MIB

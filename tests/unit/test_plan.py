@@ -15,9 +15,9 @@ from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind, OnEdit, Seen, Stat, Wanted, ancestors, format_mode
 from ashore.nouns.generation import EMPTY, FileRecord, Generation, Verb
 from ashore.nouns.plan import Action, Step
-from ashore.rules.decide import View
-from ashore.rules.folders import listed
-from ashore.rules.plan import FilePlan, combine, plan_files
+from ashore.rules.files.decide import View
+from ashore.rules.files.folders import listed
+from ashore.rules.files.plan import FilePlan, combine, plan_files
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "plan").glob("*.toml"))
 _TEXTS: dict[str, str] = {}
@@ -85,7 +85,7 @@ def view(
     *,
     adopt_all: bool = False,
 ) -> View:
-    """What `acts.planning` would have looked at."""
+    """What `acts.plan.planning` would have looked at."""
     folders = listed(generation.files, desired)
     names = {f: frozenset(p.rpartition("/")[2] for p in host if p.rpartition("/")[0] == f) for f in folders}
     return View(seen=seen(host), listings=names, owners=owners or {}, adopt_all=adopt_all)

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ashore.mechanisms import probes
+from ashore.mechanisms.pid1 import probes
 from ashore.nouns.bundle import Health
 
 

@@ -12,10 +12,10 @@ from ashore.nouns.facts import Address, Facts, Interface, Network
 from ashore.nouns.files import Entry, Kind, OnEdit
 from ashore.nouns.limits import Limits
 from ashore.nouns.owners import Owners
-from ashore.rules.manifest import parse_manifest
-from ashore.rules.reads import dotted, undotted
-from ashore.rules.render import Rendered, render
-from ashore.rules.values import merge_values
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.reads import dotted, undotted
+from ashore.rules.bundles.render import Rendered, render
+from ashore.rules.bundles.values import merge_values
 
 ETH0 = Interface(name="eth0", ipv4="10.0.0.5", addresses_ipv4=(Address(address="10.0.0.5", prefix=24),))
 VLAN = Interface(name="eth0.100", up=True, ipv4="10.1.0.5")

@@ -6,11 +6,11 @@ from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.plan import Action, Step
 from ashore.nouns.units import HostUnits, UnitState
-from ashore.rules import unitfile
-from ashore.rules.changes import Changes, changes_of
-from ashore.rules.reasons import Reaction
-from ashore.rules.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
-from ashore.rules.unitpaths import Changed, named_paths, own_paths
+from ashore.rules.units import unitfile
+from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.reasons import Reaction
+from ashore.rules.units.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
+from ashore.rules.units.unitpaths import Changed, named_paths, own_paths
 
 SYSTEM = "etc/systemd/system"
 KUBELET = "[Service]\nExecStart=/opt/bin/kubelet --config=/etc/kubernetes/kubelet.yaml\n"

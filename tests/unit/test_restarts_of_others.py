@@ -8,13 +8,13 @@ from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.plan import Action, Step
 from ashore.nouns.units import HostUnits
-from ashore.rules import dependants, unitfile
-from ashore.rules.changes import Changes, changes_of
-from ashore.rules.conditions import differing
-from ashore.rules.reasons import Reaction
-from ashore.rules.reboot import reboot_reasons
-from ashore.rules.restarts import UnitSet
-from ashore.rules.unitpaths import effective
+from ashore.rules.units import dependants, unitfile
+from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.conditions import differing
+from ashore.rules.units.reasons import Reaction
+from ashore.rules.units.reboot import reboot_reasons
+from ashore.rules.units.restarts import UnitSet
+from ashore.rules.units.unitpaths import effective
 from tests.unit.test_restarts import ALL, SYSTEM, THREE, plan, replaced, said, state, states
 
 SSH = "[Service]\nType=notify\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd -D\n"

@@ -10,7 +10,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.generation import EMPTY, BundleRecord, Generation, Verb
 from ashore.nouns.plan import Action, Plan, PlannedStep, Step
 from ashore.nouns.units import UnitAction, UnitVerb
-from ashore.rules.manifest import json_schema, parse_manifest
+from ashore.rules.bundles.manifest import json_schema, parse_manifest
 from ashore.rules.steps import environment, planned_steps, shown, with_steps
 
 DRAIN = """\

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ashore.errors import InputError
-from ashore.mechanisms.streams import BytesStream
-from ashore.mechanisms.tar import TarReader
-from ashore.mechanisms.tarwrite import END, header, padding
+from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.images.tar import TarReader
+from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import DEFAULT, MIB, Limits
 from tests.fakes.images import folder, hardlink, layer, member, pax, symlink

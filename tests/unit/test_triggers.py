@@ -11,13 +11,13 @@ from ashore.nouns.owners import Owners
 from ashore.nouns.plan import Action, Step
 from ashore.nouns.triggers import Setting, Trigger, Undo, When
 from ashore.rules import firmware
-from ashore.rules.changes import Changes, changes_of
 from ashore.rules.triggers import sysctl
 from ashore.rules.triggers.ground import Ground
 from ashore.rules.triggers.kinds import kind_of
 from ashore.rules.triggers.sysusers import newcomers, settled, stand_in, with_newcomers
 from ashore.rules.triggers.table import PROGRAMS, Triggers, plan_triggers
 from ashore.rules.triggers.tmpfiles import made_by
+from ashore.rules.units.changes import Changes, changes_of
 
 ALL = {name: f"/usr/bin/{name}" for name in PROGRAMS}
 LIVE = Ground(changes=Changes(), live=True, root="/", programs=ALL, settable=True, loads_modules=True, runs_udev=True)

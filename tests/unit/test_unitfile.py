@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from ashore.rules import unitfile
+from ashore.rules.units import unitfile
 
 
 def test_reads_sections_keys_and_values_in_order() -> None:

@@ -2,8 +2,8 @@
 import pytest
 
 from ashore.errors import InputError
-from ashore.rules.manifest import parse_manifest
-from ashore.rules.values import Deferred, merge_values, parse_set
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.values import Deferred, merge_values, parse_set
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ashore.errors import InputError, VerificationError
 from ashore.nouns.digest import of
 from ashore.nouns.image import OCI_CONFIG, Descriptor, Image, ImageConfig, Manifest, RootFs
 from ashore.nouns.reference import parse
-from ashore.rules.verify import Policy, parse_policy, verify
+from ashore.rules.images.verify import Policy, parse_policy, verify
 
 ACCEPT, REJECT = [{"type": "insecureAcceptAnything"}], [{"type": "reject"}]
 SIGNED = [{"type": "signedBy", "keyType": "GPGKeys"}]

@@ -10,10 +10,10 @@ import msgspec
 from ashore.errors import UnchangedError
 from ashore.mechanisms.attributes import may_own
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.cache import Cache
-from ashore.mechanisms.content import ContentStore
-from ashore.mechanisms.history import History
-from ashore.mechanisms.state import State
+from ashore.mechanisms.images.cache import Cache
+from ashore.mechanisms.state.content import ContentStore
+from ashore.mechanisms.state.history import History
+from ashore.mechanisms.state.state import State
 from ashore.nouns.facts import Facts
 from ashore.nouns.image import Descriptor, Platform
 from ashore.nouns.limits import DEFAULT, Limits

@@ -25,13 +25,13 @@ def command(references: tuple[str, ...], pull: str | None, brought: str, spread:
 
     with wired(root) as tools:
         if spread:
-            from ashore.acts import boot as story
+            from ashore.acts.boot import boot as story
 
             story.spread(tools, asks(references))
             return ExitCode.DONE
         if (code := settled_by_pid1(tools, follow=follow)) is not None:
             return code
-        from ashore.acts.boot import boot, brought_as, configured, told
+        from ashore.acts.boot.boot import boot, brought_as, configured, told
         from ashore.cli.render_plan import outcome_text
 
         names = references or configured(tools)
@@ -47,7 +47,7 @@ def command(references: tuple[str, ...], pull: str | None, brought: str, spread:
             raise
         finally:
             if brought:
-                from ashore.acts.hand_over import drop_layout
+                from ashore.acts.boot.hand_over import drop_layout
 
                 drop_layout(tools.host, brought)
     outcome = booted.outcome

@@ -49,12 +49,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
-    from ashore.acts.attached import Carried
-    from ashore.acts.build import BuildTools, build
-    from ashore.acts.copy import copy
-    from ashore.acts.include import load_policy
+    from ashore.acts.author.attached import Carried
+    from ashore.acts.author.build import BuildTools, build
+    from ashore.acts.author.copy import copy
+    from ashore.acts.author.include import load_policy
     from ashore.cli.deltas import add_deltas
-    from ashore.rules.packing import parse_platform
+    from ashore.rules.images.packing import parse_platform
 
     targets = _targets(tag, push, place)
     olds = [reference.parse(text) for text in bases]
@@ -71,7 +71,7 @@ def command(
         )
         with image_writer(ROOT, first, progress, limits) as writer:
             if installer:
-                from ashore.acts.installer import build_installer
+                from ashore.acts.author.installer import build_installer
 
                 built = build_installer(
                     folder,

@@ -14,7 +14,7 @@ from ashore.cli.wiring import wired
 @debug_option
 def command(root: str, as_json: bool) -> None:
     """Keep what waits for confirmation. Run it from outside, over a new connection: that is what it proves."""
-    from ashore.acts.confirm import confirm
+    from ashore.acts.boot.confirm import confirm
 
     with wired(root) as tools:
         done = confirm(tools)

@@ -10,9 +10,9 @@ from ashore.nouns import reference
 
 def carry(source: str, target: str, platform: str | None, referrers: str, *, rate: int, as_json: bool) -> None:
     """Copy `source` to `target`, and say what is there now."""
-    from ashore.acts.attached import Carried
-    from ashore.acts.copy import copy
-    from ashore.rules.packing import parse_platform
+    from ashore.acts.author.attached import Carried
+    from ashore.acts.author.copy import copy
+    from ashore.rules.images.packing import parse_platform
 
     origin, goal = reference.parse(source), reference.parse(target)
     wanted = parse_platform(platform) if platform else None

@@ -19,8 +19,8 @@ from ashore.nouns.reference import Transport
 @debug_option
 def command(old: str, new: str, as_json: bool) -> None:
     """Store beside the image NEW what makes its files out of those of the image OLD: hosts that have OLD fetch less."""
-    from ashore.acts.build import BuildTools
-    from ashore.acts.include import load_policy
+    from ashore.acts.author.build import BuildTools
+    from ashore.acts.author.include import load_policy
     from ashore.cli.deltas import add_deltas, in_words
 
     base, image = reference.parse(old), reference.parse(new)

@@ -3,10 +3,10 @@
 
 import msgspec
 
-from ashore.acts.attached import Attached, Carried, put
-from ashore.acts.build import BuildTools
-from ashore.acts.copy import copy
-from ashore.acts.delta import Made, make_deltas
+from ashore.acts.author.attached import Attached, Carried, put
+from ashore.acts.author.build import BuildTools
+from ashore.acts.author.copy import copy
+from ashore.acts.author.delta import Made, make_deltas
 from ashore.cli.options import ROOT
 from ashore.cli.wiring import image_writer
 from ashore.nouns.amounts import size

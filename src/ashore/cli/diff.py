@@ -19,7 +19,7 @@ from ashore.errors import ExitCode
 @debug_option
 def command(paths: tuple[str, ...], exit_code: bool, verify: bool, root: str, as_json: bool) -> int:
     """Show how the host differs from its generation (plan is the host against an image)."""
-    from ashore.acts.look import diff
+    from ashore.acts.ask.look import diff
 
     with wired(root) as tools:
         found = diff(tools, paths, verify=verify)

@@ -18,11 +18,11 @@ def command(root: str, as_json: bool, schema: bool) -> None:
     The JSON can be given back with --facts FILE, for an offline root or to try a template.
     """
     if schema:
-        from ashore.acts.schemas import facts_schema
+        from ashore.acts.author.schemas import facts_schema
 
         output.result_json(facts_schema())
         return
-    from ashore.acts.facts import facts, lines
+    from ashore.acts.ask.facts import facts, lines
 
     found = facts(root)
     if as_json:

@@ -43,7 +43,7 @@ def command(act: str | None, every: str | None, for_time: str | None, root: str,
 
 
 def _act(tools: Tools, act: str, every: float, pause: float | None) -> tuple[str, bool]:
-    from ashore.acts import following
+    from ashore.acts.boot import following
 
     match act:
         case "enable":
@@ -61,7 +61,7 @@ def _act(tools: Tools, act: str, every: float, pause: float | None) -> tuple[str
 
 
 def _round(tools: Tools, *, as_json: bool) -> int:
-    from ashore.acts.follow import follow
+    from ashore.acts.boot.follow import follow
     from ashore.cli.render_plan import outcome_text, provisional_text
 
     end_in_order()

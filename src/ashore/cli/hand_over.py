@@ -20,10 +20,10 @@ HOST = "/rootfs"
 @debug_option
 def command(root: str, reference: str, boot: bool) -> int:
     """Install the bundle that this image carries on the host at DIR."""
-    from ashore.acts.hand_over import check_host, place, read_card
+    from ashore.acts.boot.hand_over import check_host, place, read_card
     from ashore.acts.tools import open_root
-    from ashore.mechanisms.handover import at_work, own_command
-    from ashore.mechanisms.ownbuild import locate
+    from ashore.mechanisms.own.ownbuild import locate
+    from ashore.mechanisms.pid1.handover import at_work, own_command
     from ashore.rules.provision.hostunits import SETTLE_UNIT
 
     top = os.path.dirname(os.path.dirname(locate(None)))

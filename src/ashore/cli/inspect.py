@@ -18,10 +18,10 @@ from ashore.cli.wiring import asks, wired
 @debug_option
 def command(image: str, platform: str | None, root: str, root_in_image: str, as_json: bool) -> None:
     """Show what IMAGE would bring: its manifest, files, values and units."""
-    from ashore.acts.inspect import inspect
+    from ashore.acts.author.inspect import inspect
     from ashore.cli.render_inspection import inspection_text
     from ashore.nouns.facts import Facts
-    from ashore.rules.packing import parse_platform
+    from ashore.rules.images.packing import parse_platform
 
     (wanted,) = asks([image])
     with wired(root) as tools:

@@ -39,7 +39,7 @@ def command(
     root_in_image: str,
 ) -> int | None:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
-    from ashore.acts.asking import unchanged
+    from ashore.acts.change.asking import unchanged
     from ashore.cli.render_outcome import show
 
     wanted = asks(references, given, root_in_image=root_in_image)
@@ -48,7 +48,7 @@ def command(
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code
         if outcome is None:
-            from ashore.acts.install import install
+            from ashore.acts.change.install import install
 
             outcome = install(tools, wanted, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)

@@ -21,11 +21,11 @@ def command(ctx: click.Context, folder: str, as_json: bool, schema: bool) -> Non
     Ends with 3 if one of them is an error; warnings alone end with 0.
     """
     if schema:
-        from ashore.acts.schemas import bundle_schema
+        from ashore.acts.author.schemas import bundle_schema
 
         output.result_json(bundle_schema())
         return
-    from ashore.acts.lint import failed, lint
+    from ashore.acts.author.lint import failed, lint
 
     findings = lint(folder, limits_of(ROOT))
     if as_json:

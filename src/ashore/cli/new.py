@@ -15,7 +15,7 @@ def command(name: str) -> None:
 
     It lints clean, builds and installs as it is.
     """
-    from ashore.acts.new import new
+    from ashore.acts.author.new import new
 
     for path in new(name):
         output.result(f"{name}/{path}")

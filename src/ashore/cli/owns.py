@@ -17,7 +17,7 @@ from ashore.nouns.files import format_mode, shown
 @debug_option
 def command(path: str, root: str, as_json: bool) -> int:
     """Tell which bundle owns PATH. Exits with 10 if none does."""
-    from ashore.acts.look import owns
+    from ashore.acts.ask.look import owns
 
     with wired(root) as tools:
         owner = owns(tools, path)

@@ -12,7 +12,7 @@ from ashore.cli.wiring import wired
 from ashore.nouns.files import Decided, shown
 
 if TYPE_CHECKING:
-    from ashore.acts.pending import Pending
+    from ashore.acts.change.pending import Pending
 
 _PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 
@@ -26,7 +26,7 @@ def command(context: click.Context, root: str, as_json: bool) -> None:
     """List files whose new version waits, since they were edited or deleted here and could not be merged."""
     if context.invoked_subcommand is not None:
         return
-    from ashore.acts.pending import pending
+    from ashore.acts.change.pending import pending
 
     with wired(root) as tools:
         found = pending(tools)
@@ -44,7 +44,7 @@ def command(context: click.Context, root: str, as_json: bool) -> None:
 @click.pass_context
 def show_command(context: click.Context, path: str, root: str, as_json: bool) -> None:
     """Show how the version that waits for PATH differs from what lies there."""
-    from ashore.acts.pending import show
+    from ashore.acts.change.pending import show
 
     root, as_json = _anywhere(context, root, as_json)
     with wired(root) as tools:
@@ -89,7 +89,7 @@ def _anywhere(context: click.Context, root: str, as_json: bool) -> tuple[str, bo
 
 
 def _settle(paths: tuple[str, ...], root: str, as_json: bool, decided: Decided) -> int | None:
-    from ashore.acts.pending import settle
+    from ashore.acts.change.pending import settle
     from ashore.cli.render_outcome import show
 
     with wired(root) as tools:

@@ -30,8 +30,8 @@ def command(
     root_in_image: str,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
-    from ashore.acts.differences import differences
-    from ashore.acts.install import plan_install
+    from ashore.acts.change.install import plan_install
+    from ashore.acts.plan.differences import differences
     from ashore.cli.render_plan import plan_json, plan_text
 
     wanted = asks(references, given, root_in_image=root_in_image)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ashore.acts.provision import Wish, pin, unit, user_data
+from ashore.acts.author.provision import Wish, pin, unit, user_data
 from ashore.cli import output
 from ashore.cli.options import ROOT, debug_option
 from ashore.errors import UsageError

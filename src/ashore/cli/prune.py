@@ -20,7 +20,7 @@ from ashore.nouns.amounts import size
 @debug_option
 def command(keep: int | None, discard_edits: bool, yes: bool, root: str, as_json: bool) -> None:
     """Drop old generations and the contents that only they need."""
-    from ashore.acts.discard import prune
+    from ashore.acts.change.discard import prune
 
     if discard_edits and not yes and sys.stdin.isatty():
         click.confirm("Edits that were moved aside will be gone for good. Go on?", abort=True, err=True)

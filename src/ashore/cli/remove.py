@@ -28,8 +28,8 @@ def command(
     names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool
 ) -> int | None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
-    from ashore.acts.farewell import boots_again, farewell
-    from ashore.acts.install import remove
+    from ashore.acts.change.farewell import boots_again, farewell
+    from ashore.acts.change.install import remove
     from ashore.cli.render_outcome import show
 
     if not names and not purge:

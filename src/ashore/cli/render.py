@@ -25,8 +25,8 @@ def command(
     root_in_image: str,
 ) -> None:
     """Print FILE as the bundle renders it for this host; nothing is changed."""
-    from ashore.acts.look import owns
-    from ashore.acts.render import render_file
+    from ashore.acts.ask.look import owns
+    from ashore.acts.ask.render import render_file
 
     with wired(root, facts_file=given.facts_file) as tools:
         if not image:

@@ -2,7 +2,7 @@
 """How a host differs from its generation, as text and as JSON. Pure."""
 
 from ashore.nouns.files import printable, shown
-from ashore.rules.drift import Drift, Verdict
+from ashore.rules.files.drift import Drift, Verdict
 
 
 def drift_text(item: Drift, *, named: bool = True) -> str:

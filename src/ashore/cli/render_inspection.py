@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from ashore.acts.inspect import FileShown, Inspection
+from ashore.acts.author.inspect import FileShown, Inspection
 from ashore.nouns.amounts import size
 from ashore.nouns.bundle import ValueSpec
 from ashore.nouns.files import Kind, printable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of a story, the same for every verb that changes a host."""
 
-from ashore.acts.outcome import Outcome
+from ashore.acts.change.outcome import Outcome
 from ashore.cli import output
 from ashore.cli.render_plan import outcome_text, plan_json, provisional_json, provisional_text
 

@@ -29,8 +29,8 @@ def command(
     as_json: bool,
 ) -> int | None:
     """Put right what diff shows: all that changed since the last transaction, or what is named, kept edits too."""
-    from ashore.acts.install import BACK
-    from ashore.acts.repair import Scope, repair
+    from ashore.acts.change.install import BACK
+    from ashore.acts.change.repair import Scope, repair
     from ashore.cli.render_drift import drift_text
     from ashore.cli.render_outcome import show
 

@@ -19,7 +19,7 @@ from ashore.errors import UsageError
 @debug_option
 def command(generation: int | None, bundle: str, confirm: float | None, root: str, as_json: bool) -> int | None:
     """Go back to the generation before, or to GENERATION, without a network. Once more goes further back."""
-    from ashore.acts.install import BACK, roll_back
+    from ashore.acts.change.install import BACK, roll_back
     from ashore.cli.render_outcome import show
 
     if generation is not None and bundle:

@@ -26,7 +26,7 @@ def carried_out_by_pid1(tools: Tools) -> int | None:
 
     It is done here on an offline root, inside the service, and in any unit's own process.
     """
-    from ashore.mechanisms.handover import hand_over, own_command, under_pid1
+    from ashore.mechanisms.pid1.handover import hand_over, own_command, under_pid1
 
     if not tools.live or _INSIDE in os.environ or under_pid1():
         return None
@@ -41,8 +41,8 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
     Returns when their files are in place (`follow`: when they are healthy); None where it is to be done here. A
     change that is at work already, with nobody left who follows it, is followed instead.
     """
-    from ashore.acts.hand_over import place_recovery
-    from ashore.mechanisms.handover import own_command
+    from ashore.acts.boot.hand_over import place_recovery
+    from ashore.mechanisms.pid1.handover import own_command
 
     if not tools.live or _INSIDE in os.environ:
         return None
@@ -59,8 +59,8 @@ def bring_to_pid1(
 ) -> int:
     """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code."""
     from ashore.cli import output
-    from ashore.mechanisms import answer
-    from ashore.mechanisms.handover import hand_over
+    from ashore.mechanisms.pid1 import answer
+    from ashore.mechanisms.pid1.handover import hand_over
     from ashore.rules.provision.hostunits import SETTLE, SETTLE_UNIT
 
     sys.stdout.flush()
@@ -94,7 +94,7 @@ def end_in_order() -> None:
 def followed(enter: Sequence[str]) -> bool:
     """Whether a boot's change was at work, with nobody left who followed it; then its files are in place by now."""
     from ashore.cli import output
-    from ashore.mechanisms.handover import joined
+    from ashore.mechanisms.pid1.handover import joined
     from ashore.rules.provision.hostunits import SETTLE_UNIT
 
     if not joined(SETTLE_UNIT, enter):
@@ -108,8 +108,8 @@ def begin(path: str) -> Request:
 
     Without a request this is the second start, after a kill: then there is something to recover.
     """
-    from ashore.mechanisms.handover import take_request
     from ashore.mechanisms.output import survive_lost_output
+    from ashore.mechanisms.pid1.handover import take_request
 
     survive_lost_output()
     os.environ[_INSIDE] = "1"

@@ -3,7 +3,7 @@
 
 import click
 
-from ashore.acts.look import Status
+from ashore.acts.ask.look import Status
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.render_drift import drift_json, drift_text
@@ -21,7 +21,7 @@ from ashore.nouns.files import printable, shown
 @debug_option
 def command(verify: bool, root: str, as_json: bool) -> None:
     """Show the bundles, their units, and what on this host differs from what was installed."""
-    from ashore.acts.look import status
+    from ashore.acts.ask.look import status
 
     with wired(root) as tools:
         found = status(tools, verify=verify)

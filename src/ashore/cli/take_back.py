@@ -13,7 +13,7 @@ from ashore.cli.wiring import wired
 @debug_option
 def command(root: str) -> None:
     """Take an unconfirmed change back, once its time is over."""
-    from ashore.acts.confirm import take_back_in_time
+    from ashore.acts.boot.confirm import take_back_in_time
 
     with wired(root) as tools:
         done = take_back_in_time(tools)

@@ -37,7 +37,7 @@ def command(
     limit_rate: int,
 ) -> int | None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
-    from ashore.acts.asking import unchanged, upgrades
+    from ashore.acts.change.asking import unchanged, upgrades
     from ashore.cli.render_outcome import show
 
     asked = ask_of_values(given)
@@ -47,7 +47,7 @@ def command(
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code
         if outcome is None:
-            from ashore.acts.install import install
+            from ashore.acts.change.install import install
 
             outcome = install(tools, wanted, Verb.UPGRADE, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)

@@ -23,15 +23,15 @@ from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
     from ashore.mechanisms.beneath import Beneath
+    from ashore.mechanisms.images.transports import SettingsFactory
     from ashore.mechanisms.registry import RegistrySettings
-    from ashore.mechanisms.transports import SettingsFactory
 
 
 @contextmanager
 def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterator[Tools]:
     """The tools for a root. PID 1 is reached only where the root is its own."""
-    from ashore.mechanisms.cache import Cache
-    from ashore.mechanisms.systemd import is_live
+    from ashore.mechanisms.images.cache import Cache
+    from ashore.mechanisms.pid1.systemd import is_live
 
     host, state, history, content = open_root(root)
     live = is_live(root)
@@ -76,7 +76,7 @@ def image_opener(root: str, progress: Progress, limits: Limits) -> Callable[[Ima
     """How references become readers: the registry's settings are those of `root`."""
 
     def open_image(name: ImageReference) -> ImageReader:
-        from ashore.mechanisms.transports import open_reader
+        from ashore.mechanisms.images.transports import open_reader
 
         return open_reader(name, settings_factory=settings_factory(root, limits), progress=progress, limits=limits)
 
@@ -86,7 +86,7 @@ def image_opener(root: str, progress: Progress, limits: Limits) -> Callable[[Ima
 @contextmanager
 def image_writer(root: str, name: ImageReference, progress: Progress, limits: Limits) -> Iterator[ImageWriter]:
     """A place for an image."""
-    from ashore.mechanisms.transports import open_writer
+    from ashore.mechanisms.images.transports import open_writer
 
     with open_writer(name, settings_factory=settings_factory(root, limits), progress=progress, limits=limits) as writer:
         yield writer
@@ -124,14 +124,14 @@ def ask_of_values(given: Given) -> Ask:
 
 def tell_ready() -> None:
     """Tell whoever started this service that units may start."""
-    from ashore.mechanisms.notify import ready
+    from ashore.mechanisms.pid1.notify import ready
 
     ready()
 
 
 def leave_answer(root: str, code: int, text: str) -> None:
     """For whoever does not follow this service to its end."""
-    from ashore.mechanisms.answer import leave
+    from ashore.mechanisms.pid1.answer import leave
 
     leave(root, code, text)
 
@@ -166,7 +166,7 @@ def _limits(host: "Beneath", *, refuse: bool = False) -> Limits:
 def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
     if not sets and not set_files:
         return {}
-    from ashore.rules.values import parse_set
+    from ashore.rules.bundles.values import parse_set
 
     values = dict(parse_set(text) for text in sets)
     for text in set_files:
@@ -203,7 +203,7 @@ def _facts(root: str, live: bool, facts_file: str | None) -> Facts:
 
 
 def _systemd(root: str) -> Systemd:
-    from ashore.mechanisms.systemd import connect
+    from ashore.mechanisms.pid1.systemd import connect
 
     return connect(root)
 
@@ -222,7 +222,7 @@ def _programs(root: str) -> Programs:
 
 def _program(root: str) -> tuple[str, ...]:
     """How a unit runs this ashore: by the link that follows its upgrades, where that leads here."""
-    from ashore.mechanisms.handover import own_command
+    from ashore.mechanisms.pid1.handover import own_command
     from ashore.nouns.installer import PROGRAM_LINK
 
     command = own_command()

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 
-from ashore.mechanisms.content import hash_file
+from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind, Seen, Stat
 

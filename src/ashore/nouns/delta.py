@@ -14,7 +14,7 @@ PATCHES = "application/vnd.ashore.delta.patches.v1"
 FROM = "io.ashore.delta.from"
 """Annotation of a delta's manifest: the digest of the image manifest that it starts at."""
 INDEX = "io.ashore.index"
-"""Annotation of a layer: the digest of its compact index (`mechanisms.compactindex`)."""
+"""Annotation of a layer: the digest of its compact index (`mechanisms.images.compactindex`)."""
 
 SEGMENT = 4 * MIB
 """So much of a new file is made at a time."""

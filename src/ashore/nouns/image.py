@@ -136,7 +136,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that a policy admitted. Only `rules.verify` makes one; only this can be read as a bundle."""
+    """An image that a policy admitted. Only `rules.images.verify` makes one; only this can be read as a bundle."""
 
     image: Image
     policy: str

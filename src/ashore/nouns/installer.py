@@ -32,7 +32,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     """Of ashore."""
     build: WireDigest
-    """Over the files of the build, as `mechanisms.ownbuild` takes it."""
+    """Over the files of the build, as `mechanisms.own.ownbuild` takes it."""
     image: WireDigest
     """What the layout's only entry names: the digest that is recorded on the host."""
     reference: str = ""

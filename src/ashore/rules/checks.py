@@ -8,8 +8,8 @@ import msgspec
 
 from ashore.nouns.files import Kind, shown
 from ashore.nouns.plan import Check, Step, When
-from ashore.rules.bundle import is_unit_file
-from ashore.rules.enablement import template_of, unit_of
+from ashore.rules.bundles.bundle import is_unit_file
+from ashore.rules.units.enablement import template_of, unit_of
 
 PLACE = "{path}"
 VERIFIER = "systemd-analyze"

@@ -8,7 +8,7 @@ from ashore.nouns.confirm import SECONDS, Asked, By, Confirm
 from ashore.nouns.files import shown
 from ashore.nouns.generation import BundleRecord
 from ashore.nouns.plan import Step
-from ashore.rules.enablement import unit_of
+from ashore.rules.units.enablement import unit_of
 
 _PATHS = {
     "sshd": r"etc/ssh/(?!ssh_config(\.d/|$)|moduli$).+|etc/(default/ssh|sysconfig/sshd|pam\.d/sshd|hosts\.(allow|deny))"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ashore.acts.pending import settle
-from ashore.acts.prune import collect
-from ashore.acts.recover import recover
+from ashore.acts.change.pending import settle
+from ashore.acts.change.prune import collect
+from ashore.acts.transaction.recover import recover
 from ashore.mechanisms import durable, syscalls
-from ashore.mechanisms.content import hash_file
+from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.files import Decided
-from ashore.rules import retention
+from ashore.rules.files import retention
 from tests.fakes.bundles import FakeImages, File, Folder, Link, Tree
 from tests.flow.machine import Machine, snapshot
 from tests.flow.test_kill import EDITED, FIRST, SECOND, TOML, V1, V2, Story

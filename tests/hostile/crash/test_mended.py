@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.recover import recover, with_room
+from ashore.acts.transaction.recover import recover, with_room
 from ashore.errors import ChangedError
-from ashore.mechanisms import journal
-from ashore.mechanisms.staging import sweep
-from ashore.mechanisms.swap import undo
+from ashore.mechanisms.stage.staging import sweep
+from ashore.mechanisms.stage.swap import undo
+from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import BundleStep, Phase
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ashore.cli import run
-from ashore.mechanisms.directory import read_directory
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.directory import read_directory
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.delta import ARTIFACT
 from ashore.nouns.limits import DEFAULT, MIB
 from tests.fakes.registry import FakeRegistry

@@ -4,8 +4,8 @@
 import struct
 from pathlib import Path
 
-from ashore.mechanisms.patch import BytesContent, make
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.patch import BytesContent, make
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.limits import DEFAULT
 from tests.hostile.deltas.published import BIG, SMALL, Delta, Tamper
 

@@ -11,27 +11,29 @@ from typing import NamedTuple
 import msgspec
 
 from ashore.errors import AshoreError
-from ashore.mechanisms import compactindex, patch, table
-from ashore.mechanisms.compression import open_layer
-from ashore.mechanisms.directory import read_directory, write_directory
+from ashore.mechanisms.images import compactindex, patch, table
+from ashore.mechanisms.images.compression import open_layer
+from ashore.mechanisms.images.directory import read_directory, write_directory
+from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.images.tar import TarReader
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.auth import _read_token, parse_challenges
-from ashore.mechanisms.streams import BytesStream
-from ashore.mechanisms.tar import TarReader
-from ashore.mechanisms.zstandard import zstd
 from ashore.nouns import delta, digest, reference
 from ashore.nouns.delta import Patch
 from ashore.nouns.image import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest, Platform
 from ashore.nouns.limits import Limits
-from ashore.rules import deltas, linker, unitfile
-from ashore.rules.documents import choose, parse_config, parse_manifest_or_index
-from ashore.rules.elf import soname
-from ashore.rules.imagetree import ImageTree
-from ashore.rules.manifest import parse_manifest, suspicions
-from ashore.rules.merge import merge
+from ashore.rules.bundles.manifest import parse_manifest, suspicions
+from ashore.rules.bundles.values import parse_set
+from ashore.rules.files.merge import merge
+from ashore.rules.images import deltas
+from ashore.rules.images.documents import choose, parse_config, parse_manifest_or_index
+from ashore.rules.images.imagetree import ImageTree
+from ashore.rules.images.verify import parse_policy
+from ashore.rules.libraries import linker
+from ashore.rules.libraries.elf import soname
 from ashore.rules.triggers import sysctl, sysusers, tmpfiles
-from ashore.rules.values import parse_set
-from ashore.rules.verify import parse_policy
+from ashore.rules.units import unitfile
 from tests.fakes.elf import library
 from tests.fakes.images import MemoryStore, folder, hardlink, layer, member, pax, put_image, symlink
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ashore.acts import install as stories
+from ashore.acts.change import install as stories
 from ashore.cli import output
 from ashore.errors import AshoreError
 from ashore.nouns.digest import of

@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ashore.mechanisms.layout import LayoutWriter
-from ashore.mechanisms.streams import BytesStream
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.layout import LayoutWriter
+from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import hex_of
 from ashore.nouns.image import Descriptor
 from ashore.nouns.limits import DEFAULT

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.mechanisms.zstandard import zstd
+from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import of
 from ashore.nouns.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, ConfigSection, ImageConfig, Manifest, RootFs
 from ashore.nouns.limits import DEFAULT, MIB, Limits

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ashore.acts.pending import settle
-from ashore.acts.prune import collect
-from ashore.acts.recover import recover
+from ashore.acts.change.pending import settle
+from ashore.acts.change.prune import collect
+from ashore.acts.transaction.recover import recover
 from ashore.errors import UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.files import Decided

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ashore.acts.recover import recover
+from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, ExitCode
 from ashore.mechanisms import syscalls
 from tests.flow.machine import Machine

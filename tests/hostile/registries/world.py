@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from ashore.acts import install as stories
+from ashore.acts.change import install as stories
 from ashore.cli import output
 from ashore.errors import AshoreError
 from ashore.mechanisms.registry import open_repository

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ashore.acts import unconfirmed
-from ashore.acts.look import status
-from ashore.acts.recover import recover
+from ashore.acts.ask.look import status
+from ashore.acts.boot import unconfirmed
+from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, ExitCode
-from ashore.mechanisms import following
+from ashore.mechanisms.state import following
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.follow import Following, Paused
 from tests.fakes.bundles import Tree

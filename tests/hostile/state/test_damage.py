@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.look import status
+from ashore.acts.ask.look import status
 from ashore.errors import AshoreError
 from tests.hostile.images.host import quick_folder
 from tests.hostile.state.damage import (

@@ -10,7 +10,7 @@ from ashore.nouns.plan import Action
 from ashore.nouns.triggers import Command, Trigger, Undo, When
 from ashore.rules.triggers.draft import Draft
 from ashore.rules.triggers.kinds import Kind, kind_of
-from ashore.rules.unitpaths import merged_usr
+from ashore.rules.units.unitpaths import merged_usr
 
 MODULES_FOLDER = "usr/lib/modules/"
 MODULES_MADE = tuple(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.rules.changes import Changes
+from ashore.rules.units.changes import Changes
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ update-ca-certificates(8) of Debian and SUSE, update-ca-trust(8) of Fedora and A
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from ashore.rules.placing import matches
-from ashore.rules.unitpaths import merged_usr
+from ashore.rules.bundles.placing import matches
+from ashore.rules.units.unitpaths import merged_usr
 
 
 class Kind(StrEnum):

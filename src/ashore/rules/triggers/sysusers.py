@@ -8,7 +8,7 @@ import msgspec
 
 from ashore.nouns.files import Entry
 from ashore.nouns.owners import Owners
-from ashore.rules import unitfile
+from ashore.rules.units import unitfile
 
 
 class Newcomers(msgspec.Struct, frozen=True, kw_only=True):

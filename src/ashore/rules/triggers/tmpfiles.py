@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Iterable
 
 from ashore.nouns.files import ancestors
-from ashore.rules import unitfile
+from ashore.rules.units import unitfile
 
 _FOLDERS = ("d", "D", "v", "q", "Q")
 _LINK = "L"

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every question about a host has an answer: status, history, diff, owns. Nothing is changed by asking."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.ask.drifting import host_drift
+from ashore.acts.boot import following
+from ashore.acts.tools import Tools
+from ashore.mechanisms.stage.supply import Supply
+from ashore.mechanisms.state import journal
+from ashore.nouns.confirm import Provisional
+from ashore.nouns.files import Kind, shown
+from ashore.nouns.follow import Paused
+from ashore.nouns.generation import FileRecord, Generation
+from ashore.nouns.journal import Held
+from ashore.nouns.units import UnitState
+from ashore.rules.files.drift import Drift, Verdict
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What is installed, and whether it still is so."""
+
+    generation: Generation
+    drift: tuple[Drift, ...]
+    pending: tuple[str, ...]
+    units: Mapping[str, UnitState]
+    held: Mapping[str, Held]
+    interrupted: bool
+    """A transaction was cut short; the next change, or `ashore recover`, deals with it."""
+    due: tuple[str, ...]
+    """Commands that the next change on the booted host runs, or `ashore recover`."""
+    follows: bool
+    """A timer follows tags."""
+    paused: Paused | None
+    """Nobody follows now."""
+    waiting: Provisional | None
+    """What waits for confirmation."""
+    disk: int
+    """Bytes in ashore's content store."""
+
+
+def status(tools: Tools, *, verify: bool = False) -> Status:
+    """The host at a glance; content is read only where a stat changed, or with `verify`."""
+    generation = tools.history.current()
+    enabled = [unit for bundle in generation.bundles for unit in bundle.enabled]
+    follows, remembered = following.state(tools)
+    return Status(
+        generation=generation,
+        drift=host_drift(tools, generation, verify=verify),
+        pending=tuple(sorted(path for path, record in generation.files.items() if record.pending)),
+        units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
+        held=tools.history.held(),
+        interrupted=journal.exists(tools.state) and not tools.state.busy(),
+        due=tuple(due.what for due in tools.history.due()),
+        follows=follows,
+        paused=remembered.paused,
+        waiting=tools.history.provisional(),
+        disk=sum(size for _, size in tools.content.digests()),
+    )
+
+
+def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tuple[tuple[Drift, str], ...]:
+    """Drift with the unified diff from what ashore placed to what lies there, where both can be read."""
+    generation = tools.history.current()
+    found = host_drift(tools, generation, verify=verify)
+    if paths:
+        found = named(tools, found, paths)
+    supply = Supply([tools.content.open])
+    return tuple((item, _difference(tools, item, generation.files.get(item.path), supply)) for item in found)
+
+
+def named(tools: Tools, found: Sequence[Drift], names: Sequence[str]) -> tuple[Drift, ...]:
+    """What of it concerns these paths, with all below them, or these units."""
+    wanted = [tools.host.physical(name.strip("/")) for name in names]
+    return tuple(d for d in found if d.unit in names or any(d.path == w or d.path.startswith(f"{w}/") for w in wanted))
+
+
+def _difference(tools: Tools, item: Drift, record: FileRecord | None, supply: Supply) -> str:
+    if record is None or item.verdict not in (Verdict.EDITED, Verdict.DELETED):
+        return ""
+    placed = record.placed
+    if placed.kind is not Kind.FILE or placed.size > tools.limits.template:
+        return ""
+    before = supply.read(placed.digest, tools.limits.template)
+    if before is None:
+        return ""
+    try:
+        after = tools.host.read_bytes(item.path, tools.limits.template)
+    except FileNotFoundError:
+        after = None
+    except OSError:
+        return ""
+    from ashore.rules.files.diffs import unified
+
+    label = shown(item.path)
+    return unified(before, after, old_label=label, new_label=label, secret=record.secret)
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a path is."""
+
+    path: str
+    bundle: str
+    kind: Kind
+    mode: int
+    digest: str
+    adopted: bool
+    """Something lay there before ashore; it comes back on removal."""
+
+
+def owns(tools: Tools, path: str) -> Owner | None:
+    """Which bundle owns a path, by any of its names (``/lib/x`` for ``/usr/lib/x``)."""
+    physical = tools.host.physical(path.strip("/"))
+    record = tools.history.current().files.get(physical)
+    if record is None:
+        return None
+    return Owner(
+        path=physical,
+        bundle=record.bundle,
+        kind=record.entry.kind,
+        mode=record.entry.mode,
+        digest=record.entry.digest,
+        adopted=record.original is not None,
+    )

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore build``: a bundle's folder becomes an image, the same one on any day and machine."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.author.include import Opener, included, unnamed
+from ashore.errors import InputError, Issue, UsageError
+from ashore.mechanisms.images.layerfile import new_layer
+from ashore.mechanisms.images.sources import Source, scan
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
+from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
+from ashore.nouns.digest import Digest, of
+from ashore.nouns.files import Entry, Kind, printable
+from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
+from ashore.nouns.layer import TarEntry
+from ashore.nouns.limits import MIB, Limits
+from ashore.nouns.ports import ImageWriter, Progress
+from ashore.rules.bundles.bundle import ROOT, tree_issues
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.images import packing
+from ashore.rules.images.packing import DEFAULT_PLATFORM
+from ashore.rules.images.verify import Policy
+
+_KEY_SIZE = MIB  # a larger file is no key
+
+
+class BuildTools(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build is given: where included images and folders are, under which policy, and who is told."""
+
+    open_image: Opener
+    policy: Callable[[], Policy | None]
+    progress: Progress
+    limits: Limits
+    folders: Mapping[str, str] = {}
+    """What [[include]] takes from folders, by the name that the bundle has for each."""
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out: the digest of the index, or of the only manifest."""
+
+    name: str
+    version: str
+    digest: Digest
+    platforms: tuple[str, ...]
+    size: int
+    """Bytes of all layers."""
+
+
+def build(
+    folder: str,
+    writer: ImageWriter,
+    tools: BuildTools,
+    *,
+    platforms: Sequence[Platform] = (),
+    compression: str = "zstd:chunked",
+    level: int | None = None,
+) -> Built:
+    """Build the bundle at `folder` into `writer`. Without `platforms`: one image for all of them.
+
+    Raises:
+        InputError: all that is wrong with the bundle.
+        UsageError: no such compression, or folders that the bundle lacks or does not know.
+    """
+    manifest = read_manifest(folder, tools.limits)
+    if issues := unnamed(manifest.includes, tools.folders, platforms):
+        raise UsageError("the bundle takes files from folders", issues=issues)
+    top = _tops(folder, platforms)
+    fits_all = not platforms and not manifest.includes
+    built: list[Descriptor] = []
+    total = 0
+    with tempfile.TemporaryDirectory(prefix="ashore-build-") as aside:
+        for platform in platforms or (DEFAULT_PLATFORM,):
+            sources = _sources(folder, manifest, platform, top, tools, aside)
+            layer, diff_id = _layer(sources, writer, tools.progress, compression, level, str(platform))
+            config = packing.image_config(manifest, platform, diff_id, fits_all=fits_all)
+            stored = _put_config(writer, msgspec.json.encode(config))
+            data = msgspec.json.encode(packing.image_manifest(manifest, stored, layer))
+            digest = writer.put_manifest(OCI_MANIFEST, data, named=len(platforms) < 2)
+            built.append(Descriptor(media_type=OCI_MANIFEST, digest=digest, size=len(data), platform=platform))
+            total += layer.size
+    digest = built[0].digest
+    if len(built) > 1:
+        index = Index(schema_version=2, media_type=OCI_INDEX, manifests=tuple(built))
+        digest = writer.put_manifest(OCI_INDEX, msgspec.json.encode(index), named=True)
+    names = tuple(str(platform) for platform in platforms)
+    return Built(name=manifest.name, version=manifest.version, digest=digest, platforms=names, size=total)
+
+
+def read_manifest(folder: str, limits: Limits) -> BundleManifest:
+    """The `bundle.toml` of a folder; where there is none, what its absence means.
+
+    Raises:
+        InputError: there is no such folder, or all that is wrong with the file.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(f"{printable(folder)} is not a folder", remedy="name the bundle's folder, with root/ in it")
+    path = os.path.join(folder, MANIFEST_NAME)
+    name = os.path.basename(os.path.abspath(folder))
+    if not os.path.lexists(path):
+        return parse_manifest(b"", MANIFEST_NAME, name)
+    return parse_manifest(read_all(_open(path), limit=limits.bundle_toml, name=path), path, name)
+
+
+def _tops(folder: str, platforms: Sequence[Platform]) -> tuple[str, ...]:
+    """The folders of the bundle that hold trees."""
+    names = sorted(name for name in os.listdir(folder) if name == ROOT or name.startswith(f"{ROOT}."))
+    tops = tuple(name for name in names if os.path.isdir(os.path.join(folder, name)))
+    if not tops and not os.path.lexists(os.path.join(folder, MANIFEST_NAME)):
+        raise InputError(f"{printable(folder)} is no bundle", cause=f"it has neither {MANIFEST_NAME} nor {ROOT}/")
+    if issues := packing.stray_platforms((name for name in tops if name != ROOT), platforms):
+        raise UsageError("the bundle has files for single platforms", issues=issues)
+    return tops
+
+
+def _sources(
+    folder: str,
+    manifest: BundleManifest,
+    platform: Platform,
+    tops: Sequence[str],
+    tools: BuildTools,
+    aside: str,
+) -> Mapping[str, Source]:
+    """Every path of the image below its bundle folder, packed, with where its content lies.
+
+    Raises:
+        InputError: all that may not be in a bundle.
+    """
+    found: dict[str, Source] = {}
+    for top in (ROOT, f"{ROOT}.{platform.architecture}"):
+        if top in tops:
+            _lay_over(found, scan(os.path.join(folder, top)))
+    issues = []
+    for number, include in enumerate(manifest.includes):
+        place = os.path.join(aside, f"{platform.architecture}{platform.variant}-{number}")
+        brought = included(include, platform, tools, place)
+        issues += _add(found, include.source, brought)
+    packed = {path: _packed(manifest, path, source) for path, source in found.items()}
+    issues += tree_issues(manifest, {path: source.entry for path, source in packed.items()}, tools.limits)
+    if issues:
+        raise InputError(f"the bundle {manifest.name} cannot be built", issues=issues)
+    sources = {f"{ROOT}/{path}": source for path, source in packed.items()}
+    text = os.path.join(folder, MANIFEST_NAME)
+    if os.path.lexists(text):
+        size = os.stat(text).st_size
+        sources[MANIFEST_NAME] = Source(entry=Entry(kind=Kind.FILE, mode=0o644, size=size), file=text)
+    return sources
+
+
+def _lay_over(lower: dict[str, Source], upper: Mapping[str, Source]) -> None:
+    entries = {path: source.entry for path, source in lower.items()}
+    for path in packing.overlay(entries, {path: source.entry for path, source in upper.items()}):
+        del lower[path]
+    lower.update(upper)
+
+
+def _add(found: dict[str, Source], image: str, brought: Mapping[str, Source]) -> list[Issue]:
+    issues = []
+    for path, source in brought.items():
+        there = found.setdefault(path, source)
+        if there is not source and not (there.entry.kind is source.entry.kind is Kind.DIR):
+            where = printable(f"{ROOT}/{path}")
+            issues.append(Issue(where=where, message=f"comes from {image} as well", remedy="keep one of them"))
+    return issues
+
+
+def _packed(manifest: BundleManifest, path: str, source: Source) -> Source:
+    entry = source.entry
+    head = source.head() if entry.kind is Kind.FILE and 0 < entry.size <= _KEY_SIZE else b""
+    return msgspec.structs.replace(source, entry=packing.pack(manifest, path, entry, head))
+
+
+def _layer(
+    sources: Mapping[str, Source],
+    writer: ImageWriter,
+    progress: Progress,
+    compression: str,
+    level: int | None,
+    name: str,
+) -> tuple[Descriptor, Digest]:
+    """Write the layer aside, then where it shall go."""
+    layer = new_layer(compression, level)
+    entries = {path: source.entry for path, source in sources.items()}
+    groups = {path: source.group for path, source in sources.items() if source.group}
+    progress.begin(name, sum(entry.size for entry in entries.values()))
+    try:
+        for path, entry in packing.members(entries, groups):
+            _add_member(layer.add, entry, sources.get(path))
+            progress.advance(name, entry.size)
+        descriptor, diff_id = layer.finish()
+        if not writer.has_blob(descriptor):
+            writer.put_blob(descriptor, layer.blob.open(descriptor))
+    finally:
+        layer.blob.close()
+        progress.end(name)
+    return descriptor, diff_id
+
+
+def _add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntry, source: Source | None) -> None:
+    if source is None or entry.kind != "file":
+        add(entry, None)
+        return
+    content = source.open()
+    try:
+        add(entry, content)
+    finally:
+        content.close()
+
+
+def _put_config(writer: ImageWriter, data: bytes) -> Descriptor:
+    descriptor = Descriptor(media_type=OCI_CONFIG, digest=of(data), size=len(data))
+    if not writer.has_blob(descriptor):
+        stream = CountedHashed(BytesStream(data), digest=descriptor.digest, size=len(data), name="the config")
+        writer.put_blob(descriptor, stream)
+    return descriptor
+
+
+def _open(path: str) -> Readable:
+    from ashore.mechanisms.images.blobfiles import open_whole
+
+    return open_whole(path, printable(path))[0]

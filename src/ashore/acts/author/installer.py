@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore build --installer``: the bundle's image, and with it all that a bare host needs to take it in."""
+
+import tempfile
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore import __version__
+from ashore.acts.author.build import BuildTools, Built, build
+from ashore.acts.author.copy import copy
+from ashore.errors import UsageError
+from ashore.mechanisms.images.blobfiles import FolderFiles
+from ashore.mechanisms.images.layerfile import new_layer
+from ashore.mechanisms.images.layout import LayoutReader, LayoutWriter
+from ashore.mechanisms.images.sources import Source, scan
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed
+from ashore.mechanisms.own import ownbuild
+from ashore.nouns.digest import Digest, of
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Platform
+from ashore.nouns.installer import CARD_PATH, LAYOUT, Card
+from ashore.nouns.ports import ImageWriter, Progress
+from ashore.nouns.reference import ImageReference, Transport
+from ashore.rules.images import installer
+
+_GZIP = "gzip"
+"""Any engine reads it."""
+_LEVEL = 9
+
+
+def build_installer(
+    folder: str,
+    writer: ImageWriter,
+    tools: BuildTools,
+    own: str | None,
+    *,
+    reference: str,
+    compression: str,
+    level: int | None,
+    platforms: tuple[Platform, ...] = (),
+) -> Built:
+    """Build the bundle at `folder` with the self-contained build at `own` into one image.
+
+    `reference` is the name that it will have; without `own`, the running build is taken, or the checkout's.
+
+    Raises:
+        InputError: all that is wrong with the bundle, or `own` is no self-contained build.
+        UsageError: there is no self-contained build, or only one for another processor than the bundle's.
+    """
+    found = ownbuild.read(ownbuild.locate(own))
+    if platforms and found.architecture not in {platform.architecture for platform in platforms}:
+        raise UsageError(
+            f"the self-contained build is for {found.architecture}, the bundle for "
+            + ", ".join(str(platform) for platform in platforms),
+            remedy=f"add --platform linux/{found.architecture}, or name another build: --self-contained DIR",
+        )
+    with tempfile.TemporaryDirectory(prefix="ashore-installer-") as aside:
+        place = ImageReference(transport=Transport.LAYOUT, place=aside)
+        layout = LayoutWriter(aside, "", tools.limits)
+        built = build(folder, layout, tools, platforms=platforms, compression=compression, level=level)
+        reader = LayoutReader(FolderFiles(aside), place, tools.limits)
+        inner = reader.resolve()
+        # What a host has to fetch for an upgrade lies in the registry by itself, too.
+        copy(place, reader, place, writer, platform=None, progress=tools.progress, limits=tools.limits, named=False)
+        card = Card(version=__version__, build=found.digest, image=inner.digest, reference=reference)
+        first = _layer({installer.place_in_image(p): s for p, s in found.sources.items()}, {}, writer, tools.progress)
+        carried = {f"{LAYOUT}/{path}": source for path, source in scan(aside).items()}
+        second = _layer(carried, {CARD_PATH: msgspec.json.encode(card)}, writer, tools.progress)
+    platform = Platform(found.architecture)
+    title = f"{built.name} installer"
+    config = _put(
+        writer, msgspec.json.encode(installer.image_config(__version__, title, platform, (first[1], second[1])))
+    )
+    manifest = msgspec.json.encode(installer.image_manifest(title, config, (first[0], second[0])))
+    runs = Descriptor(
+        media_type=OCI_MANIFEST,
+        digest=writer.put_manifest(OCI_MANIFEST, manifest, named=False),
+        size=len(manifest),
+        platform=platform,
+    )
+    index = msgspec.json.encode(installer.image_index(runs, inner))
+    digest = writer.put_manifest(OCI_INDEX, index, named=True)
+    size = first[0].size + second[0].size
+    return msgspec.structs.replace(built, digest=digest, platforms=(str(platform),), size=size)
+
+
+def _layer(
+    sources: Mapping[str, Source], texts: Mapping[str, bytes], writer: ImageWriter, progress: Progress
+) -> tuple[Descriptor, Digest]:
+    entries = {path: source.entry for path, source in sources.items()}
+    entries |= {path: Entry(kind=Kind.FILE, mode=0o644, size=len(data)) for path, data in texts.items()}
+    layer = new_layer(_GZIP, _LEVEL)
+    name = "installer"
+    progress.begin(name, sum(entry.size for entry in entries.values()))
+    try:
+        for path, member in installer.members(entries):
+            if path in texts:
+                layer.add(member, BytesStream(texts[path]))
+            elif path in sources and member.kind == "file":
+                content = sources[path].open()
+                try:
+                    layer.add(member, content)
+                finally:
+                    content.close()
+            else:
+                layer.add(member, None)
+            progress.advance(name, member.size)
+        descriptor, diff_id = layer.finish()
+        if not writer.has_blob(descriptor):
+            writer.put_blob(descriptor, layer.blob.open(descriptor))
+    finally:
+        layer.blob.close()
+        progress.end(name)
+    return descriptor, diff_id
+
+
+def _put(writer: ImageWriter, data: bytes) -> Descriptor:
+    descriptor = Descriptor(media_type=OCI_CONFIG, digest=of(data), size=len(data))
+    if not writer.has_blob(descriptor):
+        stream = CountedHashed(BytesStream(data), digest=descriptor.digest, size=len(data), name="the config")
+        writer.put_blob(descriptor, stream)
+    return descriptor

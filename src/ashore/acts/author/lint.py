@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore lint``: every problem of a bundle's folder at once, before it is built."""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+from ashore.mechanisms.images import folder as folders
+from ashore.nouns import toml
+from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest, ValueSpec
+from ashore.nouns.files import Entry, Kind, printable
+from ashore.nouns.limits import DEFAULT, KIB, Limits
+from ashore.nouns.toml import Document
+from ashore.rules.bundles import lint as rules
+from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
+from ashore.rules.bundles.lint import Finding, Severity
+from ashore.rules.bundles.manifest import is_spec, parse_manifest, suspicions
+from ashore.rules.bundles.placing import host_path, is_template
+
+_KEY_SIZE = 64 * KIB
+"""A private key's file is smaller."""
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """What one platform gets: ``root/`` with ``root.ARCH/`` laid over it."""
+
+    folder: str
+    entries: Mapping[str, Entry]
+    sources: Mapping[str, str]
+    """Path below root/ -> path below the bundle's folder."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        return folders.read(self.folder, self.sources[path], limit) or b""
+
+    def place(self, finding: Finding) -> Finding:
+        """`finding` with the name that the file has in the folder."""
+        path, colon, line = finding.where.removeprefix(f"{ROOT}/").partition(":")
+        source = self.sources.get(path, "") if finding.where.startswith(f"{ROOT}/") else ""
+        return msgspec.structs.replace(finding, where=f"{source}{colon}{line}") if source else finding
+
+
+def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
+    """All that is wrong or odd in the bundle at `folder`, in the order of its files and lines.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    found = folders.scan(folder)
+    data = folders.read(folder, MANIFEST_NAME, limits.bundle_toml + 1)
+    trees = _trees(folder, found)
+    if data is None and not trees:
+        where = f"it holds neither {MANIFEST_NAME} nor {ROOT}/"
+        return (rules.error(printable(folder), f"is no bundle: {where}", "ashore new NAME makes one"),)
+    manifest, findings = _manifest(data or b"", os.path.basename(os.path.realpath(folder)), limits)
+    document = toml.parse(data or b"", MANIFEST_NAME) if manifest else None
+    for tree in trees:
+        findings += map(tree.place, _tree_findings(tree, manifest, document, limits))
+    if manifest and document:
+        findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
+        findings += _default_findings(manifest, document)
+    return tuple(sorted(set(findings), key=lambda finding: finding.order))
+
+
+def failed(findings: tuple[Finding, ...]) -> bool:
+    """Whether there is more than warnings."""
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _trees(folder: str, found: Mapping[str, Entry]) -> list[Tree]:
+    """One for each platform that the folder is made for; a bundle for all has one."""
+    base = _below(found, ROOT)
+    special = sorted(p for p, e in found.items() if "/" not in p and p.startswith(f"{ROOT}.") and e.kind is Kind.DIR)
+    names = ([ROOT] if ROOT in found and not special else []) + special
+    return [
+        Tree(
+            folder,
+            {path: found[source] for path, source in merged.items()},
+            merged,
+        )
+        for name in names
+        for merged in [base | (_below(found, name) if name != ROOT else {})]
+    ]
+
+
+def _below(found: Mapping[str, Entry], top: str) -> dict[str, str]:
+    return {path.removeprefix(f"{top}/"): path for path in found if path.startswith(f"{top}/")}
+
+
+def _manifest(data: bytes, name: str, limits: Limits) -> tuple[BundleManifest | None, list[Finding]]:
+    if len(data) > limits.bundle_toml:
+        return None, [rules.error(MANIFEST_NAME, f"has more than {limits.bundle_toml} bytes")]
+    try:
+        return parse_manifest(data, MANIFEST_NAME, name), []
+    except InputError as error:
+        return None, list(rules.as_errors(error.issues))
+
+
+def _tree_findings(
+    tree: Tree, manifest: BundleManifest | None, document: Document | None, limits: Limits
+) -> Iterator[Finding]:
+    # Without a manifest there is still the tree to look at.
+    declared = manifest or BundleManifest(name="bundle")
+    yield from rules.as_errors(tree_issues(declared, tree.entries, limits))
+    texts, unreadable = _texts(tree, declared, limits)
+    yield from rules.as_errors(unreadable)
+    units = rules.shipped_units(declared, tree.entries, texts)
+    if manifest and document:
+        yield from rules.rule_findings(manifest, document, tree.entries)
+        yield from rules.include_findings(manifest, document, tree.entries)
+        yield from rules.enable_findings(manifest, document, units)
+        yield from rules.step_findings(manifest, document, tree.entries)
+    yield from _template_findings(tree, manifest, texts)
+    for path, text in texts.items():
+        target = host_path(declared, path, tree.entries[path].kind)
+        if is_unit_file(target):
+            yield from rules.unit_findings(path, target, text)
+    for path, entry in tree.entries.items():
+        if entry.kind is Kind.FILE and entry.size <= _KEY_SIZE:
+            yield from rules.key_findings(path, tree.read(path, _KEY_SIZE))
+
+
+def _texts(tree: Tree, manifest: BundleManifest, limits: Limits) -> tuple[dict[str, str], list[Issue]]:
+    texts = {}
+    issues = []
+    for path, entry in tree.entries.items():
+        if is_text(path, entry, manifest) and entry.size <= limits.template:
+            data = tree.read(path, limits.template)
+            try:
+                texts[path] = data.decode()
+            except UnicodeDecodeError as error:
+                line = data.count(b"\n", 0, error.start) + 1
+                issues.append(Issue(where=f"{ROOT}/{printable(path)}:{line}", message="is not UTF-8"))
+    return texts, issues
+
+
+def _template_findings(tree: Tree, manifest: BundleManifest | None, texts: Mapping[str, str]) -> Iterator[Finding]:
+    templates = {p: t for p, t in texts.items() if is_template(manifest, p, tree.entries[p].kind)}
+    if not templates:
+        return
+    from ashore.rules.bundles.templatecheck import Checker
+
+    checker = Checker(manifest)
+    for path, text in templates.items():
+        yield from rules.as_errors(checker.issues(text, f"{ROOT}/{printable(path)}"))
+
+
+def _default_findings(manifest: BundleManifest, document: Document) -> Iterator[Finding]:
+    """Faults of the templates among the defaults."""
+    texts = [pair for name, spec in manifest.values.items() for pair in _strings(name, spec, document)]
+    templates = [(place, text) for place, text in texts if "{{" in text or "{%" in text]
+    if not templates:
+        return
+    from ashore.rules.bundles.templatecheck import Checker
+
+    checker = Checker(manifest)
+    for place, text in templates:
+        file, _, line = place.rpartition(":")
+        yield from rules.as_errors(checker.issues(text, file, int(line)))
+
+
+def _strings(name: str, spec: ValueSpec, document: Document) -> Iterator[tuple[str, str]]:
+    given = document.data["values"]
+    assert isinstance(given, dict), "it has been read"
+    key = ("values", name, "default") if is_spec(given[name]) else ("values", name)
+    yield from _leaves(key, spec.default, document)
+
+
+def _leaves(key: tuple[str | int, ...], value: object, document: Document) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield document.place(key), value
+    elif isinstance(value, dict | list):
+        for part, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves((*key, part), item, document)

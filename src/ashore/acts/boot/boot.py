@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a boot asks for: recover first; then the bundle by pull policy, and a node that was good comes up again."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ashore.acts.change.anew import changed_inputs, wish_anew
+from ashore.acts.change.asking import unchanged
+from ashore.acts.change.install import change, install
+from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.recorded import record_for
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.due import run_due
+from ashore.acts.transaction.recover import recover
+from ashore.errors import InputError, RegistryError, UnchangedError, UnitsFailedError
+from ashore.mechanisms.host.config import read_config
+from ashore.nouns.ask import Ask
+from ashore.nouns.config import Pull
+from ashore.nouns.digest import Digest
+from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.plan import Plan
+from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.units import UnitAction, UnitVerb
+
+_SECONDS = 120.0
+
+
+class Booted(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of it; `kept` says why the generation that was there stays."""
+
+    outcome: Outcome
+    kept: str = ""
+
+
+def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient: bool = True) -> Booted:
+    """Bring the host to what `asks` want, or keep what it has where that is what the policy says.
+
+    `patient`: with ``always``, wait the random delay of the host's configuration first.
+
+    Raises:
+        RegistryError: nothing is installed, and the registry does not answer: worth another try.
+        AshoreError: as `install`; units that a failed start took down run again with their old files.
+    """
+    config = read_config(tools.host)
+    pull = pull or config.pull
+    with tools.state.locked():
+        recover(tools)
+        run_due(tools)
+    current = tools.history.current()
+    records = [record_for(ask, current) for ask in asks]
+    try:
+        if reason := _keeps(pull, asks, records):
+            return _rest(tools, asks, current, reason)
+        if pull is Pull.ALWAYS and patient and not _brought(asks):
+            spread(tools, asks)
+        try:
+            if reason := _held(tools, asks, records):
+                return _rest(tools, asks, current, reason)
+            return Booted(outcome=unchanged(tools, asks) or install(tools, asks))
+        except RegistryError as error:
+            if not current.bundles:
+                raise
+            reason = f"the registry cannot be reached ({error.message}); what is installed stays"
+            return _rest(tools, asks, current, reason)
+    except UnitsFailedError:
+        _start(tools, current)
+        raise
+
+
+def spread(tools: Tools, asks: Sequence[Ask]) -> None:
+    """Wait the random delay of the host's configuration, so that a fleet does not ask all at once.
+
+    A node that has nothing yet is not kept waiting.
+    """
+    current = tools.history.current()
+    most = read_config(tools.host).random_delay
+    if most and all(record_for(ask, current) for ask in asks):
+        tools.sleep(random.uniform(0, most))  # noqa: S311 - it hides nothing
+
+
+def _keeps(pull: Pull, asks: Sequence[Ask], records: Sequence[BundleRecord | None]) -> str:
+    """Why there is nothing to ask; empty if there is.
+
+    Raises:
+        UnchangedError: nothing may be pulled, and something is not installed.
+    """
+    if _brought(asks):
+        return ""  # An installer image brought it: what to pull was decided before.
+    if all(records) and pull in (Pull.MISSING, Pull.NEVER):
+        return f"it is installed, and the pull policy is {pull}"
+    if pull is Pull.NEVER:
+        missing = ", ".join(str(ask.reference) for ask, record in zip(asks, records, strict=True) if record is None)
+        raise UnchangedError(
+            f"{missing} is not installed, and the pull policy is never",
+            remedy="install it once by hand, or boot with --pull missing",
+        )
+    return ""
+
+
+def _brought(asks: Sequence[Ask]) -> bool:
+    return all(ask.reference.transport is Transport.LAYOUT for ask in asks)
+
+
+def _held(tools: Tools, asks: Sequence[Ask], records: Sequence[BundleRecord | None]) -> str:
+    """Why what the references name now is not installed by itself; empty if nothing speaks against it.
+
+    Raises:
+        UnchangedError: it is held, and there is nothing else to keep.
+    """
+    held = tools.history.held()
+    if not held:
+        return ""
+    for ask, record in zip(asks, records, strict=True):
+        digest = _digest(tools, ask)
+        if digest in held and (record is None or record.digest != digest):
+            reason = f"{digest} is held ({held[digest].reason}); it is installed again only by: ashore install"
+            if all(records):
+                return reason
+            raise UnchangedError(f"{ask.written or ask.reference} is not installed", cause=reason)
+    return ""
+
+
+def _digest(tools: Tools, ask: Ask) -> Digest:
+    from ashore.acts.fetch.fetch import carried_digest
+    from ashore.nouns.image import INDEXES
+
+    reader = tools.open_image(ask.reference)
+    top = reader.resolve()
+    if top.media_type not in INDEXES:
+        return top.digest
+    return carried_digest(reader, top, str(ask.reference), tools.limits)
+
+
+def _rest(tools: Tools, asks: Sequence[Ask], current: Generation, reason: str) -> Booted:
+    """The images stay; but this host may be another than the one that they were rendered for."""
+    if not changed_inputs(tools, asks):
+        return _kept(current, reason)
+    tools.progress.say(f"{reason}; facts or values changed, so it is rendered anew")
+    try:
+        return Booted(outcome=change(tools, Verb.UPGRADE, wish_anew(tools, asks)))
+    except (InputError, UnchangedError) as error:
+        if isinstance(error, UnitsFailedError):
+            raise
+        return _kept(current, f"{reason}; what changed here cannot be applied ({error})")
+
+
+def _kept(current: Generation, reason: str) -> Booted:
+    return Booted(outcome=Outcome(plan=Plan(), generation=current, changed=False), kept=reason)
+
+
+def _start(tools: Tools, current: Generation) -> None:
+    """PID 1 has spent its own start of these units on the version that failed: start what is there now."""
+    if tools.systemd is None:
+        return
+    units = list(dict.fromkeys(unit for bundle in current.bundles for unit in bundle.enabled))
+    states = tools.systemd.states(units) if units else {}
+    starts = [
+        UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot wants it")
+        for unit in units
+        if not states[unit].running and states[unit].load == "loaded"
+    ]
+    if starts:
+        tools.systemd.reset_failed([action.unit for action in starts])
+        tools.systemd.run(starts, _SECONDS)
+
+
+def configured(tools: Tools) -> tuple[str, ...]:
+    """The images that the host's configuration lists."""
+    return read_config(tools.host).bundles
+
+
+def brought_as(ask: Ask, folder: str) -> Ask:
+    """The same image, from the layout at `folder`; recorded by its own name."""
+    layout = ImageReference(transport=Transport.LAYOUT, place=folder)
+    return msgspec.structs.replace(ask, reference=layout, written=str(ask.reference))
+
+
+def told(tools: Tools, tell: Callable[[], None], *, booting: bool) -> Tools:
+    """The same tools, with somebody to tell when all files are in place and units may start."""
+    return msgspec.structs.replace(tools, placed=tell, booting=booting and tools.live)

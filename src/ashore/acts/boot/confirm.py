@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that waits for confirmation: kept since somebody is there, or taken back since nobody was."""
+
+import contextlib
+import datetime
+from collections.abc import Iterator
+
+import msgspec
+
+from ashore.acts.boot import early, unconfirmed
+from ashore.acts.change.install import take_back as go_back
+from ashore.acts.change.outcome import Outcome
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.recover import recover
+from ashore.errors import BusyError, UnchangedError
+from ashore.mechanisms.host.logins import logged_in_over_ssh
+from ashore.nouns.confirm import By, Provisional
+from ashore.nouns.ports import ImageReader
+from ashore.nouns.reference import ImageReference
+
+_TRIES, _PAUSE = 60, 0.5
+
+
+class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a change that waited."""
+
+    generation: int
+    """The one that holds now."""
+    confirmed: bool = False
+    taken_back: bool = False
+
+
+def confirm(tools: Tools) -> Confirmed:
+    """Keep what waits for confirmation.
+
+    Raises:
+        UnchangedError: it is too late, and the host went back.
+    """
+    if tools.state.fd is None:
+        return Confirmed(generation=0)
+    with tools.state.locked():
+        recover(tools)
+        current = tools.history.current()
+        if tools.history.provisional() is not None:
+            _keep(tools, "by ashore confirm")
+            return Confirmed(generation=current.number, confirmed=True)
+    if current.taken_back:
+        back = f"generation {current.restores}" if current.restores else "what was there before ashore"
+        raise UnchangedError(
+            f"too late: nobody confirmed in time, and the host went back to {back}",
+            remedy="install it again by name, and confirm in time",
+        )
+    return Confirmed(generation=current.number)
+
+
+def take_back_in_time(tools: Tools) -> Confirmed:
+    """What the timer and a boot ask for: nothing before the time is over, else the way back.
+
+    Raises:
+        AshoreError: it cannot be taken back now; the timer tries again.
+    """
+    with _locked_after_a_while(tools):
+        recover(tools)
+        waiting = tools.history.provisional()
+        if waiting is not None and waiting.by is By.SSH_LOGIN and _logged_in(tools, waiting):
+            _keep(tools, "by a login over ssh")
+            return Confirmed(generation=tools.history.current().number, confirmed=True)
+    if waiting is None or not unconfirmed.is_due(tools, waiting):
+        return Confirmed(generation=tools.history.current().number)
+    if tools.systemd is not None and tools.systemd.states(["sysinit.target"])["sysinit.target"].active != "active":
+        done = early.held(tools, lambda: _early(tools))
+    else:
+        done = go_back(tools)
+    return Confirmed(generation=done.generation.number, taken_back=True)
+
+
+def _keep(tools: Tools, how: str) -> None:
+    """The record decides; what saw to it goes afterwards, or with the next command."""
+    tools.history.await_confirmation(None)
+    number = tools.history.current().number
+    tools.history.audit({"time": tools.now(), "generation": number, "verb": "confirm", "how": how})
+    unconfirmed.see_to(tools)
+
+
+def _logged_in(tools: Tools, waiting: Provisional) -> bool:
+    began = datetime.datetime.fromisoformat(waiting.began).timestamp()
+    return logged_in_over_ssh(tools.host, began, waiting.since)
+
+
+def _early(tools: Tools) -> Outcome:
+    done = go_back(_before_anything_runs(tools))
+    unconfirmed.stop_timer(tools)  # its file is gone, and PID 1 has started it or is about to
+    return done
+
+
+def _before_anything_runs(tools: Tools) -> Tools:
+    """The same tools where PID 1 has started nothing yet: files only, and no network."""
+
+    def nowhere(reference: ImageReference) -> ImageReader:
+        raise UnchangedError(f"there is no network yet to fetch {reference}")
+
+    return msgspec.structs.replace(tools, systemd=None, open_image=nowhere)
+
+
+@contextlib.contextmanager
+def _locked_after_a_while(tools: Tools) -> Iterator[None]:
+    """The lock; whoever has it is waited for."""
+    with contextlib.ExitStack() as lock:
+        for left in reversed(range(_TRIES)):
+            try:
+                lock.enter_context(tools.state.locked())
+                break
+            except BusyError:
+                if not left:
+                    raise
+                tools.sleep(_PAUSE)
+        yield

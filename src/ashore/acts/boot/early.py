@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recovery at boot, before anything else starts: no network, no message bus, and units of the bundle held back."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from ashore.acts.change.outcome import Recovered
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.recover import recover
+from ashore.errors import AshoreError, BusyError, ChangedError
+from ashore.mechanisms import process
+from ashore.mechanisms.pid1.handover import own_command
+from ashore.mechanisms.state import journal
+from ashore.rules.provision.hostunits import INCOMPLETE
+
+_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+def recover_at_boot(tools: Tools) -> Recovered:
+    """End what an earlier boot left. Until that is done, a file holds the bundles' units (see `hostunits.drop_in`).
+
+    Within the same boot it is a plain `recover`: then units are put back as they ran, and are not held.
+
+    Raises:
+        ChangedError: something stands in the way; the units stay held.
+    """
+    if tools.state.fd is None:
+        return Recovered.NOTHING
+    try:
+        with tools.state.locked():
+            left = journal.read(tools.state)
+            other_boot = left is not None and left.begun.boot != tools.boot
+            if other_boot:
+                _hold(tools)
+            result = recover(tools)
+            if other_boot:
+                _drop_incoming(tools)
+                _release(tools)
+    except BusyError:
+        return Recovered.NOTHING  # Whoever has the lock recovers first.
+    if other_boot and left is not None and left.staged is not None:
+        touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
+        enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}
+        if touched & enabled:
+            _queue(tools, sorted(touched & enabled))
+    if tools.live and tools.history.due():
+        _queue_due()
+    return result
+
+
+def held(tools: Tools, act: Callable[[], T]) -> T:
+    """Do `act` while the bundles' units are held, then have PID 1 start what is enabled.
+
+    Raises:
+        AshoreError: as `act`; if that left a mix, the units stay held.
+    """
+    _hold(tools)
+    try:
+        result = act()
+    except ChangedError:
+        raise
+    except AshoreError:
+        _release(tools)
+        raise
+    _release(tools)
+    _queue(tools, sorted({unit for bundle in tools.history.current().bundles for unit in bundle.enabled}))
+    if tools.live and tools.history.due():
+        _queue_due()
+    return result
+
+
+def _drop_incoming(tools: Tools) -> None:
+    """An installer was cut off as well: the next one brings its image again."""
+    from ashore.acts.boot.hand_over import drop_incoming
+
+    drop_incoming(tools.host)
+
+
+def _queue_due() -> None:
+    """What recovery left for later is done once the host is up, by another run of this very program."""
+    with contextlib.suppress(AshoreError):  # then the next change does it
+        process.run(
+            [
+                *("systemd-run", "--no-block", "--collect", "--unit=ashore-due.service"),
+                *("--property=After=multi-user.target", "--property=After=network-online.target", "--"),
+                *(*own_command(), "recover"),
+            ],
+            seconds=_SECONDS,
+        )
+
+
+def _hold(tools: Tools) -> None:
+    path = os.path.join(tools.host.root, INCOMPLETE)
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+
+
+def _release(tools: Tools) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(tools.host.root, INCOMPLETE))
+
+
+def _queue(tools: Tools, units: list[str]) -> None:
+    """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order."""
+    if tools.systemd is None:
+        return
+    tools.systemd.daemon_reload()
+    with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
+        tools.systemd.start_later(units)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of following tags: ask once for each bundle, install what is new, leave what is held alone."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.change.asking import upgrades
+from ashore.acts.change.install import install
+from ashore.acts.change.outcome import Outcome
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.recover import recover
+from ashore.errors import RegistryError, UnitsFailedError
+from ashore.mechanisms.host.config import read_config
+from ashore.mechanisms.state import following
+from ashore.nouns import reference
+from ashore.nouns.ask import Ask
+from ashore.nouns.confirm import Asked
+from ashore.nouns.digest import Digest
+from ashore.nouns.follow import Finding, Found
+from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.reference import ImageReference, Transport
+from ashore.rules.window import is_open, next_opening
+
+_NOBODY_THERE = Asked(by_paths=False)
+"""A bundle that asks for it is confirmed, by a login say; that a path looks dangerous is no reason at night."""
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of it. `skipped` says why nothing was asked."""
+
+    generation: Generation
+    skipped: str = ""
+    found: tuple[Found, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+
+def follow(tools: Tools) -> Round:
+    """Install what the recorded references name now, where that is new.
+
+    Raises:
+        AshoreError: as `install`; of several new ones, those that work alone are installed.
+    """
+    if tools.state.fd is None:
+        return Round(generation=tools.history.current(), skipped="no bundle is installed")
+    with tools.state.locked():
+        recover(tools)
+        config = read_config(tools.host)
+        current = tools.history.current()
+        moment = datetime.datetime.fromisoformat(tools.now()).astimezone()
+        if reason := _paused(tools, moment):
+            return Round(generation=current, skipped=reason)
+    if not is_open(config.window, moment):
+        opens = next_opening(config.window, moment).isoformat(sep=" ", timespec="minutes")
+        return Round(generation=current, skipped=f"no maintenance window is open; the next opens at {opens}")
+    if tools.history.provisional() is not None:
+        return Round(generation=current, skipped="a change waits for confirmation: ashore confirm")
+    if not current.bundles:
+        return Round(generation=current, skipped="no bundle is installed")
+    found = tuple(_ask(tools, record) for record in current.bundles)
+    new = [item for item in found if item.finding is Finding.NEW]
+    outcomes = _install(tools, current, new) if new else ()
+    return Round(generation=tools.history.current(), found=found, outcomes=outcomes)
+
+
+def _paused(tools: Tools, moment: datetime.datetime) -> str:
+    """Why nobody follows now; a pause whose time is over is forgotten. The lock is held."""
+    remembered = following.read(tools.state)
+    paused = remembered.paused
+    if paused is None:
+        return ""
+    if not paused.until:
+        return f"paused since {paused.since}: ashore follow --resume"
+    if moment < datetime.datetime.fromisoformat(paused.until):
+        return f"paused until {paused.until}: ashore follow --resume"
+    following.write(tools.state, msgspec.structs.replace(remembered, paused=None))
+    return ""
+
+
+def _ask(tools: Tools, record: BundleRecord) -> Found:
+    """One request, unless an installer image has a new index: then one more, for what it carries."""
+    named = reference.parse(record.reference)
+    said = Found(bundle=record.name, reference=record.reference, finding=Finding.SAME, digest=record.digest)
+    if named.digest:
+        return msgspec.structs.replace(said, finding=Finding.PINNED)
+    try:
+        digest = _digest(tools, named, record)
+    except RegistryError as error:
+        return msgspec.structs.replace(said, finding=Finding.UNREACHABLE, why=str(error))
+    if digest == record.digest:
+        return said
+    held = tools.history.held().get(digest)
+    if held is not None:
+        return msgspec.structs.replace(said, finding=Finding.HELD, digest=digest, why=held.reason)
+    return msgspec.structs.replace(said, finding=Finding.NEW, digest=digest)
+
+
+def _digest(tools: Tools, named: ImageReference, record: BundleRecord) -> Digest:
+    from ashore.acts.fetch.fetch import carried_digest
+    from ashore.nouns.image import INDEXES
+
+    reader = tools.open_image(named)
+    top = reader.resolve()
+    if top.digest == record.digest or top.media_type not in INDEXES:
+        return top.digest
+    known = following.read(tools.state).known.get(top.digest)
+    if known is None:
+        known = carried_digest(reader, top, record.reference, tools.limits)
+        _remember(tools, top.digest, known)
+    return known
+
+
+def _remember(tools: Tools, index: Digest, bundle: Digest) -> None:
+    with tools.state.locked():
+        remembered = following.read(tools.state)
+        wanted = {b.digest for b in tools.history.current().bundles} | tools.history.held().keys()
+        known = {i: b for i, b in remembered.known.items() if b in wanted} | {index: bundle}
+        following.write(tools.state, msgspec.structs.replace(remembered, known=known))
+
+
+def _install(tools: Tools, current: Generation, new: Sequence[Found]) -> tuple[Outcome, ...]:
+    """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back."""
+    asks = {ask.name: ask for ask in upgrades(current, [item.bundle for item in new], _NOTHING)}
+    for item in new:
+        tools.progress.say(f"{item.bundle}: {item.reference} is {item.digest} now")
+    try:
+        return (install(tools, list(asks.values()), Verb.FOLLOW, confirm=_NOBODY_THERE),)
+    except UnitsFailedError as error:
+        if len(asks) == 1:
+            raise
+        tools.progress.say(f"{error}; each by itself now")
+    return _one_by_one(tools, asks)
+
+
+def _one_by_one(tools: Tools, asks: Mapping[str, Ask]) -> tuple[Outcome, ...]:
+    outcomes, failed = [], []
+    for name, ask in asks.items():
+        try:
+            outcomes.append(install(tools, [ask], Verb.FOLLOW, confirm=_NOBODY_THERE))
+        except UnitsFailedError as error:
+            failed.append(error)
+            tools.progress.say(f"{name}: {error}")
+    if failed:
+        raise failed[0]
+    return tuple(outcomes)
+
+
+_NOTHING = Ask(reference=ImageReference(transport=Transport.LAYOUT, place=""))

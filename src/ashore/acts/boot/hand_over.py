@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In a container: look whether the host can be reached, place what the image brings, have the host's PID 1 go on."""
+
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from ashore.errors import AshoreError, InputError, Issue, UnchangedError
+from ashore.mechanisms import process
+from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
+from ashore.mechanisms.pid1.systemd import is_live
+from ashore.mechanisms.state.history import History
+from ashore.mechanisms.state.state import State
+from ashore.nouns.digest import hex_of
+from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
+from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
+
+_SECONDS = 300.0
+"""A busy host may take its time to start a program."""
+_SYSTEMD_RUN = ("usr/bin/systemd-run", "bin/systemd-run")
+_SYNOPSIS = "docker run --rm --privileged --pid=host --network=host -v /:/rootfs IMAGE"
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies on the host now, and how to name it there."""
+
+    program: str
+    """Below the host's root."""
+    layout: str
+    """Below the host's root."""
+    card: Card
+
+
+def read_card(top: str) -> Card:
+    """What the image at `top` says of itself.
+
+    Raises:
+        InputError: this is no installer image.
+    """
+    try:
+        with open(os.path.join(top, CARD_PATH), "rb") as file:
+            return msgspec.json.decode(file.read(), type=Card)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(
+            "this is no installer image", cause=str(error), remedy="make one: ashore build DIR --installer -t IMAGE"
+        ) from error
+
+
+def check_host(root: str) -> None:
+    """Look at all that the hand-over needs, before anything is written.
+
+    Raises:
+        UnchangedError: everything that is missing, each with the option that adds it.
+    """
+    issues = list(_issues(root))
+    if issues:
+        raise UnchangedError("the host cannot be reached from here", remedy=f"run: {_SYNOPSIS}", issues=issues)
+
+
+def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
+    """Put the build, the bundle image and the recovery unit on the host.
+
+    Raises:
+        UnchangedError: it cannot be written there, or the host cannot run what was placed.
+    """
+    own = os.path.join(top, ownbuild.BIN)
+    program = ownbuild.place(host, own, card.version, card.build)
+    try:
+        process.run([*enter, f"/{program}", "--version"], seconds=_SECONDS)
+    except AshoreError as error:
+        _withdraw(host, program)
+        raise UnchangedError(
+            "the host cannot run ashore",
+            cause=error.cause or error.message,
+            remedy="its C library may be too old for this build, or /opt is mounted noexec",
+        ) from error
+    ownbuild.point(host, program)
+    place_recovery(host)
+    layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
+    ownbuild.drop_older(host, program)
+    return Placed(program=program, layout=layout, card=card)
+
+
+def _withdraw(host: Beneath, program: str) -> None:
+    """What was placed was for nothing: on a host that has no other ashore, nothing is to tell of it."""
+    ownbuild.drop(host, program)
+    if host.lstat(host.physical(PROGRAM_LINK)) is None:
+        state = State(host)
+        ownfolders.drop(host, ownfolders.made(state))
+        if not History(state).numbers():
+            state.purge()
+
+
+def place_recovery(host: Beneath) -> bool:
+    """Have the unit that recovers at boot on the host, and enabled; whether that is new.
+
+    Raises:
+        UnchangedError: it cannot be written.
+    """
+    try:
+        return ownunits.place(host, RECOVER_UNITS, RECOVER_LINKS)
+    except OSError as error:
+        raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=error.strerror or str(error)) from error
+
+
+def drop_layout(host: Beneath, layout: str) -> None:
+    """What was brought is installed, or refused: it is not needed any more."""
+    if os.path.dirname(layout.lstrip("/")) == INCOMING:
+        drop_incoming(host)
+
+
+def drop_incoming(host: Beneath) -> None:
+    """What installers brought is needed by nobody any more."""
+    shutil.rmtree(os.path.join(host.root, host.physical(INCOMING)), ignore_errors=True)
+
+
+def _issues(root: str) -> Sequence[Issue]:
+    if not os.path.isdir(os.path.join(root, "etc")):
+        return [Issue(where=root, message="the host's root is not mounted here", remedy="add -v /:/rootfs")]
+    if os.geteuid() != 0:
+        return [Issue(where="", message="this is not root", remedy="leave out --user")]
+    issues = []
+    if _in_own_pid_namespace(root):
+        issues.append(Issue(where="", message="the host's processes are not visible here", remedy="add --pid=host"))
+    elif not is_live(root):
+        message = "no systemd runs there, or it may not be looked at"
+        issues.append(
+            Issue(where=root, message=message, remedy="add --privileged; the host must be booted with systemd")
+        )
+    elif not _takes_connections(os.path.join(root, "run", "dbus", "system_bus_socket")):
+        issues.append(Issue(where="", message="the host's message bus does not run", remedy="start dbus on the host"))
+    if not any(os.path.exists(os.path.join(root, path)) for path in _SYSTEMD_RUN):
+        issues.append(Issue(where="", message="the host has no systemd-run", remedy="it comes with systemd"))
+    return [*issues, *_place_issues(root)]
+
+
+def _takes_connections(path: str) -> bool:
+    """Whether somebody listens: a socket's file stays when its server goes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_SECONDS)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _in_own_pid_namespace(root: str) -> bool:
+    try:
+        own = os.readlink(os.path.join("/proc", "self", "ns", "pid"))  # the container's, not the host's
+        return own != os.readlink(os.path.join(root, "proc", "1", "ns", "pid"))
+    except OSError:
+        return not os.path.isdir(os.path.join(root, "proc", "1"))
+
+
+def _place_issues(root: str) -> Sequence[Issue]:
+    issues = []
+    with Beneath(root) as host:
+        for path in (BUILDS, "var/lib", "etc"):
+            where = os.path.join(root, host.physical(f"{path}/x").removesuffix("/x"))
+            while not os.path.isdir(where):
+                where = os.path.dirname(where)
+            flags = os.statvfs(where).f_flag
+            if flags & os.ST_RDONLY:
+                issues.append(Issue(where=f"/{path}", message="cannot be written: its file system is read-only"))
+            elif path == BUILDS and flags & os.ST_NOEXEC:
+                issues.append(Issue(where=f"/{path}", message="nothing can be run there: it is mounted noexec"))
+    return issues
+
+
+def _place_layout(host: Beneath, source: str, name: str) -> str:
+    State(host).prepare()
+    try:
+        incoming = ownfolders.make(host, INCOMING)
+        target = os.path.join(incoming, name)
+        for left in os.listdir(incoming):
+            shutil.rmtree(os.path.join(incoming, left), ignore_errors=True)
+        ownbuild.copy_tree(source, target)
+    except OSError as error:
+        raise UnchangedError("cannot place the image on the host", cause=error.strerror or str(error)) from error
+    return f"{INCOMING}/{name}"

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sees to an unconfirmed change while ashore does not run: a timer of PID 1, there before the change is final."""
+
+import datetime
+
+from ashore.acts.tools import Tools
+from ashore.errors import UnchangedError
+from ashore.mechanisms.own import ownunits
+from ashore.nouns.confirm import By, Confirm, Provisional
+from ashore.nouns.units import UnitAction, UnitVerb
+from ashore.rules.provision.hostunits import UNCONFIRMED_LINKS, UNCONFIRMED_TIMER, unconfirmed_units
+
+_SECONDS = 30.0
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
+    """The time to confirm begins now; what takes the change back is in place before this returns.
+
+    `back` is the generation that comes back: the one before, or of an unconfirmed one the one before that.
+
+    Raises:
+        UnchangedError: it cannot be placed or started.
+    """
+    waiting = tools.history.provisional()
+    now = datetime.datetime.strptime(tools.now(), _TIME)
+    made = Provisional(
+        back=waiting.back if waiting is not None else back,
+        within=confirm.within,
+        since=tools.uptime(),
+        boot=tools.boot,
+        began=now.strftime(_TIME),
+        until=(now + datetime.timedelta(seconds=confirm.within)).strftime(_TIME),
+        by=confirm.by,
+        reason=confirm.reason,
+    )
+    try:
+        _arm(tools, made, anew=True)
+    except OSError as error:
+        raise UnchangedError(
+            "what would take an unconfirmed change back cannot be placed",
+            cause=error.strerror or str(error),
+            remedy="make /etc/systemd/system writable, or change without confirmation: --no-confirm",
+        ) from error
+    return made
+
+
+def see_to(tools: Tools) -> None:
+    """Have the timer where something waits for confirmation, and not where nothing does.
+
+    Raises:
+        OSError: it cannot be written or taken away.
+    """
+    waiting = tools.history.provisional()
+    if waiting is None:
+        _disarm(tools)
+    elif waiting.boot == tools.boot:
+        _arm(tools, waiting, anew=False)  # of another boot, it is about to be taken back
+
+
+def is_due(tools: Tools, waiting: Provisional) -> bool:
+    """Whether the time is over; a boot ends it."""
+    return waiting.boot != tools.boot or tools.uptime() - waiting.since >= waiting.within
+
+
+def stop_timer(tools: Tools) -> None:
+    """Nothing waits for confirmation."""
+    if tools.systemd is not None:
+        stop = UnitAction(verb=UnitVerb.STOP, unit=UNCONFIRMED_TIMER, reason="nothing waits for confirmation")
+        tools.systemd.run([stop], _SECONDS)
+
+
+def _arm(tools: Tools, waiting: Provisional, *, anew: bool) -> None:
+    texts = unconfirmed_units(tools.program, waiting.within, look=waiting.by is By.SSH_LOGIN)
+    changed = ownunits.place(tools.host, texts, UNCONFIRMED_LINKS)
+    if tools.systemd is None:
+        return
+    if changed:
+        tools.systemd.daemon_reload()
+    verb = UnitVerb.RESTART if anew or changed else UnitVerb.START
+    action = UnitAction(verb=verb, unit=UNCONFIRMED_TIMER, reason="a change waits for confirmation")
+    failed = [result for result in tools.systemd.run([action], _SECONDS) if not result.ok]
+    if failed:
+        raise UnchangedError(f"{UNCONFIRMED_TIMER} did not start", cause=failed[0].detail or failed[0].result)
+
+
+def _disarm(tools: Tools) -> None:
+    texts = unconfirmed_units(tools.program, 0, look=False)
+    if not ownunits.are_there(tools.host, texts, UNCONFIRMED_LINKS):
+        return
+    stop_timer(tools)
+    ownunits.drop(tools.host, texts, UNCONFIRMED_LINKS)
+    if tools.systemd is not None:
+        tools.systemd.daemon_reload()

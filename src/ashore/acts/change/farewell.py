@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last bundle is gone, and nothing is to remind of ashore: its units, its program, its folders, its state."""
+
+from ashore.acts.boot.following import disable
+from ashore.acts.change.discard import forgetting
+from ashore.acts.tools import Tools
+from ashore.errors import UsageError
+from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
+from ashore.rules.provision.hostunits import BOOT_LINK, RECOVER_LINKS, RECOVER_UNITS
+
+
+def farewell(tools: Tools) -> bool:
+    """Take away all that ashore placed for itself; whether its program was there. Nothing can be loaded from it after.
+
+    Cut short, it is done by the next time: the state, with what it notes, goes last.
+
+    Raises:
+        UsageError: a bundle is installed.
+        UnchangedError: the disk refused; the host's files are as they were.
+    """
+    if tools.state.fd is None:
+        with forgetting():
+            tools.state.sweep()
+            return _take_away(tools)
+    with forgetting(), tools.state.locked():
+        if tools.history.current().bundles:
+            names = ", ".join(bundle.name for bundle in tools.history.current().bundles)
+            raise UsageError(f"installed is: {names}", remedy="name what is to be removed")
+        if tools.live:
+            tools.cache.clear()
+        gone = _take_away(tools)
+        ownfolders.drop(tools.host, ownfolders.made(tools.state))
+        tools.state.purge()
+        return gone
+
+
+def boots_again(tools: Tools) -> bool:
+    """Whether a boot unit is enabled, which brings its bundle again."""
+    return tools.host.lstat(tools.host.physical(BOOT_LINK)) is not None
+
+
+def _take_away(tools: Tools) -> bool:
+    disable(tools)
+    if ownunits.are_there(tools.host, RECOVER_UNITS, RECOVER_LINKS):
+        ownunits.drop(tools.host, RECOVER_UNITS, RECOVER_LINKS)
+        if tools.systemd is not None:
+            tools.systemd.daemon_reload()
+    return ownbuild.take_away(tools.host)

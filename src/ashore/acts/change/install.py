@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.change import discard
+from ashore.acts.change.anew import wish_upgraded
+from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.wishes import Target, Wish, wish_back, wish_for, wish_without
+from ashore.acts.fetch.bases import on_host
+from ashore.acts.fetch.complete import complete
+from ashore.acts.fetch.obtain import IntoCache, IntoStaging
+from ashore.acts.plan.planning import Beside, make_plan, records_anything, refuse_conflicts
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.due import run_due
+from ashore.acts.transaction.recover import recover
+from ashore.acts.transaction.transaction import Afterwards, carry_out, opened
+from ashore.errors import (
+    DamagedContentError,
+    UnchangedError,
+    UnitsFailedError,
+    UsageError,
+)
+from ashore.mechanisms.host.config import read_config
+from ashore.mechanisms.stage.supply import Supply
+from ashore.mechanisms.state.secrets import Secrets
+from ashore.nouns.ask import Ask
+from ashore.nouns.confirm import Asked
+from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.journal import Held
+from ashore.nouns.plan import Plan
+from ashore.rules.confirm import decide
+
+BY_HAND = Asked()
+"""Who types the command can confirm it."""
+BACK = Asked(declared=False, by_paths=False)
+"""What was there before has to be confirmed only if somebody asks for that."""
+
+
+def install(
+    tools: Tools,
+    asks: Sequence[Ask],
+    verb: Verb = Verb.INSTALL,
+    *,
+    adopt_all: bool = False,
+    confirm: Asked = BY_HAND,
+) -> Outcome:
+    """Install bundles, or bring installed ones to the images that are named.
+
+    Raises:
+        AshoreError: with the host as it was, unless it is a ChangedError.
+    """
+    wish = wish_upgraded(tools, asks) if verb is Verb.UPGRADE else wish_for(tools, asks)
+    return change(tools, verb, wish, adopt_all=adopt_all, confirm=confirm)
+
+
+def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: Asked = BY_HAND) -> Outcome:
+    """Remove bundles, and give back what was there before.
+
+    `purge` forgets the past as well: older generations, and edits that were moved aside.
+    """
+    outcome = change(tools, Verb.REMOVE, wish_without(names, for_good=purge), confirm=confirm)
+    if purge:
+        discard.purge(tools)
+    return outcome
+
+
+def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "", confirm: Asked = BACK) -> Outcome:
+    """Go back to the generation before, to number `to`, or for one bundle to its version before.
+
+    Where a change waits for confirmation, the generation before is the newest that does not.
+    """
+    return change(tools, Verb.ROLLBACK, wish_back(tools, to, bundle), confirm=confirm)
+
+
+def take_back(tools: Tools) -> Outcome:
+    """Go back since nobody confirmed: whatever becomes of units on the way."""
+    return change(tools, Verb.ROLLBACK, wish_back(tools, None, ""), confirm=BACK, taken_back=True)
+
+
+def change(
+    tools: Tools,
+    verb: Verb,
+    wish: Wish,
+    *,
+    adopt_all: bool = False,
+    confirm: Asked = BY_HAND,
+    taken_back: bool = False,
+) -> Outcome:
+    """The one way to change a host: recover, wish, plan, refuse or carry out."""
+    order = _Order(verb=verb, wish=wish, adopt_all=adopt_all, confirm=confirm, taken_back=taken_back)
+    try:
+        try:
+            return _change(tools, order)
+        except DamagedContentError as error:
+            # Everything was taken back. What is damaged is dropped, all of it at once: then it is missed in time.
+            tools.progress.say(f"{error}; looking for it elsewhere")
+            with tools.state.locked():
+                tools.content.scrub()
+            return _change(tools, order)
+    except OSError as error:
+        # `carry_out` answers for what it does; whatever else fails does so before the first change.
+        at = f" ({error.filename})" if error.filename else ""
+        cause = f"{error.strerror or error}{at}"
+        raise UnchangedError(f"{verb} failed; the host is as it was", cause=cause) from error
+
+
+class _Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What `change` was asked for."""
+
+    verb: Verb
+    wish: Wish
+    adopt_all: bool
+    confirm: Asked
+    taken_back: bool
+
+
+def _change(tools: Tools, order: _Order) -> Outcome:
+    with tools.state.locked():
+        recovered = recover(tools)
+        run_due(tools)
+        read_config(tools.host)  # what is wrong with it is said before the first change, not at the end
+        current = tools.history.current()
+        tools.history.check()
+        salt = Secrets(tools.state).salt(create=True)
+        with opened(tools, order.verb) as transaction:
+            place = IntoStaging(tools, transaction.staging, tools.cache)
+            target = order.wish(current, place, salt)
+            supply = _supply(tools, current, target)
+            changed = Beside(adopt_all=order.adopt_all, away=target.away, actions=target.actions, verify=target.verify)
+            plan = make_plan(tools, current, target.parts, supply, changed)
+            plan = _to_confirm(tools, plan, current, target, order.confirm)
+            refuse_conflicts(plan)
+            if plan.empty and not records_anything(plan, current):
+                return Outcome(plan=plan, generation=current, changed=False, recovered=recovered)
+            for part in target.parts:
+                for value in part.secrets.values():
+                    Secrets(tools.state).put(value, salt)
+            supply = complete(tools, transaction.staging, plan, target.parts, supply)
+            afterwards = Afterwards(
+                held=_held_after(tools, plan, target.let_go, order.taken_back),
+                restores=target.restores,
+                bundle_restores=target.bundle_restores,
+                ends_waiting=target.ends_waiting,
+                taken_back=order.taken_back,
+            )
+            try:
+                done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
+            except UnitsFailedError as error:
+                reason = f"units failed: {error.issues[0]}" if error.issues else str(error)
+                tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
+                raise
+        for key in place.used:
+            tools.cache.drop(key)
+        return Outcome(
+            plan=plan, generation=done, changed=True, recovered=recovered, waiting=tools.history.provisional()
+        )
+
+
+def _to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, asked: Asked) -> Plan:
+    """The plan, and whether it has to be confirmed: never on an offline root, nor at boot, where nobody is."""
+    if asked.seconds and not tools.live:
+        raise UsageError("nothing runs on an offline root that could take a change back", remedy="leave out --confirm")
+    if not tools.live or tools.booting or target.ends_waiting:
+        return plan
+    new, old = ({b.name: b for b in bundles} for bundles in (plan.bundles, current.bundles))
+    return msgspec.structs.replace(plan, confirm=decide(asked, plan.steps, new, old))
+
+
+def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) -> tuple[Plan, Supply]:
+    """What `install` would do; changes nothing. The supply has the contents, to show differences.
+
+    Raises:
+        UnchangedError: an interrupted transaction has to be recovered first.
+    """
+    from ashore.mechanisms.state import journal
+
+    if journal.exists(tools.state):
+        with tools.state.locked():  # Who holds the lock is at work, and nothing was interrupted.
+            pass
+        raise UnchangedError(
+            "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
+        )
+    read_config(tools.host)
+    current = tools.history.current()
+    target = wish_for(tools, asks)(current, IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
+    supply = _supply(tools, current, target)
+    plan = make_plan(tools, current, target.parts, supply, Beside(adopt_all=adopt_all))
+    return _to_confirm(tools, plan, current, target, BY_HAND), supply
+
+
+def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
+    return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
+
+
+def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
+    before = {b.digest for b in current.bundles}
+    return tuple(b for b in plan.bundles if b.digest not in before)
+
+
+def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord], taken_back: bool) -> Mapping[str, Held]:
+    """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
+    free = {bundle.digest for bundle in plan.bundles}
+    held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
+    return _held(tools, held, let_go, "not confirmed in time" if taken_back else "rolled back")
+
+
+def _held(tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str) -> Mapping[str, Held]:
+    held = dict(held)
+    for r in records:
+        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now())
+    return held

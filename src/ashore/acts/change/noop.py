@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
+
+from collections.abc import Mapping, Sequence
+
+from ashore.acts.change.recorded import record_for, sets_of
+from ashore.acts.tools import Tools
+from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.state import journal
+from ashore.mechanisms.state.secrets import Secrets
+from ashore.nouns.ask import Ask
+from ashore.nouns.config import VALUES_FOLDER
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Kind, parent
+from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.image import INDEXES
+from ashore.rules.bundles.inputs import fingerprint
+
+HostValues = Sequence[tuple[str, Mapping[str, object]]]
+
+
+def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
+    """Whether the host holds what `asks` want, as far as digests and stats tell; False means: look closer."""
+    if journal.exists(tools.state):
+        return False
+    current = tools.history.current()
+    pairs = [(ask, record_for(ask, current)) for ask in asks]
+    tools.resolved.clear()
+    same = (
+        all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
+        and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
+        and untouched(tools, current)
+        and all(record is not None and _digest(tools, ask) == record.digest for ask, record in pairs)
+    )
+    if same:
+        tools.resolved.clear()
+    return same
+
+
+def _digest(tools: Tools, ask: Ask) -> Digest:
+    reader = tools.open_image(ask.reference)
+    top = tools.resolved[ask.reference] = reader.resolve()
+    if top.media_type not in INDEXES:
+        return top.digest
+    # Imported late: only an index may be an installer image's, whose bundle image is what is recorded.
+    from ashore.acts.fetch.fetch import carried_digest
+
+    return carried_digest(reader, top, str(ask.reference), tools.limits)
+
+
+def untouched(tools: Tools, current: Generation) -> bool:
+    """Whether every path's stat is as recorded."""
+    files = {path: record for path, record in current.files.items() if record.entry.kind is not Kind.DIR}
+    filled = {parent(path) for path, record in files.items() if record.stat is not None}
+    for path in current.files.keys() - files.keys() - filled:
+        # A folder's own times change with its content; that is not ours to judge. What lies in one shows it is there.
+        if tools.host.lstat(path) is None:
+            return False
+    for path, record in files.items():
+        status = tools.host.lstat(path)
+        if (stat_of(status) if status is not None else None) != record.stat:
+            return False
+    return True
+
+
+def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
+    """Whether facts and values are as they were when the bundle was rendered, as far as it read them."""
+    sets = sets_of(tools, record) | dict(ask.sets)
+    facts = tools.facts() if record.facts_used else None
+    host_values = _host_values(tools)
+    salt = Secrets(tools.state).salt(create=False)
+    return fingerprint(facts, record.facts_used, host_values, sets, salt) == record.inputs
+
+
+def _host_values(tools: Tools) -> HostValues:
+    if tools.host.lstat(VALUES_FOLDER) is None:
+        return ()
+    # Imported late: it brings the TOML reader, which most hosts do not need for an answer of "nothing".
+    from ashore.mechanisms.host.values import read_values
+
+    return read_values(tools.host)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wanted of a host: other images, bundles gone, an older generation. For `change` to call."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.change.asking import installed
+from ashore.acts.fetch.bases import on_host
+from ashore.acts.fetch.obtain import Place
+from ashore.acts.plan.desire import Part, as_recorded, desire
+from ashore.acts.tools import Tools
+from ashore.errors import InputError, UsageError
+from ashore.mechanisms.stage.supply import Opener, Supply
+from ashore.nouns.ask import Ask
+from ashore.nouns.files import Entry, shown
+from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.units import UnitAction
+from ashore.rules.files import retention
+from ashore.rules.files.wayback import edits_when_left
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of the whole host."""
+
+    parts: tuple[Part, ...]
+    restores: int = 0
+    bundle_restores: Mapping[str, int] = {}
+    openers: tuple[Opener, ...] = ()
+    let_go: tuple[BundleRecord, ...] = ()
+    """Versions that a rollback leaves behind: their digests are held."""
+    ends_waiting: bool = False
+    """It leads back to what needs no confirmation."""
+    away: Mapping[str, str] = {}
+    """Paths of nobody that go, each with why."""
+    actions: tuple[UnitAction, ...] = ()
+    """What units do beside what the files ask for."""
+    verify: bool = False
+    """Contents are read whatever their stats say."""
+
+
+Wish = Callable[[Generation, Place, bytes], Target]
+"""From the current generation, a place for contents, and the host's salt, to a target."""
+
+
+def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
+    """These bundles new, the others as they are."""
+
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
+        new = {}
+        for ask in asks:
+            part = desire(tools, ask, current, place, salt)
+            if part.record.name in new:
+                raise InputError(f"two of the images carry a bundle named {part.record.name}")
+            new[part.record.name] = part
+        return with_others(current, list(new.values()))
+
+    return wish
+
+
+def with_others(current: Generation, parts: Sequence[Part]) -> Target:
+    """These, and the other bundles of the host as they are."""
+    names = {part.record.name for part in parts}
+    others = [as_recorded(current, b.name) for b in current.bundles if b.name not in names]
+    return Target(parts=(*parts, *others))
+
+
+def wish_without(names: Sequence[str], *, for_good: bool = False) -> Wish:
+    """All bundles but these; `for_good`: there will be no way back."""
+
+    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        for name in names:
+            installed(current, name)
+        parts = tuple(as_recorded(current, b.name) for b in current.bundles if b.name not in names)
+        return Target(parts=parts, ends_waiting=for_good)
+
+    return wish
+
+
+def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
+    """An older generation, whole or for one bundle."""
+
+    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        recorded = list(tools.history.all())
+        waiting = tools.history.provisional()
+        number = waiting.back if waiting is not None and to is None and not bundle else to
+        if number == 0 and to is None:
+            return Target(parts=(), let_go=current.bundles, ends_waiting=True)
+        older = _older(current, recorded, number, bundle)
+        left = retention.last_held(older, recorded, bundle)
+        edits = edits_when_left(left, recorded, tools.history.edits())
+        at_hand = Supply(on_host(tools, current))
+
+        def part(name: str) -> Part:
+            return _with_edits(as_recorded(left, name, settled=False), edits, at_hand)
+
+        if bundle:
+            back = [part(bundle)] if older.bundle(bundle) else []
+            others = [as_recorded(current, b.name) for b in current.bundles if b.name != bundle]
+            return Target(
+                parts=(*back, *others),
+                bundle_restores={bundle: older.number},
+                let_go=_left_behind(current, older, bundle),
+            )
+        return Target(
+            parts=tuple(part(b.name) for b in older.bundles),
+            restores=older.number,
+            let_go=_left_behind(current, older, ""),
+            ends_waiting=waiting is not None and older.number <= waiting.back,
+        )
+
+    return wish
+
+
+def _older(current: Generation, recorded: Sequence[Generation], to: int | None, bundle: str) -> Generation:
+    if to is not None:
+        found = next((g for g in recorded if g.number == to), None)
+        if found is None:
+            kept = ", ".join(str(g.number) for g in recorded) or "none"
+            raise UsageError(f"there is no generation {to}", remedy=f"kept are: {kept}")
+        return found
+    older = retention.before(current, recorded, bundle)
+    if bundle:
+        now = installed(current, bundle)
+        while older is not None and older.bundle(bundle) == now:
+            older = retention.before(older, recorded, bundle)
+    if older is None:
+        raise UsageError(
+            "there is no generation before this one",
+            remedy="ashore history lists what is kept; ashore remove takes a bundle away",
+        )
+    return older
+
+
+def _with_edits(part: Part, edits: Mapping[str, Entry | None], at_hand: Supply) -> Part:
+    """The administrators' edits of that time come back with their files, as far as nobody discarded them."""
+    notes = []
+    wanted = []
+    for item in part.wanted:
+        edit = edits.get(item.path, item.edit)
+        absent = edits[item.path] is None if item.path in edits else item.absent
+        if absent or (edit is not None and edit.same(item.entry)):
+            edit = None
+        if edit is not None and edit.digest and at_hand.missing([edit.digest]):
+            notes.append(f"the edit of {shown(item.path)} from that time is no longer in the store")
+            edit = None
+        wanted.append(msgspec.structs.replace(item, edit=edit, absent=absent))
+    return msgspec.structs.replace(part, wanted=tuple(wanted), notes=(*part.notes, *notes))
+
+
+def _left_behind(current: Generation, older: Generation, bundle: str) -> tuple[BundleRecord, ...]:
+    names = {bundle} if bundle else {b.name for b in current.bundles}
+    kept = {b.digest for b in older.bundles}
+    return tuple(b for b in current.bundles if b.name in names and b.digest not in kept)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host has without a network: the content store, what lies in place, and texts that it read before."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+
+from ashore.acts.change.recorded import here
+from ashore.acts.tools import Tools
+from ashore.mechanisms.images.patch import BytesContent, Content, FileContent
+from ashore.mechanisms.stage.supply import Opener, lying, rendered
+from ashore.mechanisms.state.content import hash_file
+from ashore.mechanisms.state.known import FOLDER, Known
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Kind
+from ashore.nouns.generation import Generation
+
+
+def on_host(tools: Tools, current: Generation) -> list[Opener]:
+    """The openers for what this host has without a network: the content store, and what lies in place."""
+    paths: dict[Digest, str] = {}
+    for path, record in current.files.items():
+        if record.lay is not None and record.lay.kind is Kind.FILE:
+            paths.setdefault(record.lay.digest, path)
+    return [tools.content.open, lying(tools.host, paths)]
+
+
+class Bases:
+    """Contents that new ones can be made of, each checked by its digest when it is opened."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self.known = Known(os.path.join(tools.cache.path, FOLDER), tools.limits)
+        self._here = functools.cache(lambda: here(tools))
+        self._openers = functools.cache(lambda: on_host(tools, tools.history.current()))
+
+    def has(self, digest: Digest) -> bool:
+        """Whether it should be here, by the host's record."""
+        return digest in self._here() or self.known.get(digest) is not None
+
+    @contextlib.contextmanager
+    def opened(self, digest: Digest) -> Iterator[Content | None]:
+        """The content, None where it is gone, or not what its digest says."""
+        data = self.known.get(digest)
+        if data is not None:
+            yield BytesContent(data)
+            return
+        descriptor = self._on_host(digest)
+        try:
+            yield None if descriptor is None else FileContent(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def open(self, digest: Digest) -> int | None:
+        """A descriptor of the content (`supply.Opener`)."""
+        data = self.known.get(digest)
+        return self._on_host(digest) if data is None else rendered({digest: data})(digest)
+
+    def _on_host(self, digest: Digest) -> int | None:
+        if digest not in self._here():
+            return None
+        for opener in self._openers():
+            descriptor = opener(digest)
+            if descriptor is None:
+                continue
+            if hash_file(descriptor)[0] == digest:
+                return descriptor
+            os.close(descriptor)
+        return None

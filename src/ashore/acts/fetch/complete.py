@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every content that a plan needs: at hand before anything is touched, fetched again where this host has lost it."""
+
+from collections.abc import Sequence
+
+from ashore.acts.change.recorded import here
+from ashore.acts.fetch.obtain import IntoStaging, obtain
+from ashore.acts.plan.desire import Part
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.transaction import contents_of
+from ashore.errors import InputError, Issue, RegistryError, UnchangedError
+from ashore.mechanisms.stage.staging import Staging
+from ashore.mechanisms.stage.supply import Opener, Supply
+from ashore.nouns import reference
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import shown
+from ashore.nouns.generation import BundleRecord
+from ashore.nouns.plan import Plan
+
+
+def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], supply: Supply) -> Supply:
+    """Have every content at hand before anything is touched; what is gone from the host is fetched again.
+
+    Raises:
+        UnchangedError: something is nowhere to be had.
+    """
+    loose = staging.open_loose
+    supply = Supply([supply.open, loose])
+    needed = contents_of(plan)
+    for part in parts:
+        if part.more is not None:
+            part.more({d for d in needed - here(tools) if not staging.lies_ready(d)})
+    missing = set(supply.missing(d for d in needed if not staging.lies_ready(d)))
+    if not missing:
+        return supply
+    lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})
+    tools.progress.say(f"contents of {', '.join(lacking)} are no longer on this host; fetching them")
+    cause = ""
+    try:
+        for part in parts:
+            if part.record.name in lacking:
+                supply = Supply([supply.open, _fetched_again(tools, staging, part.record, missing)])
+    except (RegistryError, InputError) as error:
+        cause = str(error)  # There is no registry, or no such layout or archive any more.
+    missing = set(supply.missing(missing))
+    if missing:
+        paths = sorted(s.path for s in plan.steps if s.new is not None and s.new.digest in missing)
+        raise UnchangedError(
+            "contents are nowhere to be had; nothing was changed",
+            cause=cause,
+            issues=[Issue(where=shown(p), message="its content is gone from this host") for p in paths],
+            remedy="try again when the registry can be reached" if cause else "",
+        )
+    return supply
+
+
+def _fetched_again(tools: Tools, staging: Staging, record: BundleRecord, missing: set[Digest]) -> Opener:
+    """The contents of an installed bundle, from where it came."""
+    pinned = reference.parse(record.reference).pinned(record.digest)
+    place = IntoStaging(tools, staging, tools.cache)
+    got = obtain(tools, pinned, place, root_in_image=record.root_in_image, name=record.name)
+    if got.more is not None:
+        got.more(missing)
+    return got.contents

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reference becomes a bundle: resolved, verified, fetched, read. Contents go where the caller says."""
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+import msgspec
+
+from ashore.acts.change.recorded import here
+from ashore.acts.fetch.bases import Bases
+from ashore.acts.fetch.deltas import Deltas
+from ashore.acts.fetch.fetch import fetch_tree, resolve_image
+from ashore.acts.fetch.partial import PartialImage
+from ashore.acts.tools import Tools
+from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.beneath import Following
+from ashore.mechanisms.images.cache import Cache, Fetched
+from ashore.mechanisms.images.tap import Tap
+from ashore.mechanisms.stage.intake import StagingSink
+from ashore.mechanisms.stage.staging import Staging
+from ashore.mechanisms.stage.supply import Opener, Supply
+from ashore.nouns.bundle import MANIFEST_NAME, Bundle
+from ashore.nouns.digest import Digest, hex_of, of
+from ashore.nouns.files import Entry, Kind, shown
+from ashore.nouns.image import Image, VerifiedImage
+from ashore.nouns.limits import Limits
+from ashore.nouns.ports import ContentSink, ImageReader, RangedReader
+from ashore.nouns.reference import ImageReference
+from ashore.rules.bundles.bundle import needs_text, read_bundle
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.images.imagetree import tree_prefix
+from ashore.rules.images.verify import Policy, parse_policy, verify
+
+POLICY_PATH = "etc/containers/policy.json"
+_LEAST_PARTS = 256 << 10
+"""Bytes: a smaller image is here in one request, before its table would be."""
+_WORTH_PARTS = 0.6
+"""Beyond this share of an image's bytes, one stream is quicker than many parts."""
+
+
+class Obtained(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle, and where its contents can be opened."""
+
+    bundle: Bundle
+    digest: Digest
+    """As the reference resolved: a manifest's or an index's."""
+    manifest_digest: Digest
+    contents: Opener
+    image: Image | None = None
+    """None where the host rendered from what it had kept, and asked nobody."""
+    more: "More | None" = None
+    """Fetches contents that were left out because the host may have them; None: there are none."""
+
+
+More = Callable[[Collection[Digest]], bool]
+"""Asks for contents to be fetched; False where the registry turned out not to give parts."""
+
+
+Known = Callable[[Digest], Bundle | None]
+"""The bundle of a manifest, where the host has kept what rendering reads of it."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """An image's ways to its tree: all of it as a stream, or by its tables where it has them. `bases` it may use."""
+
+    bases: Bases
+    stream: Callable[[ContentSink], Mapping[str, Entry]]
+    tables: Callable[[], PartialImage | None]
+
+
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a place got: the tree, and where its contents open."""
+
+    tree: Mapping[str, Entry]
+    contents: Opener
+    more: More | None = None
+
+
+class Place(Protocol):
+    """Where fetched contents go."""
+
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
+        """Take the image in by `source`, or answer from what was fetched before."""
+        ...
+
+
+class IntoCache:
+    """`plan`: contents are kept aside, for the install that follows."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
+        key = cache_key(image.image, prefix)
+        tree = self._cache.tree(key)
+        if tree is None:
+            tree = source.stream(self._cache.sink(key))
+            self._cache.finish(key, tree)
+        return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
+
+
+class IntoStaging:
+    """`install`: each file is written once, on the mount where it will lie; or taken from what `plan` kept."""
+
+    def __init__(self, tools: Tools, staging: Staging, cache: Cache) -> None:
+        self._tools, self._staging, self._cache = tools, staging, cache
+        self._following = Following(tools.host)
+        self.used: list[str] = []
+        self._here = functools.cache(lambda: here(tools))
+
+    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
+        key = cache_key(image.image, prefix)
+        tree = self._cache.tree(key)
+        if tree is not None:
+            self.used.append(key)
+            return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
+        sink = StagingSink(self._staging, self._target)
+        size = sum(layer.size for layer in image.image.manifest.layers)
+        partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
+        got = self._in_parts(partial, source.bases, sink) if partial is not None and self._worth(partial) else None
+        if got is None:
+            got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+            self._staging.begin_sync()
+        return got
+
+    def _worth(self, partial: PartialImage) -> bool:
+        """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""
+        wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
+        return partial.cost(wanted - self._here()) <= _WORTH_PARTS * partial.whole
+
+    def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink) -> Fetch | None:
+        """What rules must read now; the rest when the plan is known."""
+        texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
+        if not partial.fetch([digest for digest in texts if not bases.has(digest)], sink):
+            return None
+
+        def open_it(digest: Digest) -> int | None:
+            found = self._staging.open_loose(digest)
+            if found is None and digest in texts:
+                found = bases.open(digest)
+            wanted = digest in texts or digest not in self._here()
+            if found is None and wanted and partial.fetch([digest], sink):
+                found = self._staging.open_loose(digest)
+            return found
+
+        def more(digests: Collection[Digest]) -> bool:
+            done = partial.fetch(digests, sink)
+            partial.tell()
+            return done
+
+        return Fetch(tree=partial.tree, contents=open_it, more=more)
+
+    def _target(self, path: str) -> str | None:
+        below = path.partition("/")[2] if path.startswith("root/") else ""
+        try:
+            return self._following.physical(below) if below else None
+        except OSError:
+            return None  # Planning says what is wrong with the path; until then its content lies beside the state.
+
+
+def cache_key(image: Image, prefix: str) -> str:
+    return f"{hex_of(image.manifest_digest)}-{hex_of(of(prefix.encode()))[:8]}"
+
+
+def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image]:
+    """Open a reference and pin it for this host's platform."""
+    reader = tools.open_image(reference)
+    known = tools.resolved.pop(reference, None)
+    return reader, resolve_image(reader, reference, tools.platform(), tools.limits, known)
+
+
+def obtain(
+    tools: Tools,
+    reference: ImageReference,
+    place: Place,
+    *,
+    root_in_image: str = "",
+    name: str = "",
+    known: Known = lambda _digest: None,
+) -> Obtained:
+    """Fetch the bundle that `reference` names; one that is `known` only if a content turns out to be needed.
+
+    Raises:
+        InputError, RegistryError, VerificationError: nothing on the host was changed.
+    """
+    reader, image = resolve(tools, reference)
+    verified = verify(image, reference, _policy(tools))
+    prefix = tree_prefix(image.config, root_in_image, name=str(reference))
+    deltas = Deltas(tools, verified, reader)
+
+    def stream(sink: ContentSink) -> Mapping[str, Entry]:
+        tapped = Tap(reader, deltas.tables, tools.limits)
+        return fetch_tree(verified, tapped, sink, prefix=prefix, progress=tools.progress, limits=tools.limits)
+
+    def tables() -> PartialImage | None:
+        if not isinstance(reader, RangedReader):
+            return None
+        partial = PartialImage(verified, reader, deltas, tools.progress, tools.limits)
+        return partial if partial.open(prefix) else None
+
+    def fetch() -> Fetch:
+        return place.fetch(verified, prefix, Source(stream=stream, tables=tables, bases=deltas.bases))
+
+    obtained = functools.partial(Obtained, digest=image.digest, manifest_digest=image.manifest_digest, image=image)
+    if (bundle := known(image.manifest_digest)) is not None:
+        late = _Late(fetch, {entry.digest for entry in bundle.entries.values()} - here(tools))
+        return obtained(bundle=bundle, contents=late.open, more=late.more)
+    got = fetch()
+    texts = _texts(got.tree, got.contents, tools.limits)
+    if sum(layer.size for layer in image.manifest.layers) >= _LEAST_PARTS:
+        for digest, text in texts.items():
+            deltas.bases.known.put(digest, text)
+    bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
+    return obtained(bundle=bundle, contents=got.contents, more=got.more)
+
+
+class _Late:
+    """The contents of an image that is fetched when one of them is nowhere else."""
+
+    def __init__(self, fetch: Callable[[], Fetch], lacking: Collection[Digest]) -> None:
+        self._fetch = functools.cache(fetch)
+        self._lacking = frozenset(lacking)
+
+    def open(self, digest: Digest) -> int | None:
+        return self._fetch().contents(digest) if digest in self._lacking else None
+
+    def more(self, digests: Collection[Digest]) -> bool:
+        wanted = self._lacking & frozenset(digests)
+        more = self._fetch().more if wanted else None
+        return more is None or more(wanted)
+
+
+def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:
+    """The bytes that rules must read: the manifest first, since it says which files are templates."""
+    supply = Supply([contents])
+    texts: dict[Digest, bytes] = {}
+    manifest = None
+    top = tree.get(MANIFEST_NAME)
+    if top is not None and top.kind is Kind.FILE and top.size <= limits.bundle_toml:
+        texts[top.digest] = _text(supply, MANIFEST_NAME, top)
+        manifest = parse_manifest(texts[top.digest], MANIFEST_NAME, "bundle")
+    for path, entry in tree.items():
+        if entry.digest not in texts and needs_text(path, entry, manifest, limits=limits):
+            texts[entry.digest] = _text(supply, path, entry)
+    return texts
+
+
+def _text(supply: Supply, path: str, entry: Entry) -> bytes:
+    """A content that rules read, hashed here: what came by way of the cache has lain about since it was checked."""
+    data = supply.read(entry.digest, entry.size)
+    if data is None:
+        raise InputError(f"the content of {path} is missing in the image")
+    if of(data) != entry.digest:
+        raise VerificationError(f"what was kept of {shown(path)} is damaged", remedy="delete ashore's cache")
+    return data
+
+
+def _policy(tools: Tools) -> Policy | None:
+    try:
+        data = tools.host.read_bytes(POLICY_PATH, tools.limits.manifest)
+    except FileNotFoundError:
+        return None
+    return parse_policy(data, POLICY_PATH)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
+
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from ashore.acts.change.recorded import sets_of, source_of
+from ashore.acts.fetch.obtain import Known, More, Obtained, Place, obtain
+from ashore.acts.plan.order import ordered
+from ashore.acts.plan.redirect import redirected
+from ashore.acts.tools import Tools
+from ashore.errors import InputError, Issue
+from ashore.mechanisms.beneath import Following
+from ashore.mechanisms.host.users import read_owners
+from ashore.mechanisms.host.values import read_values
+from ashore.mechanisms.stage.supply import Opener, rendered
+from ashore.mechanisms.state.secrets import Secrets
+from ashore.nouns.ask import Ask
+from ashore.nouns.bundle import Bundle
+from ashore.nouns.digest import Digest, of
+from ashore.nouns.files import Entry, Kind, Wanted, ancestors, shown
+from ashore.nouns.generation import BundleRecord, Generation, SetValue
+from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
+from ashore.rules.bundles.bundle import forbidden, is_unit_file
+from ashore.rules.bundles.inputs import fingerprint
+from ashore.rules.bundles.render import Rendered, render
+from ashore.rules.bundles.values import merge_values
+from ashore.rules.sources import pack
+from ashore.rules.units.enablement import Shipped, closure, has_install, is_template, template_of, unit_of
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What one bundle wants: its record, its paths, and where their contents come from."""
+
+    record: BundleRecord
+    wanted: tuple[Wanted, ...]
+    openers: tuple[Opener, ...] = ()
+    more: More | None = None
+    """Fetches contents that the host turned out not to have."""
+    texts: Mapping[str, str] = {}
+    """Unit files and drop-ins by path."""
+    notes: tuple[str, ...] = ()
+    secrets: Mapping[str, object] = {}
+    """Values to keep in the secret store, by the name that the record has for them."""
+
+
+def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: bytes) -> Part:
+    """Fetch, read and render a bundle for this host.
+
+    Raises:
+        InputError, RegistryError, VerificationError: nothing on the host was changed.
+    """
+    known = _known(tools, ask, current)
+    got = obtain(tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name, known=known)
+    return _rendered(tools, ask, got, current, salt)
+
+
+def desire_again(tools: Tools, ask: Ask, record: BundleRecord, current: Generation, salt: bytes) -> Part | None:
+    """An installed bundle, rendered with what this host is now: no image is asked for.
+
+    None where the host did not keep what that takes.
+
+    Raises:
+        InputError: it cannot be rendered any more.
+    """
+    bundle = source_of(tools, record)
+    if bundle is None:
+        return None
+    got = Obtained(
+        bundle=bundle, digest=record.digest, manifest_digest=record.manifest_digest, contents=lambda _digest: None
+    )
+    return _rendered(tools, ask, got, current, salt)
+
+
+def _known(tools: Tools, ask: Ask, current: Generation) -> Known:
+    """What the host kept of an image that is installed: it need not be fetched to be rendered again."""
+
+    def known(manifest_digest: Digest) -> Bundle | None:
+        key = (manifest_digest, ask.root_in_image)
+        same = [b for b in current.bundles if (b.manifest_digest, b.root_in_image) == key]
+        return source_of(tools, same[0]) if same and ask.name in ("", same[0].name) else None
+
+    return known
+
+
+def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: bytes) -> Part:
+    manifest = got.bundle.manifest
+    previous = current.bundle(manifest.name)
+    source = pack(got.bundle)
+    sets = _sets(tools, ask, previous)
+    host_values = read_values(tools.host)
+    values = merge_values(manifest, host_values, sets)
+    facts = tools.facts()
+    done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
+    done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
+    files = _physical(tools, done, current)
+    texts = _unit_texts(got, done, files)
+    enabled, links, notes = _enablement(tools, got, files, texts)
+    recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
+    record = BundleRecord(
+        name=manifest.name,
+        version=manifest.version,
+        reference=ask.written or str(ask.reference),
+        digest=got.digest,
+        manifest_digest=got.manifest_digest,
+        inputs=fingerprint(facts, done.facts_used, host_values, sets, salt),
+        facts_used=done.facts_used,
+        values_used=done.values_used,
+        sets=recorded,
+        units=tuple(sorted({u for p in texts if (u := unit_of(p))})),
+        enabled=enabled,
+        health=manifest.health,
+        steps=manifest.steps,
+        confirm=manifest.confirm,
+        root_in_image=ask.root_in_image,
+        source=of(source),
+    )
+    return Part(
+        record=record,
+        wanted=(*files, *links),
+        openers=(rendered({**done.contents, of(source): source}), got.contents),
+        more=got.more,
+        texts=texts,
+        notes=(*done.notes, *notes),
+        secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},
+    )
+
+
+def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> Part:
+    """What an installed bundle wants, from its record: no image is needed.
+
+    `settled`: the bundle stays as it is, edits included; otherwise its version is what somebody goes back to.
+    """
+    record = generation.bundle(name)
+    assert record is not None
+    wanted = tuple(
+        Wanted(
+            path=path,
+            entry=file.entry,
+            bundle=name,
+            on_edit=file.on_edit,
+            adopt=file.original is not None,
+            settled=settled,
+            restored=not settled,
+            absent=file.deleted and not settled,
+            edit=None if settled else file.put or file.base,
+            edit_of=None if settled else file.base,
+            secret=file.secret,
+            validate=file.validate,
+            reload=file.reload,
+            restart=file.restart,
+        )
+        for path, file in generation.files.items()
+        if file.bundle == name
+    )
+    return Part(record=record, wanted=wanted)
+
+
+def _sets(tools: Tools, ask: Ask, previous: BundleRecord | None) -> dict[str, object]:
+    kept = {} if ask.reset or previous is None else sets_of(tools, previous)
+    return {key: value for key, value in kept.items() if key not in ask.unset} | dict(ask.sets)
+
+
+def _recorded(tools: Tools, key: str, value: object, secret: Iterable[str], salt: bytes) -> SetValue:
+    if key.partition(".")[0] in secret:
+        return SetValue(secret=Secrets(tools.state).name(value, salt))
+    return SetValue(value=value)
+
+
+def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted, ...]:
+    """Paths as they are on this host: ``lib/x`` lies at ``usr/lib/x`` where /lib is a symlink."""
+    owner = tools.owner
+    moved: dict[str, str] = {}
+    ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
+    following = Following(tools.host)
+    for path, wanted in done.wanted.items():
+        try:
+            inside = f"{path}/x" if wanted.entry.kind is Kind.DIR else path
+            moved[path] = _followed(following, inside, ours).removesuffix("/x" if inside != path else "")
+        except OSError as error:
+            raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
+        if message := forbidden(moved[path]):  # by a symlink of the host: /var/run is /run
+            where = f"{shown(path)}, which is {shown(moved[path])} on this host"
+            raise InputError(f"the bundle {wanted.bundle} cannot be used", issues=[Issue(where=where, message=message)])
+    result = []
+    for path, wanted in done.wanted.items():
+        entry = wanted.entry
+        if entry.link:
+            entry = msgspec.structs.replace(entry, link=moved[entry.link])
+        if owner is not None:
+            entry = msgspec.structs.replace(entry, uid=owner[0], gid=owner[1])
+        if moved[path]:
+            result.append(msgspec.structs.replace(wanted, path=moved[path], entry=entry))
+    return tuple(result)
+
+
+def _followed(following: Following, path: str, ours: Collection[str]) -> str:
+    """The physical path, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
+
+    What is to lie below one needs a folder in its place; whether that can be, planning says.
+    """
+    for above in ancestors(path) if ours else ():
+        if (link := following.physical(above)) in ours:
+            return link + path.removeprefix(above)
+    return following.physical(path)
+
+
+def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:
+    texts = {}
+    for wanted in files:
+        if wanted.entry.kind is Kind.FILE and is_unit_file(wanted.path):
+            digest: Digest = wanted.entry.digest
+            data = done.contents.get(digest) or got.bundle.texts.get(digest) or b""
+            texts[wanted.path] = data.decode(errors="replace")
+    return texts
+
+
+def _enablement(
+    tools: Tools, got: Obtained, files: tuple[Wanted, ...], texts: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[Wanted, ...], tuple[str, ...]]:
+    """Units to enable, the symlinks for it, and what to say of masked ones."""
+    manifest = got.bundle.manifest
+    shipped = {u: Shipped(path=p, text=t) for p, t in texts.items() if (u := unit_of(p)) and p.endswith("/" + u)}
+    asked = manifest.enable
+    if asked is None:
+        asked = tuple(sorted(u for u, s in shipped.items() if has_install(s.text) and not is_template(u)))
+    masked = [unit for unit in asked if _is_masked(tools, unit)]
+    known = dict(shipped)
+    for unit in asked:
+        if unit not in known and (template_of(unit) or unit) not in known and unit not in masked:
+            known |= _on_host(tools, manifest.name, unit)
+    # A masked unit keeps its links, as systemctl leaves them: it does not start, and unmasked it is enabled again.
+    links = closure(tuple(u for u in asked if u in known or template_of(u) in known), known)
+    wanted = {
+        link.path: Wanted(
+            path=link.path,
+            entry=_link_entry(tools, link.target),
+            bundle=manifest.name,
+            adopt=True,
+        )
+        for of_unit in links.values()
+        for link in of_unit
+    }
+    shipped_paths = {w.path for w in files}
+    # On a live root systemd tells, of those that a change concerns.
+    notes = () if tools.live else tuple(f"{unit} is masked on this host and stays so" for unit in masked)
+    enabled = tuple(dict.fromkeys((*asked, *links)))
+    return enabled, tuple(w for path, w in sorted(wanted.items()) if path not in shipped_paths), notes
+
+
+def _link_entry(tools: Tools, target: str) -> Entry:
+    uid, gid = tools.owner or (0, 0)
+    return Entry(kind=Kind.SYMLINK, mode=0o777, uid=uid, gid=gid, target=target)
+
+
+def _is_masked(tools: Tools, unit: str) -> bool:
+    for folder in (ADMIN_FOLDER, "run/systemd/system"):
+        with contextlib.suppress(OSError):
+            if tools.host.readlink(f"{folder}/{unit}").endswith("dev/null"):
+                return True
+    return False
+
+
+def _on_host(tools: Tools, bundle: str, unit: str) -> dict[str, Shipped]:
+    """A unit that the bundle enables and the host has."""
+    name = template_of(unit) or unit
+    for folder in UNIT_FOLDERS:
+        try:
+            path = tools.host.physical(f"{folder}/{name}")
+            return {name: Shipped(path=path, text=tools.host.read_bytes(path, tools.limits.template).decode())}
+        except (OSError, UnicodeDecodeError):
+            continue
+    raise InputError(
+        f"the bundle {bundle} cannot be used",
+        issues=[Issue(where="bundle.toml: [units] enable", message=f"{unit} is neither in the bundle nor on the host")],
+    )

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the host reacts to a plan's files: PID 1, /proc and unit files are asked, and the rules decide."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ashore.acts.plan.desire import Part
+from ashore.acts.tools import Tools
+from ashore.mechanisms.host.unitfiles import read_unit_files
+from ashore.mechanisms.stage.supply import Supply
+from ashore.nouns.files import FileSet, Kind, Seen
+from ashore.nouns.generation import Generation
+from ashore.nouns.ports import Identity
+from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
+from ashore.rules.bundles.bundle import is_unit_file
+from ashore.rules.files.plan import FilePlan
+from ashore.rules.units import dependants
+from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.enablement import drop_in_folders, template_of, unit_of
+from ashore.rules.units.reasons import Reaction
+from ashore.rules.units.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
+
+_HAS_FILES = (".service", ".socket", ".mount", ".swap")
+"""Units of these types name files that they run, read or mount."""
+
+
+class React(msgspec.Struct, frozen=True, kw_only=True):
+    """What the questions are about."""
+
+    tools: Tools
+    current: Generation
+    parts: Sequence[Part]
+    desired: FileSet
+    files: FilePlan
+    supply: Supply
+    unmasked: frozenset[str] = frozenset()
+    """Units whose masks go with this plan."""
+
+    def units(self, seen: Mapping[str, Seen]) -> UnitPlan:
+        """What to stop, start, restart and reload; nothing on an offline root."""
+        if self.tools.systemd is None:
+            return UnitPlan()
+        changes = changes_of(self.files.steps)
+        situation = Situation(
+            changes=changes,
+            old=self._old(),
+            new=self._new(),
+            reactions=self._reactions(changes),
+            disabled=self._disabled(),
+            host=self._host(changes, seen) if changes.all else HostUnits(),
+        )
+        reasons = reasons_of(situation)
+        states = self._states(concerned(situation, reasons))
+        planned = plan_units(situation, reasons, states)
+        while missing := dependants.unknown([a.unit for a in (*planned.stops, *planned.actions)], states):
+            states |= self._states(missing)
+            planned = plan_units(situation, reasons, states)
+        return self._with_waiting(planned) if self.tools.booting and self.files.steps else planned
+
+    def _states(self, units: Sequence[str]) -> dict[str, UnitState]:
+        assert self.tools.systemd is not None
+        states = dict(self.tools.systemd.states(units)) if units else {}
+        freed = self.unmasked & states.keys()
+        return states | {unit: msgspec.structs.replace(states[unit], load="loaded") for unit in freed}
+
+    def _old(self) -> UnitSet:
+        return UnitSet(
+            texts={path: "" for path in self.current.files if unit_of(path)},
+            wanted=tuple(unit for bundle in self.current.bundles for unit in bundle.enabled),
+        )
+
+    def _new(self) -> UnitSet:
+        texts = {path: text for part in self.parts for path, text in part.texts.items()}
+        texts |= self._recorded_texts(texts)
+        return UnitSet(texts=texts, wanted=tuple(unit for part in self.parts for unit in part.record.enabled))
+
+    def _reactions(self, changes: Changes) -> dict[str, Reaction]:
+        current = self.current.files
+        found = {p: Reaction(reload=r.reload, restart=r.restart) for p, r in current.items() if p not in self.desired}
+        found |= {path: Reaction(reload=w.reload, restart=w.restart) for path, w in self.desired.items()}
+        changed = changes.all
+        return {path: r for path, r in found.items() if (r.reload or r.restart) and path in changed}
+
+    def _host(self, changes: Changes, seen: Mapping[str, Seen]) -> HostUnits:
+        """What runs on the host, by which files, and what of the old ones is in memory."""
+        assert self.tools.systemd is not None
+        listed = self.tools.systemd.listed()
+        reading = [unit for unit in listed if unit.endswith(_HAS_FILES)]
+        files = {name for unit in reading for name in (unit, template_of(unit)) if name}
+        folders = {folder for unit in reading for folder in drop_in_folders(unit)}
+        texts = read_unit_files(self.tools.host, files, folders, self.tools.limits.template)
+        return HostUnits(listed=listed, texts=texts, mapped=self._mapped(changes, seen), links=self._links())
+
+    def _links(self) -> Mapping[str, str]:
+        """Folders by which units may name what lies elsewhere."""
+        host, found = self.tools.host, {}
+        for folder in ("", "usr/"):
+            for name in host.listdir(folder) if host.lstat(folder) is not None else ():
+                with contextlib.suppress(OSError):  # a link that is not to be followed leads nowhere
+                    there = host.physical(f"{folder}{name}/x").removesuffix("/x")
+                    if there != f"{folder}{name}":
+                        found[f"{folder}{name}"] = there
+        return found
+
+    def _mapped(self, changes: Changes, seen: Mapping[str, Seen]) -> Mapping[str, tuple[str, ...]]:
+        """By unit, the files that go or are replaced and that it has in memory. Nobody maps what is configuration."""
+        files: dict[Identity, str] = {}
+        for path in changes.replaced | changes.removed:
+            there = seen.get(path)
+            if there is not None and there.entry.kind is Kind.FILE and not path.startswith("etc/"):
+                files[(there.stat.device, there.stat.inode)] = path
+        return self.tools.processes.mapping(files) if files and self.tools.processes is not None else {}
+
+    def _with_waiting(self, planned: UnitPlan) -> UnitPlan:
+        """At boot an enabled unit that does not run is one that waits for us: it is judged as if we had started it."""
+        known = {action.unit for action in (*planned.actions, *planned.stops)}
+        enabled = dict.fromkeys(unit for part in self.parts for unit in part.record.enabled)
+        waiting = [unit for unit in enabled if unit not in known and unit not in self._disabled()]
+        states = self._states(waiting)
+        starts = tuple(
+            UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot starts it")
+            for unit in waiting
+            if states[unit].load == "loaded" and not states[unit].running
+        )
+        return msgspec.structs.replace(planned, actions=(*planned.actions, *starts))
+
+    def _recorded_texts(self, known: Mapping[str, str]) -> dict[str, str]:
+        texts = {}
+        for path, wanted in self.desired.items():
+            if path not in known and wanted.entry.kind is Kind.FILE and is_unit_file(path):
+                data = self.supply.read(wanted.entry.digest, self.tools.limits.template)
+                texts[path] = (data or b"").decode(errors="replace")
+        return texts
+
+    def _disabled(self) -> frozenset[str]:
+        """Units whose enablement somebody took away on this host."""
+        taken = [kept.path for kept in self.files.kept if kept.verdict == "deleted"]
+        return frozenset(path.rpartition("/")[2] for path in taken if self.desired[path].entry.kind is Kind.SYMLINK)

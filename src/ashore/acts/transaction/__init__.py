@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan is carried out, judged, and kept or taken back."""

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watch what was started until it is healthy, or one thing is not."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ashore.errors import Issue
+from ashore.mechanisms.pid1 import probes
+from ashore.nouns.bundle import Health
+from ashore.nouns.ports import Systemd
+from ashore.rules.units.health import Judgement, Sample, Verdict, Watched, judge
+
+_PAUSE = 0.25
+_PROBE_SECONDS = 5.0
+
+
+class _Subject(msgspec.Struct, kw_only=True):
+    """One thing to watch, and what was seen of it."""
+
+    watched: Watched
+    samples: list[Sample]
+
+    def judge(self) -> Judgement:
+        w = self.watched
+        return judge(self.samples, settle=w.settle, within=w.within, started=w.started)
+
+
+def watch(
+    systemd: Systemd,
+    watched: Sequence[Watched],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    probe: Callable[[Health, float], str] = probes.probe,
+) -> tuple[Issue, ...]:
+    """Watch until all are healthy at once: one that fails while others still come up has failed.
+
+    Returns as soon as one of them has failed, with an issue for each that has; empty when all are healthy.
+    """
+    subjects = [_Subject(watched=w, samples=[]) for w in watched]
+    while subjects:
+        _sample(systemd, subjects, clock, probe)
+        judged = [(s, s.judge()) for s in subjects]
+        failed = tuple(_issue(s.watched, j.reason) for s, j in judged if j.verdict is Verdict.FAILED)
+        if failed:
+            return failed
+        if all(j.verdict is Verdict.HEALTHY for _, j in judged):
+            break
+        sleep(_PAUSE)
+    return ()
+
+
+def answering(health: Sequence[Health], systemd: Systemd) -> frozenset[Health]:
+    """Those of the checks that hold now, each asked once."""
+    states = systemd.states([h.unit for h in health if h.unit])
+    up = [h for h in health if not h.unit or states[h.unit].active == "active"]
+    return frozenset(h for h in up if not probes.probe(h, min(_PROBE_SECONDS, h.within)))
+
+
+def _sample(
+    systemd: Systemd, subjects: Sequence[_Subject], clock: Callable[[], float], probe: Callable[[Health, float], str]
+) -> None:
+    """One more sample of each: all states with one question, then each probe."""
+    checks = [s.watched.health for s in subjects]
+    states = systemd.states([health.unit for health in checks if health.unit])
+    now = clock()
+    for subject, health in zip(subjects, checks, strict=True):
+        said = probe(health, min(_PROBE_SECONDS, health.within))
+        subject.samples.append(Sample(time=now, state=states.get(health.unit), probe=said))
+
+
+def _issue(watched: Watched, reason: str) -> Issue:
+    health = watched.health
+    name = health.unit or health.http or health.tcp or " ".join(health.command)
+    remedy = f"see why: journalctl -u {health.unit}" if health.unit else ""
+    return Issue(where=name, message=reason + (f"; {watched.why}" if watched.why else ""), remedy=remedy)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a killed or failed transaction left: back to exactly the old generation, or forward to the new one.
+
+Needs no network, no image, no template: only the journal. Every part may be cut short and repeated.
+"""
+
+import errno
+import functools
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from ashore.acts.boot import unconfirmed
+from ashore.acts.change.outcome import Recovered
+from ashore.acts.change.prune import collect
+from ashore.acts.tools import Tools
+from ashore.acts.transaction import steps, triggers
+from ashore.acts.transaction import units as unit_acts
+from ashore.errors import ChangedError, InputError, Issue
+from ashore.mechanisms import syscalls
+from ashore.mechanisms.host.config import read_config
+from ashore.mechanisms.stage import swap
+from ashore.mechanisms.stage.staging import sweep
+from ashore.mechanisms.stage.sync import FEW, sync_swapped
+from ashore.mechanisms.state import journal
+from ashore.mechanisms.state.content import hash_file
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Kind
+from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Edit, Journal, Staged, StagedStep
+from ashore.nouns.plan import Action
+from ashore.rules.files import retention
+
+_ALL = 1 << 31
+
+T = TypeVar("T")
+
+
+def recover(tools: Tools) -> Recovered:
+    """Finish or undo an unfinished transaction. The lock is held.
+
+    Raises:
+        ChangedError: something stands in the way; what, is in `issues`. The journal stays for the next try.
+    """
+    if tools.state.fd is not None:
+        tools.state.tidy()
+    if not journal.exists(tools.state):
+        unconfirmed.see_to(tools)
+        return Recovered.NOTHING
+    left = journal.read(tools.state)
+    try:
+        if left is not None and left.verdict is not None:
+            with_room(tools, functools.partial(finish, tools, left))
+            return Recovered.FORWARD
+        issues = with_room(tools, functools.partial(go_back, tools, left))
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
+        issues = [Issue(where="", message=f"{error.strerror or error}{at}")]
+    if issues:
+        raise ChangedError(
+            "an interrupted transaction cannot be undone completely",
+            remedy="put right what is listed, then run: ashore recover",
+            issues=issues,
+        )
+    return Recovered.BACK
+
+
+def with_room(tools: Tools, end: Callable[[], T]) -> T:
+    """End a transaction; where the disk is full, with what its journal set aside for that."""
+    try:
+        return end()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not journal.release(tools.state):
+            raise
+    return end()
+
+
+def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
+    """Undo what was done of a transaction without a verdict, units included."""
+    if left is None:
+        journal.drop(tools.state)
+        return []
+    staged = left.staged
+    if staged is not None:
+        unit_acts.stop_new(tools, staged, left.begun.boot)
+        triggers.take_away(tools, staged.triggers)
+        issues = _undo(tools, left, staged)
+        if issues:
+            return issues
+    for area in left.begun.areas:
+        sweep(tools.host, area, tools.content)
+    _drop_unborn(tools, left.begun.after)
+    issues = []
+    if staged is not None:
+        same_boot = left.begun.boot == tools.boot
+        if same_boot:
+            issues += triggers.take_back(tools, staged.triggers)
+        else:
+            triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
+        issues += unit_acts.restore(tools, staged, left.begun.boot)
+        issues += steps.undo(tools, left, same_boot=same_boot)
+    unconfirmed.see_to(tools)
+    # Contents that were stored for what did not happen; the generations stay as they are.
+    _end(tools, keep=_ALL)
+    return issues
+
+
+def finish(tools: Tools, left: Journal) -> None:
+    """Carry a judged transaction to its end: keep what may be wanted again, point, tell, sweep."""
+    assert left.verdict is not None
+    generation = tools.history.read(left.verdict.generation)
+    if left.staged is not None:
+        _keep_displaced(tools, left, left.staged, generation)
+        triggers.put_off_offline(tools, left.staged.triggers, left.begun.transaction)
+    if left.verdict.held != tools.history.held():
+        tools.history.hold(left.verdict.held)
+    if left.verdict.provisional != tools.history.provisional():
+        tools.history.await_confirmation(left.verdict.provisional)
+    tools.history.point(generation.number)
+    tools.history.audit(_audit_line(generation))
+    for area in left.begun.areas:
+        sweep(tools.host, area, tools.content)
+    unconfirmed.see_to(tools)
+    _end(tools, _generations_to_keep(tools))
+
+
+def _end(tools: Tools, keep: int) -> None:
+    """Collect, then close: a collection that is cut short is done again by the next recovery."""
+    try:
+        collect(tools, keep)
+    except ChangedError:
+        journal.drop(tools.state)  # A damaged record has its own remedy; this transaction is over.
+        raise
+    journal.drop(tools.state)
+
+
+def _generations_to_keep(tools: Tools) -> int:
+    """As the host's configuration says; all, where that became wrong meanwhile: the end must not fail on it."""
+    try:
+        return read_config(tools.host).keep
+    except InputError:
+        return _ALL
+
+
+def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:
+    areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    try:
+        found = [swap.undo(tools.host, areas, step) for step in reversed(staged.steps)]
+        sync_swapped(tools.host, [a for a in areas if a is not None], [s.step for s in staged.steps])
+        return [issue for issue in found if issue is not None]
+    finally:
+        for area in areas:
+            if area is not None:
+                os.close(area)
+
+
+def _open_area(tools: Tools, path: str) -> int | None:
+    try:
+        return tools.host.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+
+
+def _drop_unborn(tools: Tools, after: int) -> None:
+    """A generation that was written and never judged did not happen. The journal says which: it outlives `current`."""
+    for number in tools.history.numbers():
+        if number > after:
+            tools.history.drop(number)
+
+
+def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Generation) -> None:
+    """Move into the store what a kept generation needs of the displaced files, and what nobody has a record of.
+
+    They are hashed now: until the swap, somebody may have held them open and written.
+    """
+    generations = [g for g in tools.history.all() if g.number <= generation.number]
+    needed = retention.needed(generations, generation, tools.history.edits(), tools.history.discarded())
+    displaced = [s for s in staged.steps if s.name and s.step.action in (Action.REPLACE, Action.REMOVE)]
+    batch = len(displaced) > FEW
+    areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    try:
+        if batch:
+            for area in areas:
+                if area is not None:
+                    syscalls.syncfs(area)
+        for step in displaced:
+            area = areas[step.area]
+            if area is not None:
+                _keep_one(tools, area, step, needed, generation.number, sync=not batch)
+        if batch:
+            tools.content.sync()
+    finally:
+        for area in areas:
+            if area is not None:
+                os.close(area)
+
+
+def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int, *, sync: bool) -> None:
+    old = step.step.old
+    if old is None or old.kind is not Kind.FILE:
+        return
+    try:
+        descriptor = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=area)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return  # It was kept before a crash, or is no file.
+        raise
+    try:
+        if sync:
+            os.fsync(descriptor)  # Who wrote it last may not have: in the store a name promises its content.
+        digest, size = hash_file(descriptor)
+        if digest != old.digest:
+            entry = msgspec.structs.replace(old, digest=digest, size=size)
+            edit = Edit(path=step.step.path, digest=digest, generation=generation, entry=entry)
+            tools.history.keep_edits((*tools.history.edits(), edit))
+        wanted = digest in needed or digest != old.digest
+        if wanted and not tools.content.take(digest, area, step.name, sync=sync):
+            tools.content.put(digest, descriptor, sync=sync)
+    finally:
+        os.close(descriptor)
+
+
+def _audit_line(generation: Generation) -> dict[str, object]:
+    return {
+        "time": generation.time,
+        "transaction": generation.transaction,
+        "generation": generation.number,
+        "verb": generation.verb,
+        "bundles": {b.name: {"version": b.version, "digest": b.digest} for b in generation.bundles},
+        "displaced": {path: entry.digest for path, entry in generation.displaced.items()},
+    }

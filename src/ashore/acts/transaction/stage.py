@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything a plan will place is made beside its target first, with its final owner, mode and attributes."""
+
+import os
+
+import msgspec
+
+from ashore.acts.plan.label import check_labels, label_of
+from ashore.acts.tools import Tools
+from ashore.errors import Issue, UnchangedError
+from ashore.mechanisms import syscalls
+from ashore.mechanisms.selinux import set_label
+from ashore.mechanisms.stage.staging import Loose, Staging
+from ashore.mechanisms.stage.supply import Supply, place
+from ashore.mechanisms.stage.swap import dress_folder, place_link
+from ashore.mechanisms.stage.sync import FEW, sync_staged
+from ashore.mechanisms.state.content import ContentStore
+from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
+from ashore.nouns.journal import Staged, StagedStep
+from ashore.nouns.plan import Action, Plan, Step
+from ashore.rules.files.filecontexts import FileContexts
+from ashore.rules.files.threeway import is_base
+
+_MARGIN = 4 << 20
+"""Bytes to leave free: for the journal, the record and the file system's own needs."""
+
+
+_RECORDS = 256 << 10
+_BLOCK = 4096
+"""For a folder of the content store."""
+
+
+def stage(
+    staging: Staging, store: ContentStore, supply: Supply, plan: Plan, labels: FileContexts | None = None
+) -> Staged:
+    """Stage every step, and sync it. Nothing on the host has changed when this returns.
+
+    Raises:
+        OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
+    """
+    groups: dict[tuple[int, str], Loose] = {}
+    steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
+    _store_versions(staging, store, supply, plan)
+    _store_bases(staging, store, plan, steps)
+    staging.new.clear(staging.unclaimed())
+    staging.end_sync()
+    files = [(s.area, s.name) for s in steps if s.name and s.step.new and s.step.new.kind is not Kind.SYMLINK]
+    sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
+    return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
+
+
+def room_to_end(staging: Staging, store: ContentStore, staged: Staged) -> int:
+    """The most bytes that ending a transaction writes beside the state: records, and displaced files to keep."""
+    need = _RECORDS
+    for s in staged.steps:
+        old = s.step.old
+        if s.name and old is not None and old.kind is Kind.FILE and not store.has(old.digest):
+            need += _BLOCK if staging.is_own(s.area) else _BLOCK + old.size
+    return need
+
+
+def _stage_step(
+    staging: Staging,
+    store: ContentStore,
+    supply: Supply,
+    step: Step,
+    groups: dict[tuple[int, str], Loose],
+    labels: FileContexts | None,
+) -> StagedStep:
+    label = label_of(labels, step)
+    if step.action is Action.MKDIR and step.new is not None:
+        return _stage_folder(staging, step, step.new, label)
+    if step.action in (Action.RMDIR, Action.CHANGE_DIR):
+        return StagedStep(step=step, area=0, name="", label=label)
+    area = staging.area_for(step.path)
+    if step.new is None:
+        return StagedStep(step=step, area=area, name=staging.name("s"))
+    if step.new.kind is Kind.SYMLINK:
+        name = staging.new.beside(step.path) or staging.name("s")
+        inode, stat = place_link(staging.fd(area), name, step.new), None
+    else:
+        placed = _stage_file(staging, store, supply, step.path, step.new, area, groups)
+        name, inode, stat = placed.name, placed.inode, placed.stat
+    if label:
+        set_label(staging.host, staging.fd(area), name, label)
+    carried = name == staging.new.beside(step.path)
+    if carried and stat is not None and not label and not step.new.link:
+        staging.settled[step.path] = stat
+    return StagedStep(step=step, area=area, name=name, inode=inode, carried=carried)
+
+
+def _stage_folder(staging: Staging, step: Step, entry: Entry, label: str) -> StagedStep:
+    """A new folder that files were put into gets its owner and mode now; any other is made when its turn comes."""
+    there = staging.new.folder(step.path)
+    if there is None:
+        return StagedStep(step=step, area=0, name="", label=label)
+    area, name = there
+    inode = dress_folder(staging.host, staging.fd(area), name, entry, label)
+    carried = staging.new.carries(step.path)
+    return StagedStep(step=step, area=area, name=name, inode=inode, carried=carried, label=label)
+
+
+def _stage_file(
+    staging: Staging,
+    store: ContentStore,
+    supply: Supply,
+    path: str,
+    entry: Entry,
+    area: int,
+    groups: dict[tuple[int, str], Loose],
+) -> Loose:
+    first = groups.get((area, entry.link)) if entry.link else None
+    if first is not None:
+        folder, name = staging.fd(area), staging.name("s")
+        os.link(first.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        return msgspec.structs.replace(first, name=name)
+    placed = place(staging, store, supply, entry, area, path)
+    if entry.link:
+        groups[(area, entry.link)] = placed
+    return placed
+
+
+def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan: Plan) -> None:
+    """Versions of a bundle that are not laid on the host (one waits for a decision, an edit lies over another), and
+    what bundles are rendered again from.
+    """
+    for bundle in plan.bundles:
+        if bundle.source and not store.has(bundle.source) and (packed := supply.open(bundle.source)) is not None:
+            try:
+                store.put(bundle.source, packed)
+            finally:
+                os.close(packed)
+    for path, record in plan.files.items():
+        entry, edit = record.entry, record.put or record.found
+        under = edit is not None and is_base(path, entry, record.on_edit)
+        if not (record.pending or under) or entry.kind is not Kind.FILE or store.has(entry.digest):
+            continue
+        if record.base is not None and not store.has(record.base.digest):
+            _store_base_of_package(store, supply, record.base)
+        source = supply.open(entry.digest) or staging.open_loose(entry.digest)
+        if source is None and record.put is None and not record.pending:
+            continue  # Nobody can come back for it; only a merge with it will not be had.
+        if source is None:
+            raise UnchangedError(f"the content of {shown(path)} is nowhere on this host")
+        try:
+            store.put(entry.digest, source)
+        finally:
+            os.close(source)
+
+
+def _store_base_of_package(store: ContentStore, supply: Supply, base: Entry) -> None:
+    """What a package placed is the base of the first merge with an edit of it: nobody but us keeps it for that."""
+    source = supply.open(base.digest) if base.kind is Kind.FILE else None
+    if source is not None:
+        try:
+            store.put(base.digest, source)
+        finally:
+            os.close(source)
+
+
+def _store_bases(staging: Staging, store: ContentStore, plan: Plan, steps: tuple[StagedStep, ...]) -> None:
+    """Configuration is kept twice: later edits are compared, and merged, with what was placed."""
+    bases = [s for s in steps if s.inode and _is_base(plan, s)]
+    batch = len(bases) > FEW
+    for staged in bases:
+        assert staged.step.new is not None
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(staged.name, flags, dir_fd=staging.fd(staged.area))
+        try:
+            store.put(staged.step.new.digest, descriptor, sync=not batch)
+        finally:
+            os.close(descriptor)
+    if batch:
+        store.sync()
+
+
+def _is_base(plan: Plan, staged: StagedStep) -> bool:
+    path, new = staged.step.path, staged.step.new
+    record = plan.files.get(path)
+    if new is None or record is None:
+        return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
+    return new.digest == record.placed.digest and is_base(path, new, record.on_edit)
+
+
+def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:
+    """Refuse what cannot work before anything is touched: read-only, immutable, a mount point, no label, no space.
+
+    Raises:
+        UnchangedError: all of it.
+    """
+    issues: list[Issue] = []
+    seen: set[str] = set()
+    for step in plan.steps:
+        above = parent(step.path)
+        folder = staging.standing(above)
+        # Where its folder is still to be made, nothing lies yet.
+        for path in (step.path, folder) if folder == above else (folder,):
+            if path not in seen:
+                seen.add(path)
+                issues += _check(tools, path, is_target=path == step.path)
+    issues += check_labels(tools, labels, plan)
+    issues += _check_space(tools, staging, plan)
+    if issues:
+        raise UnchangedError("the host cannot take the change; nothing was changed", issues=issues)
+
+
+def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
+    try:
+        marks = syscalls.marks(*tools.host.at(path))
+    except (FileNotFoundError, NotADirectoryError):
+        if is_target:
+            return []
+        raise
+    issues = []
+    if marks.immutable:
+        issues.append(Issue(where=shown(path), message="it is immutable", remedy=f"chattr -i -a {shown(path)}"))
+    if is_target and marks.mount_point:
+        issues.append(Issue(where=shown(path), message="something is mounted on it", remedy="unmount it"))
+    if not is_target and os.fstatvfs(tools.host.folder(path)).f_flag & os.ST_RDONLY:
+        issues.append(
+            Issue(where=shown(path), message="it is read-only", remedy="remount it, or ship the file elsewhere")
+        )
+    return issues
+
+
+def _check_space(tools: Tools, staging: Staging, plan: Plan) -> list[Issue]:
+    """Whether each device has room for what is not staged yet."""
+    needs: dict[int, int] = {}
+    folders: dict[int, str] = {}
+    for step in plan.steps:
+        if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest):
+            folder = staging.standing(parent(step.path))
+            device = os.fstat(tools.host.folder(folder)).st_dev
+            needs[device] = needs.get(device, 0) + step.new.size
+            folders[device] = folder
+    issues = []
+    for device, need in needs.items():
+        free = os.fstatvfs(tools.host.folder(folders[device]))
+        available = free.f_bavail * free.f_frsize
+        if need + _MARGIN > available:
+            message = f"too little space: {need} bytes are needed, {available} are free"
+            issues.append(Issue(where=shown(folders[device]), message=message, remedy="make room, or: ashore prune"))
+    return issues

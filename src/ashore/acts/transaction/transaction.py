@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan is carried out: staged, swapped, judged, committed; or everything goes back.
+
+The order is the promise (docs/explanation/architecture.md): the journal is durable before the act, contents
+are durable before the swap, and one durable verdict decides whether recovery goes back or forward.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ashore.acts.boot import unconfirmed
+from ashore.acts.plan.label import read_labels
+from ashore.acts.tools import Tools
+from ashore.acts.transaction import steps, triggers
+from ashore.acts.transaction import units as unit_acts
+from ashore.acts.transaction.recover import finish, go_back, with_room
+from ashore.acts.transaction.stage import check_targets, room_to_end, stage
+from ashore.acts.transaction.validate import validate_placed, validate_staged
+from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError
+from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.stage import swap
+from ashore.mechanisms.stage.staging import Staging, beside_state
+from ashore.mechanisms.stage.supply import Supply
+from ashore.mechanisms.stage.sync import sync_swapped
+from ashore.mechanisms.state import journal
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import shown
+from ashore.nouns.generation import FileRecord, Generation, Verb
+from ashore.nouns.journal import Area, Begun, Held, Journal, Staged, Verdict
+from ashore.nouns.plan import Plan
+
+
+class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
+    """What is recorded beside the plan once it was carried out."""
+
+    held: Mapping[str, Held] = {}
+    """The digests that are held from then on."""
+    restores: int = 0
+    bundle_restores: Mapping[str, int] = {}
+    ends_waiting: bool = False
+    """It brings back what needs no confirmation: nothing waits for one from then on."""
+    taken_back: bool = False
+    """Nobody is there to decide: a unit that does not come up is said, and is no reason to stay where we are."""
+
+
+class Transaction:
+    """An open transaction: its journal is begun, its staging folders are named in it."""
+
+    def __init__(self, tools: Tools, verb: Verb) -> None:
+        self.tools = tools
+        self.id = tools.new_id()
+        self.ended = False
+        """Committed, taken back, or left to recovery."""
+        after = tools.history.current().number
+        areas = (beside_state(tools.host, self.id),)
+        self.begun = Begun(transaction=self.id, verb=verb, boot=tools.boot, areas=areas, after=after)
+        journal.begin(tools.state, self.begun)
+        self.staging = Staging(tools.host, tools.state, self.id, self._announce)
+
+    def _announce(self, areas: tuple[Area, ...]) -> None:
+        self.begun = msgspec.structs.replace(self.begun, areas=areas)
+        journal.begin(self.tools.state, self.begun)
+
+
+@contextlib.contextmanager
+def opened(tools: Tools, verb: Verb) -> Iterator[Transaction]:
+    """A transaction that is closed down, with nothing changed, if nobody carried it out. The lock is held."""
+    transaction = None
+    try:
+        transaction = Transaction(tools, verb)
+        yield transaction
+    finally:
+        if transaction is None or not transaction.ended:
+            # What cannot be swept now is swept by the next command; the host's own paths were not touched.
+            with contextlib.suppress(OSError, AshoreError):
+                go_back(tools, journal.read(tools.state))
+        if transaction is not None:
+            transaction.staging.close()
+
+
+def carry_out(
+    transaction: Transaction,
+    plan: Plan,
+    supply: Supply,
+    *,
+    previous: Generation,
+    afterwards: Afterwards,
+) -> Generation:
+    """Make the host what `plan` says, and record it.
+
+    Raises:
+        UnchangedError: it failed, and the host is as it was, its units too.
+        ChangedError: it failed, and something could not be brought back; what is left to do is in `issues`.
+    """
+    tools = transaction.tools
+    staged: Staged | None = None
+    try:
+        labels = read_labels(tools)
+        check_targets(tools, transaction.staging, plan, labels)
+        plan = triggers.make_users(tools, plan)
+        staged = stage(transaction.staging, tools.content, supply, plan, labels)
+        staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
+        touched = plan.touched(previous)
+        answered = unit_acts.others_well(tools, plan, touched)
+        validate_staged(tools, transaction.staging, staged, plan)
+        journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
+        staged = msgspec.structs.replace(staged, triggers=plan.triggers, commands=plan.commands)
+        journal.staged(tools.state, staged)
+        with _judged(tools, afterwards):
+            steps.run_before(tools, plan.commands, transaction.id)
+        with _judged(tools, afterwards):
+            unit_acts.stop(tools, staged.stops)
+        _swap(tools, transaction, staged)
+        try:
+            validate_placed(tools, plan)
+        except AshoreError:
+            staged = msgspec.structs.replace(staged, actions=(), daemon_reload=False)  # No unit has read it.
+            raise
+        with _judged(tools, afterwards):
+            triggers.run_after(tools, plan.triggers)
+        with _judged(tools, afterwards):
+            unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
+        with _judged(tools, afterwards):
+            steps.run_after(tools, plan.commands, transaction.id)
+        generation = _generation(tools, transaction, plan, previous, afterwards)
+        waiting = tools.history.provisional()
+        if plan.confirm is not None:
+            waiting = unconfirmed.begin(tools, plan.confirm, previous.number)
+        elif afterwards.ends_waiting:
+            waiting = None
+        tools.history.write(generation)
+        verdict = Verdict(generation=generation.number, held=afterwards.held, provisional=waiting)
+        journal.verdict(tools.state, verdict)
+    except BaseException as error:
+        raise _failed(tools, transaction, staged, error) from error
+    transaction.ended = True
+    try:
+        judged = Journal(begun=transaction.begun, staged=staged, verdict=verdict)
+        with_room(tools, functools.partial(finish, tools, judged))
+    except (OSError, UnchangedError) as error:
+        raise ChangedError(
+            "the new generation is in place, but its record is not complete",
+            cause=_reason(error),
+            remedy="make room or put right what is named, then run: ashore recover",
+        ) from error
+    return generation
+
+
+@contextlib.contextmanager
+def _judged(tools: Tools, afterwards: Afterwards) -> Iterator[None]:
+    """What fails takes the change back; unless this change is one that has to be, whatever fails."""
+    try:
+        yield
+    except UnitsFailedError as error:
+        if not afterwards.taken_back:
+            raise
+        tools.progress.say(str(error))
+
+
+def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
+    areas = [transaction.staging.fd(index) for index in range(len(transaction.staging.areas))]
+    for step in staged.steps:
+        try:
+            swap.do(tools.host, areas, step)
+        except OSError as error:
+            where = shown(step.step.path)
+            raise UnchangedError(f"cannot {step.step.action} {where}", cause=error.strerror or str(error)) from error
+    sync_swapped(tools.host, areas, [step.step for step in staged.steps if not step.carried])
+
+
+def _generation(
+    tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, afterwards: Afterwards
+) -> Generation:
+    touched = {step.path for step in plan.steps}
+    return Generation(
+        number=max([previous.number, *tools.history.numbers()]) + 1,
+        transaction=transaction.id,
+        time=tools.now(),
+        verb=transaction.begun.verb,
+        bundles=plan.bundles,
+        files={path: _with_stat(transaction, path, record, touched) for path, record in plan.files.items()},
+        gone=plan.gone,
+        displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
+        restores=afterwards.restores,
+        bundle_restores=afterwards.bundle_restores,
+        settings=plan.settings,
+        made=plan.made,
+        taken_back=afterwards.taken_back,
+    )
+
+
+def _with_stat(transaction: Transaction, path: str, record: FileRecord, touched: set[str]) -> FileRecord:
+    if path not in touched and record.stat is not None:
+        return record
+    stat = transaction.staging.settled.get(path)
+    if stat is None and (status := transaction.tools.host.lstat(path)) is not None:
+        stat = stat_of(status)
+    return msgspec.structs.replace(record, stat=stat)
+
+
+def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error: BaseException) -> BaseException:
+    """Bring everything back, then say what happened with the right class of error."""
+    left: list[Issue] = []
+    transaction.ended = True
+    try:
+        journal.withdraw(tools.state)
+        unjudged = Journal(begun=transaction.begun, staged=staged, ran=journal.ran_of(tools.state))
+        left += with_room(tools, functools.partial(go_back, tools, unjudged))
+        with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
+            tools.history.audit(_audit_line(tools, transaction, error))
+    except (AshoreError, OSError) as second:
+        left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
+    if left:
+        return ChangedError(
+            f"{transaction.begun.verb} failed, and not everything could be brought back",
+            cause=str(error),
+            remedy="put right what is listed, then run: ashore recover",
+            issues=left,
+        )
+    if isinstance(error, OSError):
+        return UnchangedError(f"{transaction.begun.verb} failed; the host is as it was", cause=_reason(error))
+    return error
+
+
+def _audit_line(tools: Tools, transaction: Transaction, error: BaseException) -> dict[str, object]:
+    return {
+        "time": tools.now(),
+        "transaction": transaction.id,
+        "generation": tools.history.current_number() or 0,
+        "verb": transaction.begun.verb,
+        "failed": str(error) or type(error).__name__,
+    }
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    at = f" ({error.filename})" if error.filename else ""
+    return (error.strerror or str(error)) + at
+
+
+def contents_of(plan: Plan) -> set[Digest]:
+    """Every content that carrying out a plan needs."""
+    return {step.new.digest for step in plan.steps if step.new is not None and step.new.digest}

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading in a thread of its own, so that network, decompression and writing overlap."""
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from ashore.mechanisms.images.streams import BLOCK, Readable
+
+T = TypeVar("T")
+
+_DEPTH = 8
+
+
+class ReadAhead:
+    """A `Readable` whose source is read by a thread into a few buffers that go round.
+
+    What the source raises is raised by `readinto`; `close` ends the thread before it returns.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[memoryview, int] | BaseException] = queue.SimpleQueue()
+        for _ in range(_DEPTH):
+            self._free.put(memoryview(bytearray(BLOCK)))
+        self._current, self._low, self._high = memoryview(b""), 0, 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="ashore-readahead", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while (buffer := self._free.get()) is not None:
+                count = self._source.readinto(buffer) or 0
+                self._full.put((buffer, count))
+                if not count:
+                    return
+        except BaseException as error:  # the reader's thread raises it
+            self._full.put(error)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        if self._low == self._high and not self._next():
+            return 0
+        count = min(len(buffer), self._high - self._low)
+        buffer[:count] = self._current[self._low : self._low + count]
+        self._low += count
+        return count
+
+    def _next(self) -> bool:
+        if self._ended:
+            return False
+        if self._high:
+            self._free.put(self._current)
+        found = self._full.get()
+        if isinstance(found, BaseException):
+            self._ended = True
+            raise found
+        self._current, self._high = found
+        self._low = 0
+        self._ended = self._high == 0
+        return not self._ended
+
+    def close(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
+        self._free.put(None)
+        self._thread.join()
+        self._ended = True
+        self._source.close()
+
+
+def opened_ahead(
+    open_it: Callable[[T], Readable | None], wanted: Sequence[T], most: int
+) -> Generator[tuple[T, Readable | None], None, None]:
+    """Open each of `wanted`, in order, the next ones while one is read: at most `most` are open. A generator to close.
+
+    Who takes a stream closes it; what nobody took is closed here.
+    """
+    if len(wanted) == 1:  # no thread for what has nothing to wait for
+        yield wanted[0], open_it(wanted[0])
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    waiting: deque[tuple[T, Future[Readable | None]]] = deque()
+    rest = iter(wanted)
+    with ThreadPoolExecutor(max_workers=most, thread_name_prefix="ashore-range") as pool:
+        try:
+            waiting += [(item, pool.submit(open_it, item)) for item in islice(rest, most)]
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+                waiting += [(item, pool.submit(open_it, item)) for item in islice(rest, 1)]
+        finally:
+            for _, future in waiting:
+                if not future.cancel():
+                    with contextlib.suppress(Exception):
+                        if (stream := future.result()) is not None:
+                            stream.close()

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of contents of a zstd:chunked layer: what is in it, and which bytes of the blob hold each file.
+
+The manifest names the table's checksum, so the table, and each file's digest in it, is as sure as the manifest.
+Source: containers/storage, pkg/chunked/internal/minimal/compression.go.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+import msgspec
+
+from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.images.tarheader import TarError, normal
+from ashore.nouns.digest import Digest, WireDigest, of
+from ashore.nouns.image import Descriptor
+from ashore.nouns.layer import Member, TarEntry
+from ashore.nouns.limits import Limits
+
+_PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
+_KINDS = {"reg": Member.FILE, "dir": Member.DIR, "symlink": Member.SYMLINK, "hardlink": Member.HARDLINK}
+_ID_MAX = 2**32 - 2
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the table lies in its blob, compressed; how long it is uncompressed; its checksum. Bytes."""
+
+    start: int
+    length: int
+    raw: int
+    digest: Digest
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A member of the layer; a file's content is in the bytes from `start` to `end` of the blob."""
+
+    entry: TarEntry
+    digest: Digest = Digest("")
+    start: int = 0
+    end: int = 0
+
+
+class TocEntry(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """An entry as the table has it: the order of its fields is that of the JSON."""
+
+    type: str
+    name: str
+    link_name: str = ""
+    mode: int = 0
+    size: int = 0
+    uid: int = 0
+    gid: int = 0
+    modtime: str | None = ""
+    xattrs: dict[str, str] = {}
+    digest: str = ""
+    offset: int = 0
+    end_offset: int = 0
+    chunk_type: str = ""
+
+
+class _Table(msgspec.Struct):
+    version: int
+    entries: tuple[TocEntry, ...]
+
+
+def position(layer: Descriptor, limits: Limits) -> Position | None:
+    """Where a layer's table lies, None if it has none, or one that is too large to be worth it."""
+    for prefix in _PREFIXES:
+        place = layer.annotations.get(f"{prefix}manifest-position", "").split(":")
+        checksum = layer.annotations.get(f"{prefix}manifest-checksum", "")
+        if len(place) != 4 or not all(part.isdecimal() and len(part) < 19 for part in place):
+            continue
+        start, length, raw, kind = map(int, place)
+        inside = length > 0 and start + length <= layer.size
+        if kind == 1 and inside and length <= limits.table and raw <= limits.table:
+            try:
+                return Position(start, length, raw, msgspec.convert(checksum, WireDigest))
+            except msgspec.ValidationError:
+                continue
+    return None
+
+
+def parse(data: bytes, place: Position, where: str) -> tuple[TocEntry, ...]:
+    """The entries of a table as it is stored.
+
+    Raises:
+        VerificationError: it is not what the manifest names.
+        InputError: it is malformed.
+    """
+    from ashore.mechanisms.images.zstandard import zstd
+
+    if of(data) != place.digest:
+        raise VerificationError(f"{where}: its table of contents is not what the manifest names")
+    try:
+        text = zstd.ZstdDecompressor().decompress(data, max_length=place.raw)
+        return msgspec.json.decode(text, type=_Table).entries
+    except (zstd.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _malformed(where, error) from error
+
+
+def members(entries: Iterable[TocEntry], layer: Descriptor, where: str) -> tuple[Listed, ...] | None:
+    """The members in order; None where files cannot be fetched by it one by one (holes left out of the blob).
+
+    Raises:
+        InputError: one of them makes no sense.
+    """
+    found = []
+    try:
+        for entry in entries:
+            if entry.chunk_type == "zeros":
+                return None
+            if entry.type != "chunk":  # chunks lie within their file's range
+                found.append(_listed(entry, layer.size))
+    except (TarError, binascii.Error) as error:
+        raise _malformed(where, error) from error
+    return tuple(found)
+
+
+def _malformed(where: str, error: Exception) -> InputError:
+    return InputError(f"{where}: its table of contents is malformed", cause=str(error))
+
+
+def _listed(entry: TocEntry, size: int) -> Listed:
+    kind = _KINDS.get(entry.type, Member.OTHER)
+    if not (entry.mode >= 0 and 0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX and entry.size >= 0):
+        raise TarError(f"a number out of range: {entry.name!r}")
+    if kind is Member.FILE and entry.size and not (entry.digest and 0 <= entry.offset < entry.end_offset <= size):
+        raise TarError(f"a file without a digest or a place: {entry.name!r}")
+    target = normal(entry.link_name) if kind is Member.HARDLINK else entry.link_name
+    if kind in {Member.HARDLINK, Member.SYMLINK} and (not target or "\0" in target):
+        raise TarError(f"a {kind} without a target: {entry.name!r}")
+    member = TarEntry(
+        name=normal(entry.name),
+        kind=kind,
+        mode=entry.mode & 0o7777,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size if kind is Member.FILE else 0,
+        target=target,
+        xattrs={name: base64.b64decode(value, validate=True) for name, value in entry.xattrs.items()},
+        what="" if kind is not Member.OTHER else f"a {entry.type}",
+    )
+    digest = Digest(entry.digest) if entry.size else of(b"")
+    return Listed(member, digest, entry.offset, entry.end_offset) if kind is Member.FILE else Listed(member)

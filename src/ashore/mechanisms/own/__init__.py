@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ashore's own build and units on a host."""

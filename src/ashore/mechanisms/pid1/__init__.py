@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""systemd: units over D-Bus, services that carry a change, probes."""

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PID 1 over D-Bus (org.freedesktop.systemd1(5)): states, jobs and their results, each with a deadline.
+
+The private socket is preferred: it needs no message bus, so it works in early boot and while the bus
+itself is being restarted.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from ashore.errors import AshoreError, UnchangedError
+from ashore.mechanisms.pid1.dbus import Call, Connection, Reply, Signal
+from ashore.nouns.ports import Systemd
+from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+
+_NAME = "org.freedesktop.systemd1"
+_MANAGER = "/org/freedesktop/systemd1"
+_BUS = "org.freedesktop.DBus"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_SECONDS = 25.0
+"""For a plain question. PID 1 answers in milliseconds, unless it reloads."""
+_RELOAD_SECONDS = 300.0
+"""A daemon-reload runs all generators and reads all units."""
+
+_METHODS = {
+    UnitVerb.START: "StartUnit",
+    UnitVerb.STOP: "StopUnit",
+    UnitVerb.RESTART: "RestartUnit",
+    UnitVerb.RELOAD: "ReloadUnit",
+}
+_RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "swap", "scope")
+"""Unit types with a `Result` property of their own."""
+_LISTED = ["active", "reloading", "activating", "deactivating", "failed"]
+_NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
+_FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
+_SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus")
+
+
+def is_live(root: str) -> bool:
+    """Whether `root` is the root of PID 1, and PID 1 is systemd.
+
+    From a container with ``--pid=host`` the host's root, mounted anywhere, is live as well.
+    """
+    try:
+        own = os.stat(os.path.join(root, "proc", "1", "root"))
+        there = os.stat(root)
+    except OSError:
+        return False  # no proc of that host in sight, or not root
+    return (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino) and os.path.isdir(
+        os.path.join(root, "run", "systemd", "system")
+    )
+
+
+def _open_private(root: str) -> Connection:
+    return Connection(os.path.join(root, "run", "systemd", "private"))
+
+
+def _open_bus(root: str) -> Connection:
+    connection = Connection(os.path.join(root, "run", "dbus", "system_bus_socket"))
+    rule = f"type='signal',sender='{_NAME}',interface='{_NAME}.Manager',member='JobRemoved'"
+    calls = [_bus("Hello"), _bus("AddMatch", "s", rule), _manager("Subscribe")]
+    for reply in connection.call(calls, time.monotonic() + _SECONDS):
+        if reply.error:
+            connection.close()
+            raise ConnectionRefusedError(111, reply.message)
+    return connection
+
+
+Door = Callable[[str], Connection]
+"""A way to reach the systemd below a root."""
+PRIVATE: Door = _open_private
+BUS: Door = _open_bus
+
+
+def connect(root: str, doors: Sequence[Door] = (PRIVATE, BUS)) -> Systemd:
+    """Reach the systemd whose root is `root`, by the first of `doors` that opens.
+
+    Raises:
+        UnchangedError: none does.
+    """
+    causes = []
+    for door in doors:
+        try:
+            return DBusSystemd(partial(door, root))
+        except OSError as error:
+            causes.append(f"{error.strerror or error}")
+    raise UnchangedError(
+        "cannot reach systemd",
+        cause="; ".join(dict.fromkeys(causes)),
+        remedy="run as root on a host booted with systemd, or give another --root: an offline root starts no unit",
+    )
+
+
+class DBusSystemd:
+    """The real `ports.Systemd`. A connection that PID 1 dropped (it re-executed itself) is opened anew."""
+
+    def __init__(self, opener: Callable[[], Connection]) -> None:
+        self._opener = opener
+        self._connection = opener()
+
+    def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
+        names = list(dict.fromkeys(units))
+        loaded = self._ask([_manager("LoadUnit", "s", unit) for unit in names])
+        found = {name: _broken(name, reply) for name, reply in zip(names, loaded, strict=True)}
+        paths = {name: reply.values[0] for name, reply in zip(names, loaded, strict=True) if not reply.error}
+        calls = [(name, call) for name, path in paths.items() for call in _questions(name, path)]
+        answers: dict[str, dict[str, object]] = {name: {} for name in paths}
+        for (name, call), reply in zip(calls, self._ask([call for _, call in calls]), strict=True):
+            if not reply.error:
+                answers[name] |= _properties(call, reply)
+        return found | {name: _state(name, properties) for name, properties in answers.items()}
+
+    def listed(self) -> tuple[str, ...]:
+        (reply,) = self._ask([_manager("ListUnitsFiltered", "as", _LISTED)])
+        if reply.error:
+            raise AshoreError("systemd did not list its units", cause=reply.message)
+        return tuple(str(unit[0]) for unit in reply.values[0])
+
+    def daemon_reload(self) -> None:
+        (reply,) = self._ask([_manager("Reload")], seconds=_RELOAD_SECONDS)
+        if reply.error:
+            raise AshoreError("systemd did not reload its units", cause=reply.message)
+
+    def start_later(self, units: Iterable[str]) -> None:
+        self._ask([_manager("StartUnit", "ss", unit, "replace") for unit in units], again=False)
+
+    def reset_failed(self, units: Iterable[str]) -> None:
+        # A unit that is not loaded has no failure to forget: its error says only that.
+        self._ask([_manager("ResetFailedUnit", "s", unit) for unit in units])
+
+    def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        end = time.monotonic() + deadline
+        replies = self._ask([_manager(_METHODS[a.verb], "ss", a.unit, "replace") for a in actions], again=False)
+        jobs = {str(reply.values[0]) for reply in replies if not reply.error}
+        ended = self._wait(jobs, end)
+        self._cancel(jobs - ended.keys())
+        results = [_result(a, reply, ended) for a, reply in zip(actions, replies, strict=True)]
+        return tuple(self._explained(results))
+
+    def _wait(self, jobs: set[str], end: float) -> dict[str, str]:
+        """How each job ended, by its path; those that did not in time are missing."""
+        ended: dict[str, str] = {}
+        while jobs - ended.keys():
+            try:
+                signal = self._connection.signal(end)
+            except OSError as error:
+                raise _lost(error) from error
+            if signal is None:
+                break
+            if _is_job_removed(signal):
+                _, job, _, result = signal.values
+                ended[job] = result
+        return ended
+
+    def _cancel(self, jobs: set[str]) -> None:
+        # One that ended meanwhile answers with an error that means no more than that.
+        self._ask([_manager("CancelJob", "u", int(job.rpartition("/")[2])) for job in sorted(jobs)])
+
+    def _explained(self, results: Sequence[JobResult]) -> Iterable[JobResult]:
+        """Add to failures what PID 1 knows about them."""
+        failed = [r.unit for r in results if not r.ok and not r.detail]
+        states = self._ask_details(failed) if failed else {}
+        for result in results:
+            detail = result.detail or states.get(result.unit, "")
+            yield JobResult(unit=result.unit, verb=result.verb, result=result.result, detail=detail)
+
+    def _ask_details(self, units: Sequence[str]) -> dict[str, str]:
+        return {
+            name: state.result if state.active == "failed" else f"{state.active} ({state.sub})"
+            for name, state in self.states(units).items()
+        }
+
+    def _ask(self, calls: Sequence[Call], *, seconds: float = _SECONDS, again: bool = True) -> list[Reply]:
+        """All replies. With `again`, a dropped connection is opened anew and everything asked once more."""
+        if not calls:
+            return []
+        try:
+            return self._connection.call(calls, time.monotonic() + seconds)
+        except OSError as error:
+            if not again:
+                raise _lost(error) from error
+        try:
+            self._connection.close()
+            self._connection = self._opener()
+            return self._connection.call(calls, time.monotonic() + seconds)
+        except OSError as error:
+            raise _lost(error) from error
+
+
+def _lost(error: OSError) -> AshoreError:
+    return AshoreError(
+        "the connection to systemd broke",
+        cause=error.strerror or str(error),
+        remedy="see whether PID 1 is alive: systemctl status",
+    )
+
+
+def _manager(method: str, signature: str = "", *arguments: object) -> Call:
+    return Call(
+        destination=_NAME,
+        path=_MANAGER,
+        interface=f"{_NAME}.Manager",
+        method=method,
+        signature=signature,
+        arguments=arguments,
+    )
+
+
+def _bus(method: str, signature: str = "", *arguments: object) -> Call:
+    return Call(
+        destination=_BUS,
+        path="/org/freedesktop/DBus",
+        interface=_BUS,
+        method=method,
+        signature=signature,
+        arguments=arguments,
+    )
+
+
+def _questions(unit: str, path: str) -> Iterable[Call]:
+    """What to ask about a unit: all of its general properties, and the few of its type that matter."""
+    ask = partial(Call, destination=_NAME, path=path, interface=_PROPERTIES)
+    yield ask(method="GetAll", signature="s", arguments=(f"{_NAME}.Unit",))
+    kind = unit.rpartition(".")[2]
+    if kind in _RESULT_TYPES:
+        for name in _SERVICE_PROPERTIES if kind == "service" else ("Result",):
+            interface = f"{_NAME}.{kind.capitalize()}"
+            yield ask(method="Get", signature="ss", arguments=(interface, name))
+
+
+def _properties(call: Call, reply: Reply) -> dict[str, object]:
+    if call.method == "Get":
+        return {call.arguments[1]: reply.values[0][1]}
+    return {name: value for name, (_, value) in reply.values[0].items()}
+
+
+def _state(name: str, properties: Mapping[str, object]) -> UnitState:
+    invocation = properties.get("InvocationID", b"")
+    return UnitState(
+        name=name,
+        load=str(properties.get("LoadState", "error")),
+        active=str(properties.get("ActiveState", "inactive")),
+        sub=str(properties.get("SubState", "")),
+        result=str(properties.get("Result", "success")),
+        type=str(properties.get("Type", "")),
+        restarts=_number(properties.get("NRestarts")),
+        invocation=bytes(invocation).hex() if isinstance(invocation, (bytes, list)) else "",
+        main_pid=_number(properties.get("MainPID")),
+        can_reload=bool(properties.get("CanReload", False)),
+        # Before the first try there is no result, and systemd says false.
+        condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
+        needed_by=_names(properties, *_NEEDED_BY),
+        followed_by=_names(properties, *_FOLLOWED_BY),
+        triggers=_names(properties, "Triggers"),
+    )
+
+
+def _names(properties: Mapping[str, object], *keys: str) -> tuple[str, ...]:
+    found = [name for key in keys if isinstance(names := properties.get(key), list) for name in names]
+    return tuple(dict.fromkeys(found))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _broken(name: str, reply: Reply) -> UnitState:
+    """The state of what PID 1 does not take for a unit at all."""
+    return UnitState(name=name, load="error", active="inactive", result=reply.error.rpartition(".")[2])
+
+
+def _is_job_removed(signal: Signal) -> bool:
+    return (signal.interface, signal.member) == (f"{_NAME}.Manager", "JobRemoved")
+
+
+def _result(action: UnitAction, reply: Reply, ended: Mapping[str, str]) -> JobResult:
+    if reply.error.endswith(".NoSuchUnit") and action.verb is UnitVerb.STOP:
+        return JobResult(unit=action.unit, verb=action.verb, result="skipped", detail="there is no such unit")
+    if reply.error:
+        return JobResult(unit=action.unit, verb=action.verb, result="invalid", detail=reply.message)
+    return JobResult(unit=action.unit, verb=action.verb, result=ended.get(str(reply.values[0]), "timeout"))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ashore keeps of a host: generations, contents, journal, secrets, the lock."""

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded generations, the pointer to the current one, held digests, and the audit log."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from ashore.mechanisms import durable
+from ashore.mechanisms.state.state import State
+from ashore.nouns.confirm import Provisional
+from ashore.nouns.generation import EMPTY, Generation
+from ashore.nouns.journal import Due, Edit, Held
+
+T = TypeVar("T")
+
+_LIMIT = 1 << 30
+_NAME = re.compile(r"(\d{6,})\.json")
+_TAIL = 1 << 20
+_DUE = "due.json"
+_PROVISIONAL = "provisional.json"
+_TOLD = re.compile(rb'"generation":[1-9]')
+"""How the audit log speaks of a generation that came to be; a first one that failed is 0."""
+
+
+class History:
+    """What `State` holds of the past. Reading never creates anything."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._read: dict[int, Generation] = {}
+
+    def numbers(self) -> list[int]:
+        """The recorded generations, oldest first."""
+        return sorted(int(m[1]) for m in map(_NAME.fullmatch, self._names()) if m)
+
+    def current(self) -> Generation:
+        """The generation that holds; `EMPTY` on a host that ashore never touched.
+
+        Raises:
+            ChangedError: the record is damaged, or there are signs of one and it is gone.
+        """
+        number = self.current_number()
+        if number is not None:
+            return self.read(number) if number else EMPTY
+        if self.numbers():
+            raise durable.damaged("current", "there are generations, but nothing says which one holds")
+        if self._told_of_any():
+            raise durable.damaged("current", "the audit log tells of generations, and they are gone")
+        return EMPTY
+
+    def check(self) -> None:
+        """Read all there is, so that damage is found before anything changes.
+
+        Raises:
+            ChangedError: something is damaged.
+        """
+        for _ in self.all():
+            pass
+        self.held()
+        self.edits()
+        self.discarded()
+        self.due()
+        self.provisional()
+
+    def current_number(self) -> int | None:
+        """The pointer; None where there is none."""
+        if self.state.fd is None:
+            return None
+        try:
+            data = durable.read_all(self.state.fd, "current", 4096)
+        except FileNotFoundError:
+            return None
+        return durable.unseal(data, int, "current")
+
+    def read(self, number: int) -> Generation:
+        """A generation.
+
+        Raises:
+            ChangedError: it is missing or damaged.
+        """
+        if number in self._read:
+            return self._read[number]  # A generation is never changed.
+        name = f"generations/{number:06}.json"
+        if self.state.fd is None:
+            raise durable.damaged(name, "it is missing")
+        try:
+            data = durable.read_all(self.state.fd, name, _LIMIT)
+        except OSError as error:
+            raise durable.damaged(name, error.strerror or str(error)) from error
+        generation = self._read[number] = durable.unseal(data, Generation, name)
+        return generation
+
+    def all(self) -> Iterator[Generation]:
+        """Every recorded generation, oldest first."""
+        for number in self.numbers():
+            yield self.read(number)
+
+    def write(self, generation: Generation) -> None:
+        """Store a generation, not yet the current one."""
+        folder = self.state.folder("generations")
+        try:
+            durable.replace(folder, f"{generation.number:06}.json", durable.seal(generation))
+            self._read[generation.number] = generation
+        finally:
+            os.close(folder)
+
+    def drop(self, number: int) -> None:
+        """Forget a generation."""
+        folder = self.state.folder("generations")
+        try:
+            durable.remove(folder, f"{number:06}.json")
+            self._read.pop(number, None)
+        finally:
+            os.close(folder)
+
+    def point(self, number: int) -> None:
+        """Make `number` the current generation: the last durable act of a transaction."""
+        durable.replace(self.state.prepare(), "current", durable.seal(number))
+
+    def held(self) -> Mapping[str, Held]:
+        """Digests that failed or were rolled back."""
+        return self._read_map("held.json", Held)
+
+    def hold(self, held: Mapping[str, Held]) -> None:
+        durable.replace(self.state.prepare(), "held.json", durable.seal(dict(held)))
+
+    def provisional(self) -> Provisional | None:
+        """What waits for confirmation; None if nothing does."""
+        if self.state.fd is None:
+            return None
+        try:
+            data = durable.read_all(self.state.fd, _PROVISIONAL, _LIMIT)
+        except FileNotFoundError:
+            return None
+        return durable.unseal(data, Provisional, _PROVISIONAL)
+
+    def await_confirmation(self, provisional: Provisional | None) -> None:
+        """Record what waits for confirmation from now on, None that nothing does."""
+        base = self.state.prepare()
+        if provisional is None:
+            durable.remove(base, _PROVISIONAL)
+        else:
+            durable.replace(base, _PROVISIONAL, durable.seal(provisional))
+
+    def edits(self) -> tuple[Edit, ...]:
+        """Administrators' edits of collected generations: in the store until they are discarded."""
+        return tuple(self._read_map("edits.json", Edit).values())
+
+    def keep_edits(self, edits: tuple[Edit, ...]) -> None:
+        durable.replace(
+            self.state.prepare(), "edits.json", durable.seal({f"{e.generation}:{e.path}": e for e in edits})
+        )
+
+    def due(self) -> tuple[Due, ...]:
+        """Commands that wait for a booted host, in order."""
+        if self.state.fd is None:
+            return ()
+        try:
+            data = durable.read_all(self.state.fd, _DUE, _LIMIT)
+        except FileNotFoundError:
+            return ()
+        return durable.unseal(data, tuple[Due, ...], _DUE)
+
+    def set_due(self, due: tuple[Due, ...]) -> None:
+        if due:
+            durable.replace(self.state.prepare(), _DUE, durable.seal(due))
+        else:
+            durable.remove(self.state.prepare(), _DUE)
+
+    def discarded(self) -> int:
+        """Edits of generations up to this number were given up: nobody gets them back, and nobody is told of them."""
+        if self.state.fd is None:
+            return 0
+        try:
+            data = durable.read_all(self.state.fd, "discarded.json", 4096)
+        except FileNotFoundError:
+            return 0
+        return durable.unseal(data, int, "discarded.json")
+
+    def discard_edits(self, number: int) -> None:
+        """Give up the edits of all generations up to `number`."""
+        durable.replace(self.state.prepare(), "discarded.json", durable.seal(number))
+
+    def audit(self, line: Mapping[str, object]) -> None:
+        """Append to the audit log, once a transaction: a line that is there already is not written again."""
+        data = msgspec.json.encode(line) + b"\n"
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open("audit.jsonl", flags, 0o600, dir_fd=self.state.prepare())
+        try:
+            end = os.fstat(descriptor).st_size
+            tail = os.pread(descriptor, _TAIL, max(0, end - _TAIL))
+            if data in tail:
+                return
+            # A torn last line, from a crash, must not swallow this one.
+            durable.write_all(descriptor, data if not tail or tail.endswith(b"\n") else b"\n" + data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _told_of_any(self) -> bool:
+        if self.state.fd is None:
+            return False
+        try:
+            data = durable.read_all(self.state.fd, "audit.jsonl", _LIMIT)
+        except FileNotFoundError:
+            return False
+        return _TOLD.search(data) is not None
+
+    def _read_map(self, name: str, kind: type[T]) -> dict[str, T]:
+        if self.state.fd is None:
+            return {}
+        try:
+            data = durable.read_all(self.state.fd, name, _LIMIT)
+        except FileNotFoundError:
+            return {}
+        return durable.unseal(data, dict[str, kind], name)  # type: ignore[valid-type]
+
+    def _names(self) -> list[str]:
+        if self.state.fd is None:
+            return []
+        try:
+            folder = os.open("generations", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.state.fd)
+        except FileNotFoundError:
+            return []
+        try:
+            return os.listdir(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secret values given by --set: kept apart from every record, named by a salted hash. 0600 in a 0700 folder."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+
+import msgspec
+
+from ashore.mechanisms import durable
+from ashore.mechanisms.state.state import State
+
+_SALT = "salt"
+_LIMIT = 1 << 20
+
+
+class Secrets:
+    """`secrets/` and the host's salt, below the state folder."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def salt(self, *, create: bool) -> bytes:
+        """32 random bytes of this host; empty where there are none yet and none may be made.
+
+        Raises:
+            ChangedError: they are damaged.
+        """
+        if self.state.fd is not None:
+            with contextlib.suppress(FileNotFoundError):
+                return durable.unseal(durable.read_all(self.state.fd, _SALT, 4096), bytes, _SALT)
+        if not create:
+            return b""
+        fresh = os.urandom(32)
+        durable.replace(self.state.prepare(), _SALT, durable.seal(fresh))
+        return fresh
+
+    def name(self, value: object, salt: bytes) -> str:
+        """The salted hash that stands for `value` in records."""
+        return hmac.new(salt, msgspec.json.encode(value), hashlib.sha256).hexdigest()
+
+    def put(self, value: object, salt: bytes) -> str:
+        """Store a value; returns its name."""
+        name = self.name(value, salt)
+        folder = self.state.folder("secrets")
+        try:
+            durable.replace(folder, name, durable.seal(value))
+        finally:
+            os.close(folder)
+        return name
+
+    def get(self, name: str) -> object:
+        """The value of that name.
+
+        Raises:
+            ChangedError: it is gone or damaged.
+        """
+        folder = self.state.folder("secrets")
+        try:
+            return durable.unseal(durable.read_all(folder, name, _LIMIT), object, f"secrets/{name}")
+        except FileNotFoundError as error:
+            raise durable.damaged(f"secrets/{name}", "it is missing") from error
+        finally:
+            os.close(folder)
+
+    def retain(self, names: Iterable[str]) -> None:
+        """Drop what no kept generation refers to."""
+        if self.state.fd is None:
+            return
+        folder = self.state.folder("secrets")
+        try:
+            for name in set(os.listdir(folder)) - set(names):
+                os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image's tree -> `Bundle`: what it holds, and that it may. No I/O."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+from ashore.nouns import files, reference
+from ashore.nouns.bundle import MANIFEST_NAME, TEMPLATE_SUFFIX, Bundle, BundleManifest
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.image import VerifiedImage
+from ashore.nouns.limits import DEFAULT, Limits
+from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
+from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.placing import host_path, is_shell, is_template
+from ashore.rules.triggers.kinds import SPEAKING, kind_of
+
+ROOT = "root"
+"""The folder of a bundle that is laid on the host."""
+FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
+TITLE = "org.opencontainers.image.title"
+
+
+def needs_text(
+    path: str,
+    entry: Entry,
+    manifest: BundleManifest | None = None,
+    *,
+    prefix_is_root: bool = False,
+    limits: Limits = DEFAULT,
+) -> bool:
+    """Whether `read_bundle` must be given the bytes of `path`, a path of its `tree`.
+
+    Without a manifest (it has not been read yet) the answer leaves out shell templates. What is over
+    its limit is not needed: `read_bundle` refuses it by its size.
+    """
+    if entry.kind is not Kind.FILE:
+        return False
+    if path == MANIFEST_NAME and not prefix_is_root:
+        return entry.size <= limits.bundle_toml
+    below = _below(path, prefix_is_root)
+    return bool(below) and is_text(below, entry, manifest) and entry.size <= limits.template
+
+
+def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
+    """Whether rules read the file `path` below root/: templates, unit files and drop-ins, what triggers go by."""
+    return entry.kind is Kind.FILE and (
+        is_template(manifest, path, entry.kind)
+        or is_shell(manifest, path, entry.kind)
+        or is_unit_file(path)
+        or kind_of(path) in SPEAKING
+    )
+
+
+def is_unit_file(path: str) -> bool:
+    """Whether systemd reads `path` as a unit or a drop-in of one (systemd.unit(5))."""
+    path = path.removesuffix(TEMPLATE_SUFFIX)
+    folder, _, name = path.rpartition("/")
+    if folder in UNIT_FOLDERS:
+        return name.endswith(UNIT_SUFFIXES)
+    above, _, dropin = folder.rpartition("/")
+    return above in UNIT_FOLDERS and dropin.endswith(".d") and name.endswith(".conf")
+
+
+def read_bundle(
+    image: VerifiedImage,
+    tree: Mapping[str, Entry],
+    texts: Mapping[Digest, bytes],
+    *,
+    prefix_is_root: bool = False,
+    name: str = "",
+    limits: Limits = DEFAULT,
+) -> Bundle:
+    """The bundle that a verified image carries.
+
+    Args:
+        image: where it comes from; only a verified image can become a bundle.
+        tree: the entries below the image's ``/ashore``: ``bundle.toml``, ``root/...``; with
+            `prefix_is_root`, the tree to install itself, which has no ``bundle.toml``.
+        texts: the bytes of every file for which `needs_text` is true, by digest.
+        name: the name where ``bundle.toml`` gives none; else the image's title or repository.
+
+    Raises:
+        InputError: all that is wrong with it.
+    """
+    manifest = _manifest(tree, texts, name or _default_name(image), prefix_is_root, limits)
+    below = {_below(path, prefix_is_root): entry for path, entry in tree.items()}
+    entries = {path: _linked_below(entry, prefix_is_root) for path, entry in below.items() if path}
+    issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
+    issues += _missing_texts(manifest, entries, texts, limits)
+    if issues:
+        raise InputError(f"the bundle {manifest.name} of {image.image.reference} cannot be used", issues=issues)
+    wanted = {e.digest for path, e in entries.items() if is_text(path, e, manifest)}
+    kept = {digest: texts[digest] for digest in wanted}
+    return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
+
+
+def _linked_below(entry: Entry, prefix_is_root: bool) -> Entry:
+    """`entry` with its group of hard links named below root/, as its path is."""
+    return msgspec.structs.replace(entry, link=_below(entry.link, prefix_is_root)) if entry.link else entry
+
+
+def _below(path: str, prefix_is_root: bool) -> str:
+    """`path` as it lies below root/; empty for what lies elsewhere."""
+    if prefix_is_root:
+        return path
+    head, _, rest = path.partition("/")
+    return rest if head == ROOT else ""
+
+
+def _manifest(
+    tree: Mapping[str, Entry], texts: Mapping[Digest, bytes], name: str, prefix_is_root: bool, limits: Limits
+) -> BundleManifest:
+    entry = None if prefix_is_root else tree.get(MANIFEST_NAME)
+    if entry is None:
+        return parse_manifest(b"", MANIFEST_NAME, name)
+    if entry.kind is not Kind.FILE:
+        raise InputError(f"{MANIFEST_NAME} is a {entry.kind}", remedy="it must be a file")
+    if entry.size > limits.bundle_toml:
+        raise InputError(f"{MANIFEST_NAME} has {entry.size} bytes, more than {limits.bundle_toml}")
+    if entry.digest not in texts:
+        raise InputError(f"the content of {MANIFEST_NAME} is missing in the image")
+    return parse_manifest(texts[entry.digest], MANIFEST_NAME, name)
+
+
+def _default_name(image: VerifiedImage) -> str:
+    """The image's title label, or the last part of its reference's path, as near to a name as it gets."""
+    source = reference.parse(image.image.reference)
+    text = image.image.config.labels.get(TITLE, "") or source.repository or source.place
+    return re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower()).strip(".-_")[:128]
+
+
+def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry], prefix_is_root: bool) -> Iterable[Issue]:
+    root = None if prefix_is_root else tree.get(ROOT)
+    if root is not None and root.kind is not Kind.DIR:
+        yield Issue(where=ROOT, message=f"is a {root.kind}, not a folder")
+    elif not entries and root is None and (prefix_is_root or MANIFEST_NAME not in tree):
+        what = "the tree is empty" if prefix_is_root else "the image carries no bundle: it has no ashore/root"
+        yield Issue(
+            where="", message=what, remedy="COPY the bundle's folder to /ashore/, or name its tree: --root-in-image"
+        )
+
+
+def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:
+    """All that is wrong with the tree below root/, as it stands there."""
+    placed: dict[str, str] = {}
+    solid = any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
+    for path, entry in sorted(entries.items()):
+        where = files.printable(f"{ROOT}/{path}")
+        for message, remedy in _entry_issues(path, entry, entries if solid else {}):
+            yield Issue(where=where, message=message, remedy=remedy)
+        if entry.size > limits.template and is_text(path, entry, manifest):
+            yield Issue(
+                where=where, message=f"has {entry.size} bytes, more than {limits.template} for a template or unit"
+            )
+        target = host_path(manifest, path, entry.kind)
+        if target != path and (message := forbidden(target)):
+            yield Issue(where=where, message=message)
+        if not target or target.endswith("/"):
+            yield Issue(where=where, message="has no name without its suffix")
+        other = placed.setdefault(target, path)
+        if other != path:
+            where_other = files.printable(f"{ROOT}/{other}")
+            yield Issue(where=where, message=f"lands on the same path as {where_other}", remedy="remove one of them")
+
+
+def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+    between = f"/{path}/"
+    if not path.isascii() and not _is_utf8(path):
+        yield "its name is not UTF-8", "rename it"
+    if "//" in between or "/./" in between or "/../" in between:
+        yield "its path has an empty part, . or ..", ""
+    if message := forbidden(path):
+        yield message, "use tmpfiles.d for what must exist at run time"
+    elif "/.ashore/" in between:
+        yield "nothing may be called .ashore: transactions use it", ""
+    if entry.kind is Kind.OTHER:
+        yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
+    for folder in files.ancestors(path) if others else ():
+        above = others.get(folder)
+        if above is not None and above.kind is not Kind.DIR:
+            yield f"lies below {files.printable(folder)}, which is a {above.kind}", "write the physical path"
+            break
+
+
+def forbidden(path: str) -> str:
+    """Why nothing may be placed at `path`, as written or as it lies on a host; empty if it may."""
+    if not path.startswith(FORBIDDEN):
+        return ""
+    found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
+    return f"nothing may be placed below {files.shown(found)}" if found else ""
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _missing_texts(
+    manifest: BundleManifest, entries: Mapping[str, Entry], texts: Mapping[Digest, bytes], limits: Limits
+) -> Iterable[Issue]:
+    for path, entry in sorted(entries.items()):
+        if entry.digest not in texts and entry.size <= limits.template and is_text(path, entry, manifest):
+            yield Issue(where=files.printable(f"{ROOT}/{path}"), message="its content is missing in the image")

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a bundle's folder beyond its manifest: templates, units, rules that name nothing. No I/O."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ashore.errors import Issue
+from ashore.nouns.bundle import BundleManifest, Phase
+from ashore.nouns.files import Entry, Kind, printable
+from ashore.nouns.shape import nearest
+from ashore.nouns.toml import Document, Key
+from ashore.rules.bundles.bundle import ROOT
+from ashore.rules.bundles.placing import host_path, is_glob, matches
+from ashore.rules.units import unitfile
+from ashore.rules.units.enablement import has_install, template_of, unit_of
+
+_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_SECTIONS = {
+    ".service": "Service",
+    ".socket": "Socket",
+    ".timer": "Timer",
+    ".path": "Path",
+    ".mount": "Mount",
+    ".automount": "Automount",
+    ".swap": "Swap",
+}
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """It cannot be built or installed, or does not do what it says."""
+    WARNING = "warning"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that lint has to say."""
+
+    severity: Severity
+    where: str
+    message: str
+    remedy: str = ""
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """By file, line and text."""
+        file, _, line = self.where.rpartition(":")
+        return (file, int(line), self.message) if line.isdigit() else (self.where, 0, self.message)
+
+
+def error(where: str, message: str, remedy: str = "") -> Finding:
+    return Finding(severity=Severity.ERROR, where=where, message=message, remedy=remedy)
+
+
+def warning(where: str, message: str, remedy: str = "") -> Finding:
+    return Finding(severity=Severity.WARNING, where=where, message=message, remedy=remedy)
+
+
+def as_errors(issues: Iterable[Issue]) -> Iterator[Finding]:
+    return (error(issue.where, issue.message, issue.remedy) for issue in issues)
+
+
+def as_warnings(issues: Iterable[Issue]) -> Iterator[Finding]:
+    return (warning(issue.where, issue.message, issue.remedy) for issue in issues)
+
+
+def rule_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """[[files]] and [templates] shell that name nothing."""
+    names = [name for path, entry in entries.items() for name in {path, host_path(manifest, path, entry.kind)}]
+    lifted = [include.to for include in manifest.includes]
+    asked: list[tuple[Key, str]] = [(("files", n, "path"), rule.path) for n, rule in enumerate(manifest.files)]
+    asked += [(("templates", "shell", n), path) for n, path in enumerate(manifest.shell_templates)]
+    for key, pattern in asked:
+        # What an include lifts is not here yet; a glob may well mean it.
+        if not any(matches(pattern, name) for name in names) and not any(_may_name(pattern, to) for to in lifted):
+            near = "" if is_glob(pattern) else nearest(pattern, names)
+            yield error(document.place(key), f"{key[0]}: {printable(pattern)} names nothing below {ROOT}/{near}")
+
+
+def _may_name(pattern: str, to: str) -> bool:
+    literal = re.split(r"[*?\[]", pattern)[0]
+    return matches(pattern, to) or literal.startswith(f"{to}/") or f"{to}/".startswith(literal)
+
+
+def include_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """[[include]] entries that land on each other, or on something below root/."""
+    for number, include in enumerate(manifest.includes):
+        place = document.place(("include", number, "to"))
+        for other in manifest.includes[:number]:
+            if _overlap(include.to, other.to):
+                yield error(place, f"{include.to} overlaps the include of {other.source} to {other.to}")
+        found = entries.get(include.to)
+        if found is not None and found.kind is not Kind.DIR:
+            yield error(place, f"{include.to} exists as a {found.kind} below {ROOT}/", "remove one of them")
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def enable_findings(manifest: BundleManifest, document: Document, units: Mapping[str, str]) -> Iterator[Finding]:
+    """Units to enable that are not shipped, or that [Install] does not say how to enable. `units`: texts by name."""
+    for number, unit in enumerate(manifest.enable or ()):
+        place = document.place(("units", "enable", number))
+        name = unit if unit in units else template_of(unit) or unit
+        if name in units:
+            if not has_install(units[name]):
+                yield warning(place, f"{unit} has no [Install] section: it is started, and not again after a boot")
+        elif near := _near_unit(unit, units):
+            yield error(place, f"{unit} is not shipped{near}")
+        else:
+            yield warning(place, f"{unit} is not shipped", "a host that does not have it refuses the bundle")
+
+
+def step_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """[[step]] entries that run before files are placed, with a program that the bundle itself brings."""
+    brought = {host_path(manifest, path, entry.kind) for path, entry in entries.items()}
+    for number, step in enumerate(manifest.steps):
+        program = step.command[0].lstrip("/")
+        if step.phase is Phase.BEFORE and step.command[0].startswith("/") and program in brought:
+            yield warning(
+                document.place(("step", number, "command")),
+                f"the step {step.name} runs {step.command[0]}, which is not there yet at the first install",
+                "let it run a program of the host",
+            )
+
+
+def _near_unit(unit: str, units: Iterable[str]) -> str:
+    """The hint at a shipped unit of the same type whose name is near."""
+    stem, _, suffix = unit.rpartition(".")
+    near = nearest(stem, [other.rpartition(".")[0] for other in units if other.endswith(f".{suffix}")])
+    return near.replace('"?', f'.{suffix}"?')
+
+
+def unit_findings(path: str, target: str, text: str) -> Iterator[Finding]:
+    """Faults of a unit file that systemd would log and ignore, or refuse; `target` is its path on the host.
+
+    Of a template only what holds however it is rendered.
+
+    Source: systemd.syntax(7), systemd.service(5).
+    """
+    where = printable(f"{ROOT}/{path}")
+    rendered = path == target
+    if rendered:
+        yield from _line_findings(where, text)
+    unit = unit_of(target)
+    if unit is None or not target.endswith(f"/{unit}"):
+        return
+    settings = unitfile.parse(text)
+    if not settings:
+        yield error(where, "holds no setting", "write [Unit], [Service] and so on")
+        return
+    section = _SECTIONS.get("." + unit.rpartition(".")[2])
+    if section and not any(setting.section == section for setting in settings):
+        yield error(where, f"has no [{section}] section")
+    elif section == "Service" and rendered:
+        yield from _service_findings(where, settings)
+
+
+def _service_findings(where: str, settings: tuple[unitfile.Setting, ...]) -> Iterator[Finding]:
+    kinds = unitfile.values(settings, "Service", "Type")
+    runs = unitfile.values(settings, "Service", "ExecStart")
+    oneshot = bool(kinds) and kinds[-1] == "oneshot"
+    if not runs and not oneshot and not unitfile.values(settings, "Service", "ExecStop"):
+        yield error(where, "has no ExecStart=")
+    for setting in settings:
+        if setting.key.startswith("Exec") and setting.section == "Service" and setting.value:
+            command = setting.value.lstrip("@-:+!|").split()[:1]
+            if command and "/" in command[0] and not command[0].startswith(("/", "%", '"', "'")):
+                yield error(f"{where}:{setting.line}", f"{setting.key}={command[0]} is not an absolute path")
+
+
+def _line_findings(where: str, text: str) -> Iterator[Finding]:
+    continued = False
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if continued:
+            continued = line.endswith("\\") or line.startswith(("#", ";"))
+            continue
+        if not line or line.startswith(("#", ";")):
+            continue
+        if line.startswith("["):
+            section = line
+            if not line.endswith("]"):
+                yield error(f"{where}:{number}", f"{printable(line[:80])!r} is not a section")
+            continue
+        continued = line.endswith("\\")
+        if "=" not in line:
+            yield error(f"{where}:{number}", f"{printable(line[:80])!r} has no =: systemd ignores it")
+        elif not section:
+            yield error(f"{where}:{number}", f"{printable(line[:80])!r} stands before any section: systemd ignores it")
+
+
+def key_findings(path: str, head: bytes) -> Iterator[Finding]:
+    """A private key in an image is readable by everybody who may pull it."""
+    if _KEY.search(head):
+        where = printable(f"{ROOT}/{path}")
+        yield warning(
+            where,
+            "holds a private key: everybody who may pull the image has it",
+            "let the host bring it as a secret value",
+        )
+
+
+def shipped_units(manifest: BundleManifest, entries: Mapping[str, Entry], texts: Mapping[str, str]) -> dict[str, str]:
+    """The bundle's unit files by name; `texts` are by path below root/."""
+    found = {}
+    for path, text in texts.items():
+        target = host_path(manifest, path, entries[path].kind)
+        unit = unit_of(target)
+        if unit and target.endswith(f"/{unit}"):
+            found[unit] = text
+    return found

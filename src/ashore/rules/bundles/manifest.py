@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bundle.toml` -> `BundleManifest`: every problem at once, each with its line. No I/O."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from ashore.errors import InputError, Issue
+from ashore.nouns import toml
+from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, Health, Include, ValueSpec
+from ashore.nouns.confirm import By, Confirm
+from ashore.nouns.files import OnEdit
+from ashore.nouns.shape import (
+    BAD,
+    NAME,
+    Anything,
+    At,
+    Count,
+    Field,
+    Flag,
+    ListOf,
+    Mode,
+    Name,
+    OneOf,
+    Owner,
+    Path,
+    Schema,
+    Seconds,
+    Table,
+    Text,
+    Unit,
+    nearest,
+)
+from ashore.rules.bundles.stepshape import Steps
+
+_VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED = frozenset({"facts", "values", "true", "false", "none", "loop", "self", "range", "dict", "namespace"})
+"""Names that a template already has."""
+
+_COMMAND = ListOf(Text(), least=1)
+_UNITS = ListOf(Unit())
+
+_SPEC = Table(
+    {
+        "default": Field(Anything(), "what holds where the host sets nothing; a string may be a template over facts"),
+        "required": Field(Flag(), "the host must set it"),
+        "secret": Field(Flag(), "shown nowhere, recorded as a salted hash, its files 0600"),
+        "description": Field(Text(), "for people, and for the message when it is missing"),
+    }
+)
+
+
+class _Value:
+    """One of [values]: a bare default, or a table of `default`, `required`, `secret`, `description`.
+
+    A table with any other key is itself the default: a value may be a table.
+    """
+
+    def read(self, value: object, at: At) -> object:
+        if not is_spec(value):
+            return ValueSpec(default=value)
+        spec = cast("dict[str, Any]", _SPEC.read(value, at))
+        if spec.get("required") and "default" in spec:
+            return at.problem(f"{at} is required and has a default", "a value with a default is never missing")
+        return ValueSpec(**spec)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [_SPEC.schema(), {"type": ["string", "number", "boolean", "array", "object"]}]}
+
+
+def is_spec(value: object) -> bool:
+    """Whether an entry of [values] says how a value is, rather than being its default."""
+    return isinstance(value, dict) and bool(value) and value.keys() <= _SPEC.fields.keys()
+
+
+class _Values:
+    """The table [values]."""
+
+    def read(self, value: object, at: At) -> object:
+        table = Table({}).read(value, at) if not isinstance(value, dict) else value
+        if not isinstance(table, dict):
+            return table
+        read = {name: self._one(name, item, at.below(name)) for name, item in table.items()}
+        return {name: spec for name, spec in read.items() if spec is not BAD}
+
+    def _one(self, name: str, item: object, at: At) -> object:
+        if not _VALUE_NAME.fullmatch(name):
+            return at.problem(
+                f"{name[:80]!r} cannot be a value's name", "letters, digits and _, so that {{ name }} works"
+            )
+        if name.lower() in RESERVED:
+            return at.problem(f"a value cannot be called {name!r}: templates have that word already")
+        return _Value().read(item, at)
+
+    def schema(self) -> Schema:
+        return {
+            "type": "object",
+            "additionalProperties": _Value().schema(),
+            "propertyNames": {"pattern": f"^{_VALUE_NAME.pattern}$"},
+        }
+
+
+class _Probe:
+    """One [[health]]: a unit, a probe, or both."""
+
+    table = Table(
+        {
+            "unit": Field(Unit(), "must be active, and stay so for the settle time"),
+            "http": Field(Text(), "must answer with a status from 200 to 399"),
+            "tcp": Field(Text(), "HOST:PORT must take a connection"),
+            "command": Field(_COMMAND, "must end with 0"),
+            "within": Field(Seconds(), "how long it may take; 90s if not said"),
+            "settle": Field(Seconds(), "how long it must hold"),
+        }
+    )
+
+    def read(self, value: object, at: At) -> object:
+        read = self.table.read(value, at)
+        if not isinstance(read, dict) or not isinstance(value, dict):
+            return read
+        probes = [name for name in ("http", "tcp", "command") if name in value]
+        if len(probes) > 1:
+            return at.problem(f"{at} has {' and '.join(probes)}", "one probe for each [[health]]: write two of them")
+        if not probes and "unit" not in value:
+            return at.problem(f"{at} checks nothing", "name a unit, http, tcp or command")
+        if "http" in read and not _is_url(read["http"]):
+            return at.below("http").problem(f"{at}.http: {read['http'][:80]!r} is not an http or https URL")
+        if "tcp" in read and not re.fullmatch(r"\S+:\d{1,5}", read["tcp"]):
+            return at.below("tcp").problem(f"{at}.tcp: {read['tcp'][:80]!r} is not HOST:PORT")
+        return Health(**read)
+
+    def schema(self) -> Schema:
+        return self.table.schema()
+
+
+class _Confirm:
+    """How long there is to confirm a change: a time, or a table that says more."""
+
+    table = Table(
+        {
+            "within": Field(Seconds(), "how long there is to confirm a change, 5m if not said; 0s: it need not be"),
+            "by": Field(OneOf(By), "what confirms it beside ashore confirm: a login over ssh"),
+        }
+    )
+
+    def read(self, value: object, at: At) -> object:
+        if not isinstance(value, dict):
+            seconds = Seconds().read(value, at)
+            return seconds if seconds is BAD else Confirm(within=cast("float", seconds))
+        read = self.table.read(value, at)
+        return Confirm(**read) if isinstance(read, dict) else BAD
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.table.schema(), *Seconds().schema()["anyOf"]]}
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        return False
+
+
+class _Include:
+    """One [[include]]: out of an image, or out of a folder that the build names."""
+
+    table = Table(
+        {
+            "image": Field(Text(), "the image to lift from, by any transport"),
+            "folder": Field(Name(), "or the folder to lift from: build --folder NAME=DIR says where it is"),
+            "path": Field(Path(), "a file or folder in it", required=True),
+            "to": Field(Path(), "where it goes below root/", required=True),
+        }
+    )
+
+    def read(self, value: object, at: At) -> object:
+        read = self.table.read(value, at)
+        if not isinstance(read, dict) or not isinstance(value, dict):
+            return read
+        if "image" in value and "folder" in value:
+            at.below("folder").problem(f"{at} has image and folder", "it comes from one of them: write two of them")
+        elif "image" not in value and "folder" not in value:
+            at.problem(f"{at} has no image", "or folder, to lift it out of one of this machine")
+        return Include(**read) if {"path", "to"} <= read.keys() else BAD
+
+    def schema(self) -> Schema:
+        return self.table.schema() | {"oneOf": [{"required": ["image"]}, {"required": ["folder"]}]}
+
+
+_FILE = Table(
+    {
+        "path": Field(Path(), "a path on the host, or a glob: * within a name, ** across folders", required=True),
+        "mode": Field(Mode(), 'permission bits, like "0600"'),
+        "owner": Field(Owner(), "a user of the host"),
+        "group": Field(Owner(), "a group of the host"),
+        "on_edit": Field(OneOf(OnEdit), "what to do with a file that somebody edited; keep if not said"),
+        "adopt": Field(Flag(), "may take over a file of a package, given back on removal"),
+        "validate": Field(_COMMAND, "a command that checks the new file before it is placed; {path} is its name"),
+        "reload": Field(_UNITS, "units to reload when it changes"),
+        "restart": Field(_UNITS, "units to restart when it changes"),
+    }
+)
+_DOCUMENT = Table(
+    {
+        "schema": Field(Count(SCHEMA, SCHEMA), "the version of this format"),
+        "name": Field(Name(), "the bundle's name; the folder's if not said"),
+        "version": Field(Text(128), "the version of what it carries"),
+        "values": Field(_Values(), "what the bundle asks for and the host may set"),
+        "include": Field(ListOf(_Include()), "files lifted out of other images, or folders, when it is built"),
+        "units": Field(
+            Table({"enable": Field(_UNITS, "units to enable and start; all that have [Install] if not said")}),
+            "what happens to its units",
+        ),
+        "files": Field(ListOf(_FILE), "how files are placed; a later entry wins, key by key"),
+        "templates": Field(
+            Table({"shell": Field(ListOf(Path()), "files in which $NAME and ${NAME} are expanded, and nothing else")}),
+            "how templates are read",
+        ),
+        "health": Field(ListOf(_Probe()), "what must hold before an install counts as done"),
+        "step": Field(Steps(), "commands before and after a change, for what nothing else covers"),
+        "confirm": Field(
+            _Confirm(),
+            "a change is taken back if nobody confirms it in time; 5m for sshd, network and firewall if not said",
+        ),
+    }
+)
+
+
+def parse_manifest(data: bytes, where: str, default_name: str) -> BundleManifest:
+    """Read a `bundle.toml`; `where` is how messages name it, `default_name` its name if it says none.
+
+    Raises:
+        InputError: all problems, each with ``where:line``.
+    """
+    document = toml.parse(data, where)
+    issues: list[Issue] = []
+    at = At(document, issues)
+    version = document.data.get("schema", SCHEMA)
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA:
+        at.below("schema").problem(
+            f"schema {version} is newer than this ashore, which reads {SCHEMA}", "use a newer ashore"
+        )
+        raise InputError(f"{where} cannot be read", issues=issues)
+    read = cast("dict[str, Any]", _DOCUMENT.read(dict(document.data), at))
+    name = read.get("name", default_name)
+    if "name" not in document.data and not NAME.fullmatch(default_name):
+        given = f"{default_name[:80]!r} cannot be a bundle's name" if default_name else "the bundle has no name"
+        at.problem(given, 'write name = "..." at the top: lower-case letters, digits, . _ and -')
+    if issues:
+        raise InputError(f"{where} is wrong", issues=sorted(issues, key=_by_line))
+    return _manifest(name, read)
+
+
+def _by_line(issue: Issue) -> int:
+    line = issue.where.rpartition(":")[2]
+    return int(line) if line.isdigit() else 0
+
+
+def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
+    return BundleManifest(
+        name=name,
+        version=read.get("version", ""),
+        values=read.get("values", {}),
+        includes=read.get("include", ()),
+        enable=read.get("units", {}).get("enable"),
+        files=tuple(FileRule(**item) for item in read.get("files", ())),
+        shell_templates=read.get("templates", {}).get("shell", ()),
+        health=read.get("health", ()),
+        steps=read.get("step", ()),
+        confirm=read.get("confirm"),
+    )
+
+
+def suspicions(data: bytes, where: str) -> tuple[Issue, ...]:
+    """What is legal in a `bundle.toml` and probably a mistake: for lint. `data` has been read without error."""
+    document = toml.parse(data, where)
+    found: list[Issue] = []
+    values = document.data.get("values", {})
+    assert isinstance(values, dict), "it has been read"
+    for name, value in values.items():
+        at = At(document, found, ("values", name))
+        if isinstance(value, dict) and not is_spec(value):
+            for key in value:
+                near = "" if key in _SPEC.fields else nearest(key, _SPEC.fields)
+                if near:
+                    at.below(key).problem(f"values.{name} is a plain table, for its key {key!r}{near}")
+        elif is_spec(value) and value.get("secret") and "default" in value:
+            at.problem(f"the secret value {name} has a default, which everybody who has the image can read")
+    return tuple(found)
+
+
+def json_schema() -> Schema:
+    """The JSON Schema of `bundle.toml`, made from the same tables that parse it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ashore bundle.toml",
+        **_DOCUMENT.schema(),
+    }

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundle + facts + values -> the files that a host should hold. No I/O.
+
+Nothing changes on a host before all templates of all bundles were rendered: an unknown name stops here.
+"""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+from ashore.nouns import digest
+from ashore.nouns.bundle import Bundle, FileRule
+from ashore.nouns.digest import Digest
+from ashore.nouns.facts import Facts
+from ashore.nouns.files import Entry, Kind, Wanted, format_mode, printable, shown
+from ashore.nouns.limits import DEFAULT, Limits
+from ashore.nouns.owners import Owners
+from ashore.rules.bundles.placing import host_path, is_shell, is_template, rule_for
+from ashore.rules.bundles.reads import Path, Reads, Scope, as_text, dotted
+from ashore.rules.bundles.templates import Templates
+from ashore.rules.bundles.values import Values
+from ashore.rules.files.threeway import default_policy
+from ashore.rules.triggers.kinds import Kind as Trigger
+from ashore.rules.triggers.kinds import kind_of
+from ashore.rules.triggers.sysusers import with_newcomers
+
+_CAPABILITY = "security.capability"
+
+
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    """What one bundle wants on one host."""
+
+    wanted: Mapping[str, Wanted]
+    contents: Mapping[Digest, bytes]
+    """The rendered files' bytes."""
+    facts_used: tuple[str, ...] = ()
+    """Dotted names that templates read, whether they were there or not."""
+    values_used: tuple[str, ...] = ()
+    inputs: str = ""
+    """Salted hash over what was read: equal means that rendering again gives the same."""
+    notes: tuple[str, ...] = ()
+
+
+def render(
+    bundle: Bundle,
+    facts: Facts,
+    values: Values,
+    owners: Owners,
+    *,
+    salt: bytes = b"",
+    limits: Limits = DEFAULT,
+    clock: Callable[[], float] = time.monotonic,
+) -> Rendered:
+    """Render a bundle for a host.
+
+    Args:
+        values: from `merge_values` of this bundle's manifest.
+        owners: the target root's users and groups.
+        salt: goes into `inputs`, so that a secret value cannot be guessed from it.
+
+    Raises:
+        InputError: every template that fails, with ``file:line``, and every owner that the host lacks.
+    """
+    templates = Templates(facts, values, limits, clock)
+    issues: list[Issue] = []
+    wanted: dict[str, Wanted] = {}
+    contents: dict[Digest, bytes] = {}
+    used = Reads()
+    notes: list[str] = []
+    for path, entry in sorted(bundle.entries.items(), key=lambda item: (not _makes_users(bundle, *item), item[0])):
+        rule = rule_for(bundle.manifest, path, entry.kind)
+        reads = Reads()
+        if is_template(bundle.manifest, path, entry.kind) or is_shell(bundle.manifest, path, entry.kind):
+            shell = is_shell(bundle.manifest, path, entry.kind)
+            text, problems = templates.render(path, bundle.texts[entry.digest], shell=shell)
+            issues += problems
+            reads = templates.scope.reads
+            used.add(reads)
+            entry = _with_content(entry, text, contents)
+        if _makes_users(bundle, path, entry):
+            data = contents.get(entry.digest) or bundle.texts[entry.digest]
+            owners = with_newcomers(owners, [data.decode(errors="replace")])
+        item, problems = _wanted(
+            bundle, host_path(bundle.manifest, path, bundle.entries[path].kind), entry, rule, reads, owners
+        )
+        issues += problems
+        wanted[item.path] = item
+        notes += _notes(item)
+    if issues:
+        raise InputError(f"the bundle {bundle.manifest.name} cannot be rendered for this host", issues=_unique(issues))
+    notes += [
+        f"the bundle {bundle.manifest.name} neither declares nor reads a value {printable(name)}{hint}"
+        for name, hint in values.stray.items()
+        if not any(path[:1] == (name,) for path in used.values)
+    ]
+    return Rendered(
+        wanted=_links_kept(wanted),
+        contents=contents,
+        facts_used=tuple(sorted(map(dotted, used.facts))),
+        values_used=tuple(sorted(map(dotted, used.values))),
+        inputs=_inputs(templates.scope, used, salt),
+        notes=tuple(notes),
+    )
+
+
+def _makes_users(bundle: Bundle, path: str, entry: Entry) -> bool:
+    """Whether it is a sysusers.d(5) file: those come first, since files may belong to the users that they make."""
+    return entry.kind is Kind.FILE and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
+
+
+def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> Entry:
+    content = digest.of(text)
+    contents[content] = text
+    return msgspec.structs.replace(entry, digest=content, size=len(text), link="")
+
+
+def _wanted(
+    bundle: Bundle, path: str, entry: Entry, rule: FileRule, reads: Reads, owners: Owners
+) -> tuple[Wanted, list[Issue]]:
+    issues: list[Issue] = []
+    ids = {"uid": entry.uid, "gid": entry.gid}
+    for key, kind, name, found in (
+        ("uid", "user", rule.owner, owners.user(rule.owner or "")),
+        ("gid", "group", rule.group, owners.group(rule.group or "")),
+    ):
+        if name is not None and found is None:
+            remedy = "create it first, or let the bundle ship a sysusers.d(5) file that does"
+            issues.append(
+                Issue(where=shown(path), message=f"the {kind} {name} does not exist on this host", remedy=remedy)
+            )
+        ids[key] = ids[key] if found is None else found
+    entry = msgspec.structs.replace(entry, mode=_mode(entry, rule, secret=bool(reads.secrets)), **ids)
+    item = Wanted(
+        path=path,
+        entry=entry,
+        bundle=bundle.manifest.name,
+        on_edit=rule.on_edit or default_policy(path),
+        adopt=bool(rule.adopt),
+        secret=bool(reads.secrets),
+        validate=rule.validate or (),
+        reload=rule.reload or (),
+        restart=rule.restart or (),
+    )
+    return item, issues
+
+
+def _mode(entry: Entry, rule: FileRule, *, secret: bool) -> int:
+    if entry.kind is Kind.SYMLINK:
+        return entry.mode
+    if rule.mode is not None:
+        return rule.mode
+    return entry.mode & 0o700 if secret else entry.mode
+
+
+def _notes(item: Wanted) -> Iterable[str]:
+    mode = item.entry.mode
+    if item.entry.kind is Kind.FILE and mode & 0o6000:
+        bits = " and ".join(name for bit, name in ((0o4000, "setuid"), (0o2000, "setgid")) if mode & bit)
+        yield f"{shown(item.path)} is {bits} ({format_mode(mode)})"
+    if _CAPABILITY in item.entry.xattrs:
+        yield f"{shown(item.path)} has file capabilities"
+    if item.secret and mode & 0o077:
+        yield f"{shown(item.path)} holds a secret value and others may read it ({format_mode(mode)})"
+
+
+def _links_kept(wanted: Mapping[str, Wanted]) -> dict[str, Wanted]:
+    """Hard links only where both names still have one content, mode and owner."""
+    kept = {}
+    for path, item in wanted.items():
+        first = wanted.get(item.entry.link)
+        if item.entry.link and (first is None or not first.entry.same(item.entry)):
+            item = msgspec.structs.replace(item, entry=msgspec.structs.replace(item.entry, link=""))
+        kept[path] = item
+    return kept
+
+
+def _inputs(scope: Scope, used: Reads, salt: bytes) -> str:
+    """A keyed hash over each name that was read and what it stood for."""
+    read = {
+        "facts": {dotted(path): _looked_up(scope, "facts", path) for path in sorted(used.facts)},
+        "values": {dotted(path): _looked_up(scope, "values", path) for path in sorted(used.values)},
+    }
+    text = json.dumps(read, sort_keys=True, default=as_text).encode(errors="surrogatepass")
+    return "sha256:" + hmac.new(salt, text, hashlib.sha256).hexdigest()
+
+
+def _looked_up(scope: Scope, kind: str, path: Path) -> object:
+    at: object = scope.facts_view.data if kind == "facts" else scope.values.tree
+    for part in path:
+        if not isinstance(at, Mapping) or part not in at:
+            return ["unknown"]
+        at = at[part]
+    # A list marks what is there, so that no value looks like a missing one.
+    return ["known", scope.plain(kind, path, at)]
+
+
+def _unique(issues: Iterable[Issue]) -> list[Issue]:
+    return list(dict.fromkeys(issues))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of a template without a host: its syntax, and names that nothing can stand behind. No I/O.
+
+This module imports jinja2: import it where it is needed.
+"""
+
+import msgspec
+from jinja2 import TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+
+from ashore.errors import Issue
+from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.facts import Facts
+from ashore.nouns.limits import DEFAULT
+from ashore.nouns.shape import nearest
+from ashore.rules.bundles.reads import Scope
+from ashore.rules.bundles.sandbox import Budget, Sandbox
+from ashore.rules.bundles.values import Values
+
+_GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner", "facts", "values"})
+_GUARDS = frozenset({"defined", "undefined"})
+
+
+class Checker:
+    """Reads the templates of one bundle."""
+
+    def __init__(self, manifest: BundleManifest | None) -> None:
+        """Without a manifest, or with one that declares no value, names are the host's to give: none is wrong."""
+        self.known = set(manifest.values) if manifest else set()
+        scope = Scope(Facts(), Values(tree={}), lambda *_: "")
+        self.sandbox = Sandbox(lambda: scope, Budget(lambda: 0.0, 1.0, DEFAULT.template))
+
+    def issues(self, text: str, where: str, first_line: int = 1) -> list[Issue]:
+        """All that is wrong with a template; its line 1 is `first_line` of `where`."""
+        try:
+            tree = self.sandbox.parsed(text)
+            self.sandbox.compile(tree, filename=where)
+        except TemplateSyntaxError as error:
+            return [Issue(where=f"{where}:{error.lineno + first_line - 1}", message=error.message or "not a template")]
+        except RecursionError:
+            return [Issue(where=where, message="nested too deeply")]
+        found = [*self._bare_names(tree), *self._attributes(tree)]
+        placed = {Issue(where=f"{where}:{line + first_line - 1}", message=text) for line, text in found}
+        return sorted(placed, key=lambda issue: (issue.where, issue.message))
+
+    def _bare_names(self, tree: nodes.Template) -> list[tuple[int, str]]:
+        undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS if self.known else set()
+        guarded = {id(node) for node in _guarded(tree)}
+        return [
+            (node.lineno, f"{node.name} is not a value of this bundle{nearest(node.name, self.known | _GLOBALS)}")
+            for node in tree.find_all(nodes.Name)
+            if node.ctx == "load" and node.name in undeclared and id(node) not in guarded
+        ]
+
+    def _attributes(self, tree: nodes.Template) -> list[tuple[int, str]]:
+        guarded = {id(node) for node in _guarded(tree)}
+        found = []
+        for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+            path = _path(node)
+            if id(node) in guarded or path is None:
+                continue
+            if (
+                path[0] == "values"
+                and self.known
+                and len(path) == 2
+                and path[1] not in self.known | {"items", "keys", "get"}
+            ):
+                text = f"values.{path[1]} is not a value of this bundle{nearest(path[1], self.known)}"
+                found.append((node.lineno, text))
+            elif path[0] == "facts" and (wrong := _wrong_fact(path[1:])):
+                found.append((node.lineno, wrong))
+        return found
+
+
+def _guarded(tree: nodes.Template) -> list[nodes.Node]:
+    """Expressions whose absence the template provides for: ``x is defined``, ``x | default(...)``."""
+    tests = [node.node for node in tree.find_all(nodes.Test) if node.name in _GUARDS]
+    filters = [node.node for node in tree.find_all(nodes.Filter) if node.name in {"default", "d"} and node.node]
+    return [*tests, *filters]
+
+
+def _path(node: nodes.Expr) -> tuple[str, ...] | None:
+    """``facts.network.default`` -> its parts; None for what is not known before rendering."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        above = _path(node.node)
+        return (*above, node.attr) if above else None
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        above = _path(node.node)
+        return (*above, node.arg.value) if above else None
+    return None
+
+
+def _wrong_fact(path: tuple[str, ...]) -> str:
+    """What is wrong with a fact's name, as far as the type of facts tells."""
+    kind = msgspec.inspect.type_info(Facts)
+    for number, part in enumerate(path):
+        if isinstance(kind, msgspec.inspect.UnionType):
+            kind = next(one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType))
+        if isinstance(kind, msgspec.inspect.DictType):
+            kind = kind.value_type
+        elif isinstance(kind, msgspec.inspect.StructType):
+            fields = {field.name: field.type for field in kind.fields}
+            if part not in fields:
+                return f"facts.{'.'.join(path[: number + 1])} is not a fact{nearest(part, fields)}"
+            kind = fields[part]
+        else:
+            return ""
+    return ""

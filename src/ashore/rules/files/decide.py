@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of one path, by what was recorded, what lies there and what is wanted. Pure.
+
+The comparison is three-way: the version that ashore put there (the record), the host's content, the new version.
+Times of files decide nothing.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.nouns.files import Decided, Entry, Kind, OnEdit, Seen, Wanted
+from ashore.nouns.generation import FileRecord
+from ashore.nouns.plan import Action, Conflict, Kept, Step
+from ashore.rules.files.filerecords import laid_record, record_of
+from ashore.rules.files.threeway import Answers, Refusal, aim, base_of, dressed, three_way
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What planning may know of the host.
+
+    `seen` and `listings` are by physical path (`listings`: names in folders that ashore made). `owners`
+    names the distribution package of a path. `owner` is the user and group of folders that nobody declared.
+    """
+
+    seen: Mapping[str, Seen]
+    listings: Mapping[str, frozenset[str]] = {}
+    owners: Mapping[str, str] = {}
+    owner: tuple[int, int] = (0, 0)
+    adopt_all: bool = False
+    merges: Answers = {}
+    packaged: Mapping[str, Entry | None] = {}
+    """Files of packages that were edited and may be taken over: what the package placed, None where that is gone."""
+
+
+class Draft:
+    """The part of a plan that is about files, while it is made."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.kept: list[Kept] = []
+        self.conflicts: list[Conflict] = []
+        self.records: dict[str, FileRecord] = {}
+        self.gone: list[str] = []
+        self.notes: list[str] = []
+
+
+def plan_wanted(path: str, wanted: Wanted, record: FileRecord | None, view: View, draft: Draft) -> None:
+    """A path that a bundle wants as a file or symlink."""
+    seen = view.seen.get(path)
+    if record is None or record.entry.kind is Kind.DIR:
+        _plan_new(path, wanted, seen, view, draft, ours=record is not None)
+    elif seen is None:
+        _plan_deleted(path, wanted, record, draft)
+    elif seen.entry.kind is Kind.DIR:
+        draft.conflicts.append(folder_in_the_way(path, wanted, "nobody"))
+    else:
+        _plan_ours(path, wanted, record, seen, view, draft)
+
+
+def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, ours: bool) -> None:
+    """A path that ashore has no file at. `ours`: a folder of ashore's lies there and will go, if it can."""
+    if seen is None and wanted.absent:
+        _stay_deleted(path, wanted, None, draft, base=wanted.edit_of)
+        return
+    if seen is None or (ours and seen.entry.kind is Kind.DIR):
+        draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted)))
+        draft.records[path] = laid_record(wanted)
+        return
+    owner = view.owners.get(path, "")
+    if seen.entry.kind is Kind.DIR:
+        draft.conflicts.append(folder_in_the_way(path, wanted, owner or "nobody"))
+        return
+    if not (wanted.adopt or view.adopt_all):
+        draft.conflicts.append(
+            Conflict(
+                path=path,
+                bundle=wanted.bundle,
+                owner=f"package {owner}" if owner else "nobody",
+                message=f"it exists and belongs to {'package ' + owner if owner else 'no bundle and no package'}",
+                remedy="move it away, or let the bundle take it over: adopt = true under [[files]], or --adopt",
+            )
+        )
+        return
+    if path in view.packaged and wanted.edit is None and not seen.entry.same(wanted.entry):
+        _adopt_edited(path, wanted, seen, view, draft)
+        return
+    same = seen.entry.same(aim(wanted))
+    if not same:
+        draft.steps.append(step_for(Action.REPLACE, path, wanted, old=seen.entry, new=aim(wanted), note="adopted"))
+    record = msgspec.structs.replace(laid_record(wanted), original=seen.entry)
+    draft.records[path] = msgspec.structs.replace(record, stat=seen.stat) if same else record
+
+
+def _adopt_edited(path: str, wanted: Wanted, seen: Seen, view: View, draft: Draft) -> None:
+    """A package's file that somebody edited: as an edit of a version before, of which the package's is the first."""
+    base = view.packaged[path]
+    asked = wanted.on_edit is OnEdit.MERGE and base is not None
+    merged = three_way(base, seen.entry, wanted.entry, view.merges.get(path)) if asked and base is not None else None
+    if isinstance(merged, Refusal):
+        draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=True, reason=merged))
+        record = record_of(wanted, base=base, found=seen.entry, seen=seen)
+    else:
+        new = merged or wanted.entry
+        note = "adopted, and merged with this host's edit" if merged else "adopted; it had been edited on this host"
+        step = step_for(Action.REPLACE, path, wanted, old=seen.entry, new=new, edited=True, note=note)
+        draft.steps.append(msgspec.structs.replace(step, merged=merged is not None))
+        record = laid_record(wanted, edit=merged)
+    draft.records[path] = msgspec.structs.replace(record, original=seen.entry)
+
+
+def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -> None:
+    """The administrator removed it."""
+    changed = not wanted.entry.same(record.placed)
+    if wanted.absent:
+        _stay_deleted(path, wanted, record, draft, base=wanted.edit_of)
+    elif wanted.decided is Decided.TAKE or (wanted.on_edit is OnEdit.REPLACE and not wanted.settled):
+        draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted), note="it had been deleted"))
+        draft.records[path] = laid_record(wanted, record)
+        draft.gone.append(path)
+    elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
+        draft.conflicts.append(_edited(path, wanted, "deleted"))
+    else:
+        pending = changed and wanted.decided is not Decided.KEEP
+        _stay_deleted(path, wanted, record, draft, base=record.placed if pending else None)
+
+
+def _stay_deleted(path: str, wanted: Wanted, record: FileRecord | None, draft: Draft, *, base: Entry | None) -> None:
+    draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="deleted", pending=base is not None))
+    draft.records[path] = record_of(wanted, record, base=base, deleted=True)
+
+
+def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
+    """A path that ashore put something at, and where something lies."""
+    laid = seen.entry.same(record.put or record.placed) and not record.deleted
+    if wanted.absent and laid:
+        draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, False))
+        draft.records[path] = record_of(wanted, record, base=wanted.edit_of, deleted=True)
+    elif wanted.decided is Decided.KEEP and not seen.entry.same(wanted.entry):
+        _keep(path, wanted, record, seen, draft, pending=False)
+    elif seen.entry.same(aim(wanted)):
+        draft.records[path] = laid_record(wanted, record, seen)
+        if wanted.edit is not None:
+            pending = draft.records[path].pending
+            draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=pending))
+    elif seen.entry.same(base_of(wanted, record)) or (wanted.edit is None and seen.entry.same(record.entry)):
+        # As ashore put it there; or as the version that waited, which somebody took by hand.
+        draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), edited=not laid))
+        draft.records[path] = laid_record(wanted, record)
+    elif wanted.decided is Decided.TAKE:
+        _replace_edit(path, wanted, record, seen, draft)
+    elif seen.entry.same_content(base_of(wanted, record)) and not aim(wanted).same_content(seen.entry):
+        # Somebody changed only the mode or owner: that must not freeze the content.
+        new = dressed(aim(wanted), base_of(wanted, record), seen.entry, aim(wanted))
+        draft.steps.append(_replacing(path, wanted, record, seen, new, note="its own mode and owner stay"))
+        draft.records[path] = laid_record(wanted, record, edit=new)
+    else:
+        _plan_edited(path, wanted, record, seen, view, draft)
+
+
+def _plan_edited(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
+    """Somebody on the host made something else of it."""
+    changed = not wanted.entry.same(record.placed)
+    if wanted.on_edit is OnEdit.REPLACE and not wanted.settled:
+        _replace_edit(path, wanted, record, seen, draft)
+    elif wanted.settled or not (changed or wanted.edit):
+        _keep(path, wanted, record, seen, draft, pending=changed or wanted.edit_of is not None)
+    elif wanted.on_edit is OnEdit.ABORT:
+        draft.conflicts.append(_edited(path, wanted, "edited"))
+    elif wanted.on_edit is OnEdit.MERGE:
+        _plan_merge(path, wanted, record, seen, view, draft)
+    else:
+        _keep(path, wanted, record, seen, draft, pending=changed)
+
+
+def _replace_edit(path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft: Draft) -> None:
+    note = "an edit is replaced; it stays in the store"
+    draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), note=note, edited=True))
+    draft.records[path] = laid_record(wanted, record)
+
+
+def _plan_merge(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
+    """Edit and new version in one, where they are apart; else the edit stays, and the new version waits."""
+    merged = three_way(base_of(wanted, record), seen.entry, aim(wanted), view.merges.get(path))
+    if isinstance(merged, Refusal):
+        pending = not wanted.entry.same(record.placed)
+        _keep(path, wanted, record, seen, draft, pending=pending, reason=merged)
+    elif merged.same(seen.entry):
+        _keep(path, wanted, record, seen, draft, pending=False)
+    else:
+        whole = merged.same(wanted.entry)
+        note = "the new version has this host's edit" if whole else "merged with this host's edit"
+        edited = record.put is None or not seen.entry.same(record.put)
+        step = _replacing(path, wanted, record, seen, merged, note=note, edited=edited)
+        draft.steps.append(msgspec.structs.replace(step, merged=not whole))
+        draft.records[path] = laid_record(wanted, record, edit=merged)
+
+
+def _keep(
+    path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft: Draft, *, pending: bool, reason: str = ""
+) -> None:
+    draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=pending, reason=reason))
+    lies = record.put is not None and seen.entry.same(record.put)
+    edit_of = (wanted.edit_of if wanted.entry.same(record.placed) else None) or record.placed
+    draft.records[path] = record_of(
+        wanted,
+        record,
+        base=edit_of if pending else None,
+        put=record.put if lies else None,
+        found=None if lies else seen.entry,
+        seen=seen,
+    )
+
+
+def plan_unwanted(path: str, record: FileRecord, seen: Seen | None, draft: Draft) -> None:
+    """No bundle wants it any more: give back what was there, or nothing."""
+    if seen is not None and seen.entry.kind is Kind.DIR:
+        draft.notes.append(f"{path} is a folder now; it is left alone")
+        return
+    if seen is None:
+        draft.gone.append(path)
+    if record.original is None:
+        if seen is not None:
+            edited = not seen.entry.same(record.placed)
+            draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, edited))
+    elif seen is None:
+        draft.steps.append(_unwanted(Action.CREATE, path, record, None, record.original, False))
+    elif not seen.entry.same(record.original):
+        edited = not seen.entry.same(record.placed)
+        draft.steps.append(_unwanted(Action.REPLACE, path, record, seen.entry, record.original, edited))
+
+
+def step_for(
+    action: Action,
+    path: str,
+    wanted: Wanted,
+    *,
+    old: Entry | None = None,
+    new: Entry | None = None,
+    secret: bool = False,
+    edited: bool = False,
+    note: str = "",
+) -> Step:
+    """A step towards `wanted`."""
+    return Step(
+        action=action,
+        path=path,
+        bundle=wanted.bundle,
+        old=old,
+        new=new,
+        secret=wanted.secret or secret,
+        edited=edited,
+        note=note,
+    )
+
+
+def _replacing(
+    path: str, wanted: Wanted, record: FileRecord, seen: Seen, new: Entry, *, note: str = "", edited: bool = False
+) -> Step:
+    # What goes may hold a secret of the version before, and a difference shows both sides.
+    return step_for(
+        Action.REPLACE, path, wanted, old=seen.entry, new=new, secret=record.secret, edited=edited, note=note
+    )
+
+
+def _unwanted(
+    action: Action, path: str, record: FileRecord, old: Entry | None, new: Entry | None, edited: bool
+) -> Step:
+    note = "what was there before" if new else ("an edit; it stays in the store" if edited else "")
+    return Step(
+        action=action, path=path, bundle=record.bundle, old=old, new=new, secret=record.secret, edited=edited, note=note
+    )
+
+
+def folder_in_the_way(path: str, wanted: Wanted, owner: str) -> Conflict:
+    """A folder is never replaced."""
+    return Conflict(
+        path=path,
+        bundle=wanted.bundle,
+        owner=owner,
+        message="a folder lies where the bundle has a file",
+        remedy="move the folder away; ashore never replaces one",
+    )
+
+
+def _edited(path: str, wanted: Wanted, verdict: str) -> Conflict:
+    return Conflict(
+        path=path,
+        bundle=wanted.bundle,
+        owner="the administrator",
+        message=f"it was {verdict} on this host, the new version changes it, and on_edit is abort",
+        remedy="put it back (ashore diff shows what changed), or choose another on_edit",
+    )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a host differs from its generation: path by path, and unit by unit. Pure."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ashore.nouns.files import Kind, Seen, shown
+from ashore.nouns.generation import FileRecord, Generation
+from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
+
+_RUN_TIME = ("var/", "srv/", "home/", "root/", "tmp/", "run/", "mnt/", "media/")
+"""Where programs and people put their own things: whatever lies there is nobody's drift (hier(7))."""
+_ENABLING = (".wants", ".requires", ".upholds")
+
+
+class Verdict(StrEnum):
+    EDITED = "edited"
+    """Somebody changed the content, target or kind."""
+    ATTRIBUTES = "attributes"
+    """Somebody changed mode, owner or extended attributes only."""
+    DELETED = "deleted"
+    FOREIGN = "foreign"
+    """It is of no bundle and no package, in a folder that is a bundle's alone."""
+    DISABLED = "disabled"
+    """Somebody disabled a unit that a bundle enables."""
+    MASKED = "masked"
+    """Somebody masked a unit of a bundle."""
+    OUTDATED = "outdated"
+    """A unit runs by an older file than the one that lies there."""
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """One path that is not as ashore left it."""
+
+    path: str
+    bundle: str
+    verdict: Verdict
+    known: bool
+    """It was so at the last transaction already, and was kept."""
+    pending: bool = False
+    """A new version waits."""
+    unit: str = ""
+    """The unit that it is about, where it is about one."""
+
+
+def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, str]) -> tuple[Drift, ...]:
+    """Every path that differs from what ashore placed there; and masked units, which `masks` has with their paths."""
+    found = []
+    for path, record in sorted(generation.files.items()):
+        verdict = _verdict(record, seen.get(path))
+        if verdict is None or path in masks.values():
+            continue
+        there = seen[path].entry if path in seen else None
+        lay = record.lay
+        known = (there is None and lay is None) or (there is not None and there.same(lay))
+        unit = _enabled_by(path, record) if verdict is Verdict.DELETED else ""
+        found.append(
+            Drift(
+                path=path,
+                bundle=record.bundle,
+                verdict=Verdict.DISABLED if unit else verdict,
+                known=known,
+                pending=record.pending,
+                unit=unit,
+            )
+        )
+    return (*found, *_masked(generation, masks))
+
+
+def _verdict(record: FileRecord, seen: Seen | None) -> Verdict | None:
+    placed = record.placed
+    if seen is None:
+        return Verdict.DELETED
+    if seen.entry.same(placed):
+        return None
+    if seen.entry.same_content(placed) or (placed.kind is Kind.DIR and seen.entry.kind is Kind.DIR):
+        return Verdict.ATTRIBUTES
+    return Verdict.EDITED
+
+
+def _enabled_by(path: str, record: FileRecord) -> str:
+    """The unit that a symlink enables; empty if it is none that does."""
+    folder, _, name = path.rpartition("/")
+    if record.entry.kind is not Kind.SYMLINK or not path.startswith(ADMIN_FOLDER + "/"):
+        return ""
+    return name if folder.endswith(_ENABLING) else record.entry.target.rpartition("/")[2]
+
+
+def _masked(generation: Generation, masks: Mapping[str, str]) -> list[Drift]:
+    owners = units_of(generation)
+    return [
+        Drift(path=path, bundle=owners[unit], verdict=Verdict.MASKED, known=False, unit=unit)
+        for unit, path in sorted(masks.items())
+        if unit in owners
+    ]
+
+
+def units_of(generation: Generation) -> dict[str, str]:
+    """The units that bundles ship or enable, each with its bundle."""
+    return {unit: bundle.name for bundle in generation.bundles for unit in (*bundle.units, *bundle.enabled)}
+
+
+def own_folders(generation: Generation) -> tuple[str, ...]:
+    """The folders in which nothing but a bundle's should lie: ashore made them, and no program keeps its data there."""
+    return tuple(
+        path
+        for path, record in sorted(generation.files.items())
+        if record.entry.kind is Kind.DIR
+        and not f"{path}/".startswith(_RUN_TIME)
+        and not path.endswith(_ENABLING)
+        and path not in UNIT_FOLDERS
+        and any(file.startswith(path + "/") and r.entry.kind is not Kind.DIR for file, r in generation.files.items())
+    )
+
+
+def foreign(
+    generation: Generation, listings: Mapping[str, Iterable[str]], packaged: Mapping[str, str]
+) -> tuple[Drift, ...]:
+    """What lies in such folders and is nobody's; `packaged` are paths of distribution packages."""
+    found = []
+    for folder, names in sorted(listings.items()):
+        for name in sorted(names):
+            path = f"{folder}/{name}"
+            if path not in generation.files and path not in packaged and path not in generation.made:
+                bundle = generation.files[folder].bundle
+                found.append(Drift(path=path, bundle=bundle, verdict=Verdict.FOREIGN, known=False))
+    return tuple(found)
+
+
+def outdated(generation: Generation, stale: Mapping[str, Iterable[str]]) -> tuple[Drift, ...]:
+    """Units that run by an older version of a bundle's path; `stale` has the paths by unit."""
+    return tuple(
+        Drift(path=path, bundle=generation.files[path].bundle, verdict=Verdict.OUTDATED, known=False, unit=unit)
+        for unit, paths in sorted(stale.items())
+        for path in sorted(paths)
+        if path in generation.files
+    )
+
+
+def repairable(item: Drift, *, kept: bool, foreign: bool) -> bool:
+    """Whether a repair puts it right: what was kept at the last change only if somebody says so."""
+    match item.verdict:
+        case Verdict.FOREIGN:
+            return foreign
+        case Verdict.OUTDATED:
+            return can_restart(item.unit)
+        case _:
+            return kept or not item.known
+
+
+def can_restart(unit: str) -> bool:
+    """Whether a unit restarts with no harm to others: sessions, the message bus and PID 1 itself do not."""
+    return unit.endswith(".service") and not unit.startswith("user@") and unit not in TAKES_THE_BUS_DOWN
+
+
+def restarting(items: Iterable[Drift]) -> tuple[UnitAction, ...]:
+    """One restart for each unit that runs by older files."""
+    by_unit: dict[str, list[str]] = {}
+    for item in items:
+        if item.verdict is Verdict.OUTDATED:
+            by_unit.setdefault(item.unit, []).append(item.path)
+    return tuple(
+        UnitAction(verb=UnitVerb.RESTART, unit=unit, reason=f"it runs by an older {shown(paths[0])}")
+        for unit, paths in sorted(by_unit.items())
+    )

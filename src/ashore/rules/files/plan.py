@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what bundles want, what lies on the host and what was recorded, to steps and conflicts.
+
+Pure: values in, a value out. `rules.files.decide` has what becomes of one path; here all of them become one plan.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ashore.nouns.files import FileSet, Kind, Wanted, ancestors, folders_of
+from ashore.nouns.generation import FileRecord, Generation
+from ashore.nouns.plan import Action, Conflict, Kept, Step
+from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_unwanted, plan_wanted, step_for
+from ashore.rules.files.folders import plan_folders
+from ashore.rules.files.hardlinks import regrouped
+
+_NONE: Mapping[str, str] = {}
+
+
+class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a plan that is about files."""
+
+    steps: tuple[Step, ...]
+    kept: tuple[Kept, ...]
+    conflicts: tuple[Conflict, ...]
+    records: Mapping[str, FileRecord]
+    gone: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def combine(wanted: Iterable[Wanted]) -> tuple[dict[str, Wanted], tuple[Conflict, ...]]:
+    """One file set of what several bundles want; a path that two want is a conflict, folders are shared."""
+    together: dict[str, Wanted] = {}
+    conflicts: list[Conflict] = []
+    for item in sorted(wanted, key=lambda w: (w.path, w.bundle)):
+        other = together.get(item.path)
+        if other is None or (other.entry.kind is Kind.DIR and item.entry.kind is Kind.DIR):
+            together.setdefault(item.path, item)
+        else:
+            conflicts.append(_two_owners(item, other, item.path))
+    solid = any(together[above].entry.kind is not Kind.DIR for above in folders_of(together) & together.keys())
+    for item in together.values() if solid else ():
+        for above in ancestors(item.path):
+            other = together.get(above)
+            if other is not None and other.entry.kind is not Kind.DIR:
+                conflicts.append(_two_owners(item, other, above))
+                break
+    return together, tuple(conflicts)
+
+
+def plan_files(
+    desired: FileSet, current: Generation, view: View, leaving: Iterable[str] = (), away: Mapping[str, str] = _NONE
+) -> FilePlan:
+    """Plan every path that a bundle wants or that ashore has a record of.
+
+    `leaving` are paths beside those, made by triggers for what is no longer wanted; `away` those of nobody that
+    somebody wants gone, each with why.
+    """
+    draft = Draft()
+    for path, note in sorted(away.items()):
+        if (there := view.seen.get(path)) is not None and there.entry.kind in (Kind.FILE, Kind.SYMLINK):
+            ours = there.entry.kind is Kind.FILE
+            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note, edited=ours))
+    for path in sorted(leaving):
+        if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
+            note = f"{current.made.get(path, 'a trigger')} made it"
+            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note))
+    for path, wanted in desired.items():
+        if wanted.entry.kind is not Kind.DIR:
+            plan_wanted(path, wanted, current.files.get(path), view, draft)
+    for path, record in current.files.items():
+        unwanted = path not in desired or desired[path].entry.kind is Kind.DIR
+        if unwanted and record.entry.kind is not Kind.DIR:
+            plan_unwanted(path, record, view.seen.get(path), draft)
+    for path in regrouped(desired, current.files, view.seen, {step.path for step in draft.steps}):
+        wanted, old = desired[path], view.seen[path].entry
+        note = "its hard links change"
+        draft.steps.append(step_for(Action.REPLACE, path, wanted, old=old, new=wanted.entry, note=note))
+    folders = plan_folders(desired, current.files, view.seen, view.listings, draft.steps, view.owner)
+    removed = {step.path for step in folders.steps if step.action is Action.RMDIR}
+    for path in sorted(desired.keys() & current.files.keys() - removed):
+        if (
+            desired[path].entry.kind is not Kind.DIR
+            and current.files[path].entry.kind is Kind.DIR
+            and path in view.seen
+        ):
+            draft.conflicts.append(folder_in_the_way(path, desired[path], "nobody"))
+    draft.conflicts += [c for c in folders.conflicts if c.path not in {d.path for d in draft.conflicts}]
+    return FilePlan(
+        steps=_ordered([*draft.steps, *folders.steps], desired),
+        kept=tuple(draft.kept),
+        conflicts=tuple(draft.conflicts),
+        records=draft.records | dict(folders.records),
+        gone=tuple(sorted(draft.gone)),
+        notes=(*draft.notes, *folders.notes),
+    )
+
+
+def _ordered(steps: list[Step], desired: FileSet) -> tuple[Step, ...]:
+    """What is in the way goes first, what is no longer wanted last; folders around their files."""
+    above = folders_of(desired)
+
+    def blocks(path: str) -> bool:
+        return (
+            path in above
+            or path in desired
+            or any(a in desired and desired[a].entry.kind is not Kind.DIR for a in ancestors(path))
+        )
+
+    def rank(step: Step) -> tuple[int, int, str]:
+        depth = step.path.count("/")
+        match step.action:
+            case Action.REMOVE:
+                return (0 if blocks(step.path) else 5, 0, step.path)
+            case Action.RMDIR:
+                return (1 if blocks(step.path) else 6, -depth, step.path)
+            case Action.MKDIR:
+                return (2, depth, step.path)
+            case Action.CREATE | Action.REPLACE:
+                return (3, 0, step.path)
+            case Action.CHANGE_DIR:
+                return (4, depth, step.path)
+
+    return tuple(sorted(steps, key=rank))
+
+
+def _two_owners(item: Wanted, other: Wanted, path: str) -> Conflict:
+    return Conflict(
+        path=path,
+        bundle=item.bundle,
+        owner=f"bundle {other.bundle}",
+        message=f"bundle {other.bundle} has it" if path == item.path else f"bundle {other.bundle} has a file there",
+        remedy="take the path out of one of the bundles",
+    )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which generations stay, and which contents they need that do not lie on the host. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Edit
+from ashore.rules.files.threeway import is_base
+
+
+def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int]:
+    """The newest `keep` generations, and always the current one.
+
+    A rollback brings an earlier one back, so that it takes nobody's place: else going back twice would end
+    where the first step back made the generation before go. Of rollbacks the newest `keep` stay as well.
+    """
+    recorded = sorted(generations, key=lambda g: g.number)
+    by_number = {g.number: g for g in recorded}
+    made = [g.number for g in recorded if not _went_back(g)][-max(1, keep) :]
+    back = [g.number for g in recorded if _went_back(g) and g.number > min(made, default=0)][-max(1, keep) :]
+    stay = {*made, *back, current}
+    if current in by_number:
+        stay.add(_origin(by_number[current], by_number).number)
+    return sorted(stay & by_number.keys())
+
+
+def bases(generation: Generation) -> set[Digest]:
+    """The copies that are kept although their content lies on the host."""
+    return {r.placed.digest for path, r in generation.files.items() if is_base(path, r.placed, r.on_edit)}
+
+
+def needed(
+    generations: Iterable[Generation], current: Generation, edits: Iterable[Edit], discarded: int = 0
+) -> set[Digest]:
+    """The contents that the store must have: all that anyone may come back for, less what lies on the host.
+
+    Of generations up to `discarded` nobody comes back for edits.
+    """
+    wanted = {edit.digest for edit in edits}
+    for generation in generations:
+        wanted |= {bundle.source for bundle in generation.bundles if bundle.source}
+        entries = _entries(generation, edits=generation.number > discarded)
+        wanted |= {entry.digest for entry in entries if entry.kind is Kind.FILE}
+    lying = {
+        record.lay.digest
+        for record in current.files.values()
+        if record.lay is not None and record.lay.kind is Kind.FILE
+    }
+    return (wanted - lying) | bases(current)
+
+
+def edits_of(generation: Generation) -> list[Edit]:
+    """The edits that a generation moved aside: they outlive it."""
+    return [
+        Edit(path=path, digest=entry.digest, generation=generation.number, entry=entry)
+        for path, entry in generation.displaced.items()
+    ]
+
+
+def secrets_of(generations: Iterable[Generation]) -> set[str]:
+    """The names of secret values that these generations refer to."""
+    return {value.secret for g in generations for b in g.bundles for value in b.sets.values() if value.secret}
+
+
+def _entries(generation: Generation, *, edits: bool) -> Iterable[Entry]:
+    if edits:
+        yield from generation.displaced.values()
+    for record in generation.files.values():
+        yield from (e for e in (record.entry, record.base, record.original) if e is not None)
+        if edits:
+            yield from (e for e in (record.put, record.found) if e is not None)
+
+
+def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:
+    """Where one rollback (of `bundle`, or of all) from `generation` leads: what held before it.
+
+    A rollback's own "before" is that of the generation it restored, so a second rollback goes further back.
+    """
+    by_number = {g.number: g for g in recorded}
+    origin = _origin(generation, by_number, bundle)
+    earlier = [g for g in recorded if g.number < origin.number]
+    return _origin(earlier[-1], by_number, bundle) if earlier else None
+
+
+def last_held(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation:
+    """The generation, or the newest rollback to it: whatever was edited meanwhile, was edited in that."""
+    by_number = {g.number: g for g in recorded}
+    again = [g for g in recorded if _origin(g, by_number, bundle).number == generation.number]
+    return max(again, key=lambda g: g.number, default=generation)
+
+
+def _origin(generation: Generation, by_number: Mapping[int, Generation], bundle: str = "") -> Generation:
+    while (number := generation.restores or generation.bundle_restores.get(bundle, 0)) in by_number:
+        generation = by_number[number]
+    return generation
+
+
+def _went_back(generation: Generation) -> bool:
+    return bool(generation.restores or generation.bundle_restores)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle's folder becomes in an image: modes by rule, owners root, nothing of the author's machine. No I/O."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ashore.errors import InputError, Issue
+from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import Entry, Kind, ancestors, folders_of
+from ashore.nouns.image import (
+    BUNDLE_PATH,
+    OCI_MANIFEST,
+    ConfigSection,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    Platform,
+    RootFs,
+)
+from ashore.nouns.layer import Member, TarEntry
+from ashore.rules.bundles.placing import rule_for
+from ashore.rules.images.documents import ANY, LABEL_PLATFORM
+
+DEFAULT_PLATFORM = Platform("amd64")
+"""What an image that fits all calls itself, since an image must say something."""
+_EPOCH = "1970-01-01T00:00:00Z"
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_FOLDER = Entry(kind=Kind.DIR, mode=0o755)
+_MEMBERS = {Kind.FILE: Member.FILE, Kind.DIR: Member.DIR, Kind.SYMLINK: Member.SYMLINK}
+
+
+def parse_platform(text: str) -> Platform:
+    """``amd64``, ``linux/arm64`` or ``linux/arm/v7``.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    parts = text.split("/")
+    if len(parts) == 1:
+        parts = ["linux", *parts]
+    if parts[0] != "linux" or len(parts) > 3 or not all(re.fullmatch(r"[a-z0-9_.-]+", part) for part in parts):
+        raise InputError(f"not a platform: {text[:100]!r}", remedy="write linux/amd64, linux/arm64 or linux/arm/v7")
+    return Platform(parts[1], parts[0], parts[2] if len(parts) == 3 else "")
+
+
+def pack(manifest: BundleManifest, path: str, entry: Entry, head: bytes) -> Entry:
+    """`entry`, below root/, as it goes into the image; `head` is the beginning of a file's content."""
+    if entry.kind is Kind.SYMLINK:
+        mode = 0o777
+    elif entry.kind is Kind.DIR:
+        mode = 0o755
+    elif _PRIVATE_KEY.search(head):
+        mode = 0o600
+    else:
+        mode = 0o755 if entry.mode & 0o100 else 0o644
+    said = rule_for(manifest, path, entry.kind).mode
+    if said is not None and entry.kind is not Kind.SYMLINK:
+        mode = said
+    return msgspec.structs.replace(entry, mode=mode, uid=0, gid=0, link="")
+
+
+def overlay(lower: Mapping[str, Entry], upper: Mapping[str, Entry]) -> set[str]:
+    """The paths of `lower` that are gone when `upper` is laid over it: replaced, or below what is no folder now."""
+    solid = {path for path, entry in upper.items() if entry.kind is not Kind.DIR}
+    needed = folders_of(upper)
+    gone = {path for path in lower if path in upper or (path in needed and lower[path].kind is not Kind.DIR)}
+    return gone | {path for path in lower if solid.intersection(ancestors(path))}
+
+
+def with_folders(paths: Iterable[str]) -> set[str]:
+    """The folders that `paths` lie in and that are not among them."""
+    given = set(paths)
+    return folders_of(given) - given
+
+
+def members(entries: Mapping[str, Entry], groups: Mapping[str, str]) -> Iterable[tuple[str, TarEntry]]:
+    """The archive, in order: each path of `entries` (below the bundle's folder) and its member.
+
+    `groups` names the hard-link group of a path; the first path of a group has the content.
+    """
+    first: dict[str, str] = {}
+    yield "", TarEntry(name=BUNDLE_PATH, kind=Member.DIR, mode=0o755)
+    for path in sorted({*entries, *with_folders(entries)}):
+        entry = entries.get(path, _FOLDER)
+        kind, target, size = _MEMBERS[entry.kind], entry.target, entry.size
+        leader = first.setdefault(groups.get(path) or f"/{path}", path)
+        if leader != path:
+            kind, target, size = Member.HARDLINK, f"{BUNDLE_PATH}/{leader}", 0
+            entry = entries[leader]
+        xattrs = {} if kind is Member.HARDLINK else entry.xattrs
+        yield (
+            path,
+            TarEntry(name=f"{BUNDLE_PATH}/{path}", kind=kind, mode=entry.mode, size=size, target=target, xattrs=xattrs),
+        )
+
+
+def image_config(manifest: BundleManifest, platform: Platform, diff_id: Digest, *, fits_all: bool) -> ImageConfig:
+    """The config of a bundle image: the epoch, the platform, and labels for whoever looks."""
+    labels = {"org.opencontainers.image.title": manifest.name}
+    if manifest.version:
+        labels["org.opencontainers.image.version"] = manifest.version
+    if fits_all:
+        labels[LABEL_PLATFORM] = ANY
+    return ImageConfig(
+        created=_EPOCH,
+        architecture=platform.architecture,
+        os=platform.os,
+        variant=platform.variant,
+        config=ConfigSection(labels=labels),
+        rootfs=RootFs(type="layers", diff_ids=(diff_id,)),
+    )
+
+
+def image_manifest(manifest: BundleManifest, config: Descriptor, layer: Descriptor) -> Manifest:
+    """The manifest of a bundle image."""
+    annotations = {"org.opencontainers.image.title": manifest.name}
+    if manifest.version:
+        annotations["org.opencontainers.image.version"] = manifest.version
+    return Manifest(schema_version=2, media_type=OCI_MANIFEST, config=config, layers=(layer,), annotations=annotations)
+
+
+def stray_platforms(folders: Iterable[str], platforms: Iterable[Platform]) -> tuple[Issue, ...]:
+    """Folders ``root.ARCH`` although no platform was asked for: their files would be left out silently."""
+    if tuple(platforms):
+        return ()
+    return tuple(
+        Issue(where=folder, message="is for one platform", remedy=f"add --platform linux/{folder.partition('.')[2]}")
+        for folder in sorted(folders)
+    )

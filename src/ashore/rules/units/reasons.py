@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a plan's changes concern a unit: each reason as the plan shows it. Pure."""
+
+import fnmatch
+from collections.abc import Mapping
+
+import msgspec
+
+from ashore.nouns.units import UNIT_FOLDERS, HostUnits
+from ashore.rules.units import unitfile
+from ashore.rules.units.changes import Changes
+from ashore.rules.units.conditions import differing
+from ashore.rules.units.unitfile import Setting
+from ashore.rules.units.unitpaths import Changed, effective, named_paths, own_paths
+
+LEFT_ALONE = (
+    "ashore-*.service",
+    "user@*.service",
+    "*getty@*.service",
+    "console-getty.service",
+    "systemd-logind.service",
+    "display-manager.service",
+    "gdm*.service",
+    "sddm.service",
+    "lightdm.service",
+    "dbus*.service",
+)
+"""Units whose restart would end somebody's session, or our own work: they are told of, and restarted by hand."""
+
+
+class Reaction(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``[[files]]`` declares for a path."""
+
+    reload: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+_NO_REACTION = Reaction()
+
+
+class Reasons:
+    """The reasons that `changes` give units. `texts` are all unit files and drop-ins of the host to be, by path."""
+
+    def __init__(
+        self, changes: Changes, texts: Mapping[str, str], reactions: Mapping[str, Reaction], host: HostUnits
+    ) -> None:
+        self.changes = changes
+        self._texts = texts
+        self._reactions = reactions
+        self._host = host
+        self._all = changes.all
+        self._changed = Changed(self._all, host.links)
+        self._unit_files = [path for path in changes.contents if path.startswith(IN_UNIT_FOLDERS)]
+        self._settings: dict[str, tuple[Setting, ...]] = {}
+        self._named: dict[str, list[str]] = {}
+
+    def own(self, unit: str) -> list[str]:
+        """Its unit file, its template's, or a drop-in changed."""
+        return [f"{path} {self.changes.word(path)}" for path in own_paths(unit, self._unit_files)]
+
+    def named(self, unit: str) -> list[str]:
+        """A file that its settings name changed."""
+        if unit not in self._named:
+            self._named[unit] = self._look_for_named(unit)
+        return self._named[unit]
+
+    def mapped(self, unit: str) -> list[str]:
+        """Its processes have the old content of a changed file in memory."""
+        paths = [path for path in self._host.mapped.get(unit, ()) if not self._reload_is_enough(unit, path)]
+        return [f"{path}, which it has in memory, {self.changes.word(path)}" for path in sorted(paths)]
+
+    def conditions(self, unit: str) -> list[str]:
+        """A condition on a path says something else than before."""
+        return [
+            f"{condition} says something else now"
+            for condition in differing(unit, self.settings(unit), self.changes.steps, self._host.links)
+        ]
+
+    def declared(self, unit: str, kind: str) -> list[str]:
+        """``reload`` or ``restart`` of a changed file names it."""
+        return [
+            f"{path} {self.changes.word(path)}"
+            for path, reaction in sorted(self._reactions.items(), key=lambda item: item[0])
+            if unit in getattr(reaction, kind) and path in self._all
+        ]
+
+    def settings(self, unit: str) -> tuple[Setting, ...]:
+        """The unit as PID 1 will read it."""
+        if unit not in self._settings:
+            paths = effective(own_paths(unit, self._texts))
+            self._settings[unit] = unitfile.merged(self._texts[path] for path in paths)
+        return self._settings[unit]
+
+    def _look_for_named(self, unit: str) -> list[str]:
+        own = {*own_paths(unit, self._unit_files)}
+        named = named_paths(unit, self.settings(unit))
+        keys: dict[str, str] = {}
+        for name, key in named.items():
+            for path in self._changed.by(name):
+                if path not in own and not self._reload_is_enough(unit, path):
+                    keys.setdefault(path, key)
+        return [f"{path}, named by {key}=, {self.changes.word(path)}" for path, key in sorted(keys.items())]
+
+    def _reload_is_enough(self, unit: str, path: str) -> bool:
+        return unit in self._reactions.get(path, _NO_REACTION).reload
+
+
+def left_alone(unit: str) -> bool:
+    """Whether it is not for us to restart the unit, since the host has it in memory or names a file of it."""
+    return any(fnmatch.fnmatchcase(unit, pattern) for pattern in LEFT_ALONE)
+
+
+IN_UNIT_FOLDERS = tuple(folder + "/" for folder in UNIT_FOLDERS)

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which units a plan stops, starts, restarts and reloads, each with its reason. Pure: states are passed in.
+
+What does not run is not started by an upgrade: somebody stopped it, or it is not its time (a oneshot, the
+service of a timer). A new unit is, and one that had failed or was skipped: the change may be its repair.
+"""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
+from ashore.rules.units import unitfile
+from ashore.rules.units.changes import Changes
+from ashore.rules.units.dependants import with_dependants
+from ashore.rules.units.enablement import is_template, template_of, unit_of
+from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reaction, Reasons, left_alone
+from ashore.rules.units.reboot import PID_1, reboot_reasons
+from ashore.rules.units.unitpaths import own_paths
+
+_NO_RESTART = (".target", ".slice")
+"""A daemon-reload is enough: they have no process of their own."""
+TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
+_KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
+
+
+class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The units of one generation. `texts` are all unit files and drop-ins that its bundles ship, by path
+    (of an old generation only the paths count); `wanted` the units that they want enabled and running."""
+
+    texts: Mapping[str, str] = {}
+    wanted: tuple[str, ...] = ()
+
+    def ships(self, unit: str) -> bool:
+        """Whether the unit's own file, or its template's, is among them."""
+        return any(unit_of(path) in {unit, template_of(unit)} and not _is_drop_in(path) for path in self.texts)
+
+
+class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a plan that concerns units. `stops` come before the swap, `actions` after it."""
+
+    stops: tuple[UnitAction, ...] = ()
+    actions: tuple[UnitAction, ...] = ()
+    daemon_reload: bool = False
+    reboot: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes, and for whom. `reactions` are by changed path, those of removed paths from the old generation;
+    `disabled` units are those whose enablement an administrator took away."""
+
+    changes: Changes
+    old: UnitSet
+    new: UnitSet
+    reactions: Mapping[str, Reaction] = {}
+    disabled: AbstractSet[str] = frozenset()
+    host: HostUnits = HostUnits()
+
+
+def reasons_of(situation: Situation) -> Reasons:
+    """What gives units a reason to act: made once, since it reads all unit files."""
+    changed = situation.changes.all
+    texts = {path: text for path, text in situation.host.texts.items() if path not in changed}
+    return Reasons(situation.changes, texts | dict(situation.new.texts), situation.reactions, situation.host)
+
+
+def concerned(situation: Situation, reasons: Reasons) -> tuple[str, ...]:
+    """Every unit that the plan may act on: ask PID 1 for the states of these. Sorted, no templates."""
+    return _Planner(situation, reasons, {}).concerned()
+
+
+def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> UnitPlan:
+    """What to do with units when changes take a host from an old to a new generation.
+
+    `states` are those of `concerned`, and of what `dependants.unknown` asks for; a unit without one counts
+    as not running.
+    """
+    planner = _Planner(situation, reasons, states)
+    stops = planner.stops()
+    stopped = {stop.unit for stop in stops}
+    units = [unit for unit in planner.concerned() if unit not in stopped]
+    actions = {unit: action for unit in units if (action := planner.action(unit))}
+    actions = planner.with_services_of_sockets(actions)
+    ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
+    stops, ordered, notes = with_dependants(stops, ordered, states, planner.freed())
+    changes = situation.changes
+    return UnitPlan(
+        stops=stops,
+        actions=ordered,
+        daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
+        reboot=reboot_reasons(changes, situation.host.mapped),
+        notes=(*(note for unit in units if (note := planner.note(unit))), *notes, *_outside(situation.host)),
+    )
+
+
+# Jobs are queued together and PID 1 orders them; this order is for readers.
+_ORDER = {UnitVerb.STOP: 0, UnitVerb.START: 1, UnitVerb.RESTART: 2, UnitVerb.RELOAD: 3}
+
+
+class _Planner:
+    """The inputs of `plan_units`, and the questions about one unit."""
+
+    def __init__(self, situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> None:
+        self.changes, self.old, self.new = situation.changes, situation.old, situation.new
+        self.host, self.disabled, self.reactions = situation.host, situation.disabled, situation.reactions
+        self.states, self.reasons = states, reasons
+
+    def concerned(self) -> tuple[str, ...]:
+        shipped = {unit_of(path) for path in (*self.old.texts, *self.new.texts)}
+        shipped |= {unit_of(path) for path in self.changes.all}
+        declared = {unit for r in self.reactions.values() for unit in (*r.reload, *r.restart)}
+        units = {unit for unit in shipped if unit} | declared | {*self.old.wanted, *self.new.wanted}
+        units |= {unit for unit in self.host.listed if self.reasons.own(unit) or self.reasons.named(unit)}
+        units |= {unit for unit in self.host.mapped if unit.endswith(".service")}
+        return tuple(sorted(unit for unit in units if not is_template(unit)))
+
+    def stops(self) -> tuple[UnitAction, ...]:
+        shipped = {unit for path in self.old.texts if (unit := unit_of(path))} | {*self.old.wanted}
+        shipped |= {unit for unit in self.host.listed if template_of(unit) in shipped}
+        candidates = sorted(unit for unit in shipped if self.old.ships(unit) and not is_template(unit))
+        return tuple(
+            UnitAction(verb=UnitVerb.STOP, unit=unit, reason=reason)
+            for unit in candidates
+            if self.runs(unit) and (reason := self.stop_reason(unit))
+        )
+
+    def stop_reason(self, unit: str) -> str:
+        """Why a running unit of the old generation must not run in the new one; empty if it may."""
+        if not self.new.ships(unit):
+            # A file that is replaced, or left to its former owner, still defines the unit.
+            files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
+            removed = [path for path in files if path in self.changes.removed]
+            return f"{removed[0]} is removed" if removed and len(removed) == len(files) else ""
+        dropped = unit in self.old.wanted and unit not in self.new.wanted
+        return "no bundle enables it any more" if dropped and not self.needed(unit) else ""
+
+    def freed(self) -> dict[str, frozenset[str]]:
+        """By a unit, those that need it by a symlink in their ``.requires`` folder which goes."""
+        found: dict[str, set[str]] = {}
+        for path in self.changes.removed:
+            folder, _, unit = path.rpartition("/")
+            if folder.endswith(".requires") and path.startswith(IN_UNIT_FOLDERS):
+                found.setdefault(unit, set()).add(folder.rpartition("/")[2].removesuffix(".requires"))
+        return {unit: frozenset(others) for unit, others in found.items()}
+
+    def action(self, unit: str) -> UnitAction | None:
+        if self.masked(unit):
+            return None
+        if self.is_new(unit) and not self.runs(unit):
+            return _act(UnitVerb.START, unit, ["newly enabled"])
+        reasons = self.restart_reasons(unit)
+        if self.skipped(unit) and (holds := self.reasons.conditions(unit)):
+            return _act(UnitVerb.START, unit, holds)
+        if not self.restartable(unit):
+            return None
+        if self.failed(unit):
+            return _act(UnitVerb.START, unit, [f"{why}, and it had failed" for why in reasons]) if reasons else None
+        if reasons:
+            return _act(UnitVerb.RESTART, unit, reasons)
+        if reloads := self.reasons.declared(unit, "reload"):
+            if self.states[unit].can_reload:
+                return _act(UnitVerb.RELOAD, unit, reloads)
+            return _act(UnitVerb.RESTART, unit, [f"{why}, and it cannot reload" for why in reloads])
+        return None
+
+    def restart_reasons(self, unit: str) -> list[str]:
+        """Why it has to restart. A unit that no bundle has anything to do with restarts only while a process of
+        its own runs: a oneshot of the host is not run again."""
+        reasons = [*self.reasons.own(unit), *self.reasons.declared(unit, "restart")]
+        if not self.is_foreign(unit):
+            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit), *self.reasons.conditions(unit)]
+        elif not left_alone(unit) and self.has_process(unit):
+            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit)]
+        by_path: dict[str, str] = {}
+        for why in reasons:
+            by_path.setdefault(why.partition(" ")[0].rstrip(","), why)
+        return list(by_path.values())
+
+    def with_services_of_sockets(self, actions: Mapping[str, UnitAction]) -> dict[str, UnitAction]:
+        """A socket restarts only while its service is down, so that one restarts with it."""
+        found = dict(actions)
+        for unit, action in actions.items():
+            if unit.endswith(".socket") and action.verb is UnitVerb.RESTART:
+                service = self.service_of(unit)
+                planned = found.get(service)
+                if self.restartable(service) and not (planned and planned.verb is UnitVerb.RESTART):
+                    found[service] = _act(UnitVerb.RESTART, service, [f"its {unit} restarts"])
+        return found
+
+    def service_of(self, socket: str) -> str:
+        default = (*self.states[socket].triggers, socket.removesuffix(".socket") + ".service")[0]
+        return unitfile.last(self.reasons.settings(socket), "Socket", "Service", default)
+
+    def note(self, unit: str) -> str:
+        affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
+        if not affected:
+            return self.note_of_foreign(unit)
+        if self.masked(unit):
+            return f"{unit} is masked on this host and stays so: it is not started"
+        if unit in self.disabled:
+            return f"{unit} was disabled by an administrator and stays so"
+        if unit in TAKES_THE_BUS_DOWN:
+            return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
+        return ""
+
+    def note_of_foreign(self, unit: str) -> str:
+        """What a unit that is left alone still runs with."""
+        if not self.is_foreign(unit) or not left_alone(unit) or unit.startswith("ashore-") or not self.runs(unit):
+            return ""
+        stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
+        return f"{unit} is not restarted, and runs on as it was: {stale[0]}" if stale else ""
+
+    def needed(self, unit: str) -> bool:
+        """Whether a unit of the new generation still pulls this one in."""
+        return any(
+            unit in unitfile.names(unitfile.parse(text), section, key)
+            for path, text in self.new.texts.items()
+            if unit_of(path) != unit
+            for section in ("Unit", "Service", "Socket", "Timer", "Path")
+            for key in _KEEPS_A_UNIT
+        )
+
+    def is_new(self, unit: str) -> bool:
+        return unit in self.new.wanted and unit not in self.old.wanted and unit not in self.disabled
+
+    def is_foreign(self, unit: str) -> bool:
+        """Whether no bundle ships or wants it."""
+        wanted = unit in self.old.wanted or unit in self.new.wanted
+        return not (wanted or self.old.ships(unit) or self.new.ships(unit))
+
+    def masked(self, unit: str) -> bool:
+        return unit in self.states and self.states[unit].load == "masked"
+
+    def runs(self, unit: str) -> bool:
+        return unit in self.states and self.states[unit].running
+
+    def has_process(self, unit: str) -> bool:
+        return self.runs(unit) and self.states[unit].main_pid > 0 and self.states[unit].type != "oneshot"
+
+    def failed(self, unit: str) -> bool:
+        return unit in self.states and self.states[unit].active == "failed"
+
+    def skipped(self, unit: str) -> bool:
+        """Whether it should run, and was not started since a condition did not hold."""
+        if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
+            return False
+        return not self.states[unit].condition and self.states[unit].active == "inactive"
+
+    def restartable(self, unit: str) -> bool:
+        """Whether a change is a reason to act on it now."""
+        if unit in TAKES_THE_BUS_DOWN or unit.endswith(_NO_RESTART):
+            return False
+        if self.failed(unit):
+            return unit in self.new.wanted and unit not in self.disabled
+        # A oneshot in the middle of its work is not broken off.
+        return self.runs(unit) and (self.states[unit].type, self.states[unit].active) != ("oneshot", "activating")
+
+
+def _outside(host: HostUnits) -> Iterable[str]:
+    """Notes on processes of sessions and containers: nobody restarts those."""
+    for unit, paths in host.mapped.items():
+        if not unit.endswith(".service") and unit != PID_1:
+            yield f"{unit or 'a process of no unit'} runs on with the old {paths[0]}"
+
+
+def _is_drop_in(path: str) -> bool:
+    return path.rpartition("/")[0] not in UNIT_FOLDERS
+
+
+def _act(verb: UnitVerb, unit: str, reasons: list[str]) -> UnitAction:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return UnitAction(verb=verb, unit=unit, reason=reasons[0] + more)

@@ -221,6 +221,7 @@ def test_power_is_cut_at_some_moment_of_an_upgrade(story: Story, tmp_path: Path,
     story.ready()
 
 
+@pytest.mark.long
 def test_removal_gives_back_every_path(story: Story) -> None:
     done = story.at.ashore("remove", BUNDLE, "--purge", "--yes")
     assert "ashore itself is gone" in done.stderr

@@ -117,6 +117,17 @@ def test_a_deleted_file_that_somebody_writes_again_is_an_edit(kept: Machine) -> 
     assert kept.read(CONF) == "mine\n"
 
 
+def test_a_deleted_file_that_somebody_put_back_stays_over_a_rollback(kept: Machine) -> None:
+    (kept.root / CONF).unlink()
+    kept.images.add(TWO, {CONF: "one\n", "etc/other": "2"})
+    kept.images.add(THREE, {CONF: "one\n", "etc/other": "3"})
+    kept.install(TWO)
+    kept.write(CONF, "one\n")
+    kept.install(THREE)
+    kept.roll_back()
+    assert (kept.read(CONF), kept.read("etc/other")) == ("one\n", "2")
+
+
 def test_a_changed_mode_does_not_freeze_the_content(kept: Machine) -> None:
     (kept.root / CONF).chmod(0o600)
     kept.install(TWO)

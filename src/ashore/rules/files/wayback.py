@@ -22,8 +22,10 @@ def edits_when_left(
     found: dict[str, Entry | None] = {edit.path: edit.entry for edit in edits if edit.generation == number}
     if following is not None:
         found = dict(following.displaced) | dict.fromkeys(following.gone) | found
-    for path in left.files:
+    for path, record in left.files.items():
         later = following.files.get(path) if following is not None else None
-        if path not in found and later is not None and (later.found is not None or later.deleted):
-            found[path] = None if later.deleted else later.found
+        if path in found or later is None:
+            continue
+        if later.found is not None or later.deleted or record.deleted:
+            found[path] = later.lay  # Deleted once and there again, by hand, it is as the record has it.
     return {path: entry for path, entry in found.items() if path in left.files}

@@ -33,5 +33,5 @@ def test_a_unit_that_was_masked_before_is_enabled_and_not_started(tmp_path: Path
     (machine.root / MASK).symlink_to("/dev/null")
     outcome = machine.install("reg.example/app:1")
     assert outcome.plan.actions == ()
-    assert outcome.plan.notes == ("app.service is masked on this host and stays so: it is not started",)
+    assert "app.service is masked on this host and stays so: it is not started" in outcome.plan.notes
     assert (machine.root / LINK).is_symlink()

@@ -8,7 +8,6 @@ folder there.
 
 import contextlib
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -50,14 +49,6 @@ _BOOT_SECONDS = 30.0
 _ENGINE_SETTINGS = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1", "SYSTEMD_SECCOMP": "0"}
 # systemd-nspawn mounts the controllers read-only; an engine makes groups of its own in them.
 _WRITABLE_CGROUPS = "for group in /sys/fs/cgroup/*; do mount -o remount,bind,rw $group; done"
-# Hosts in one control group would share those of their units, and each systemd would wait for the other's processes.
-# Where a systemd outside keeps the books, each already has its own.
-_OWN_GROUP = """\
-[ -d /run/systemd/system ] || for top in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    [ -e "$top/cgroup.procs" ] && mkdir -p "$top/$0" && echo $$ >"$top/$0/cgroup.procs"
-done
-exec "$@"
-"""
 _REBOOT = 133
 """With --keep-unit, systemd-nspawn leaves the restart to whoever started it."""
 
@@ -249,7 +240,6 @@ class Host:
     def _command(self) -> list[str]:
         return [
             "setpriv", "--pdeathsig", "KILL",  # a host does not outlive the tests
-            "sh", "-c", _OWN_GROUP, self.machine,
             "systemd-nspawn", "--quiet", f"--directory={self.path}", f"--machine={self.machine}",
             f"--hostname={self.name}", "--boot",
             "--register=no", "--keep-unit",  # there is no systemd outside that could keep the books
@@ -325,16 +315,7 @@ def _forget(folder: Path) -> None:
     if (folder / "root").is_dir():
         subprocess.run(["umount", "--lazy", str(folder / "root")], stderr=subprocess.DEVNULL)
         subprocess.run(["ip", "netns", "delete", folder.name], stderr=subprocess.DEVNULL)
-        _forget_groups(folder.name)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _forget_groups(name: str) -> None:
-    """The control groups of a host whose processes have ended."""
-    for top in glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}"):
-        for folder, _, _ in os.walk(top, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
 
 
 def _namespace_pid(pid: str) -> str:

@@ -18,11 +18,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     parser.add_argument("--only", default="", help="a part of a contender's name")
+    parser.add_argument("--without", default="", help="leave out this contender")
     parser.add_argument("--job", default="", help="a part of a job's name")
     asked = parser.parse_args()
     if reason := lab.missing():
         sys.exit(f"compare: no real host here: {reason}")
-    chosen = [each for each in contenders.ALL if asked.only in each.name]
+    chosen = [each for each in contenders.ALL if asked.only in each.name and each.name != asked.without]
     rows = ["| | " + " | ".join(each.name for each in chosen) + " |", "|---" * (len(chosen) + 1) + "|"]
     with registry_server.registry_server() as registry:
         for number, (title, job) in enumerate(jobs.ALL.items()):
@@ -33,7 +34,8 @@ def main() -> int:
     print("\n" + "\n".join(rows))
     if asked.write:
         head, _, rest = PAGE.read_text().partition(START)
-        PAGE.write_text(head + "\n".join([START, "", *rows, "", END]) + rest.partition(END)[2])
+        left_out = ["", f"Left out this time: {asked.without}."] if asked.without else []
+        PAGE.write_text(head + "\n".join([START, "", *rows, *left_out, "", END]) + rest.partition(END)[2])
     return 0
 
 

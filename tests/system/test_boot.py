@@ -153,8 +153,8 @@ def test_a_first_boot_without_a_registry_is_tried_again(node: Node) -> None:
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline and node.host.show("ashore-boot.service", "ActiveState") != "active":
         time.sleep(0.2)
-    node.settled()
-    assert node.active == "active"
+    said = node.settled()
+    assert node.active == "active", said
 
 
 def test_a_version_that_fails_goes_back_and_does_not_come_again(node: Node) -> None:

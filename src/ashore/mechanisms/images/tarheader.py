@@ -83,13 +83,14 @@ def parse_header(block: bytes) -> Header:
         TarError: checksum or a number is wrong.
     """
     usual = _USUAL.match(block, 100)
-    if usual:
-        mode, uid, gid, size, checksum = [int(field, 8) for field in usual.groups()]
-    else:
-        mode, uid, gid = (_number(block[at : at + 8], name) for at, name in ((100, "mode"), (108, "uid"), (116, "gid")))
-        size, checksum = _number(block[124:136], "size"), _number(block[148:156], "checksum")
+    checksum = int(usual[5], 8) if usual else _number(block[148:156], "checksum")
     if checksum != sum(block) - sum(block[148:156]) + 8 * 32:
         raise TarError("a header's checksum is wrong")
+    if usual:
+        mode, uid, gid, size = [int(field, 8) for field in usual.groups()[:4]]
+    else:
+        mode, uid, gid = (_number(block[at : at + 8], name) for at, name in ((100, "mode"), (108, "uid"), (116, "gid")))
+        size = _number(block[124:136], "size")
     name = block[:100].split(b"\0", 1)[0]
     if block[345] and block[257:265] == b"ustar\x0000":
         name = block[345:500].split(b"\0", 1)[0] + b"/" + name

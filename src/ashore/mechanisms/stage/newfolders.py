@@ -53,11 +53,15 @@ class NewFolders:
     def clear(self, unclaimed: Iterable[tuple[int, str]]) -> None:
         """Take out of the folders that are placed what no step claimed: files by area and name, and folders."""
         for area, name in unclaimed:
-            if self.carries(name.removeprefix(f"{TREE}/")):
+            if self._goes_along(name.removeprefix(f"{TREE}/")):
                 os.unlink(name, dir_fd=self._descriptor(area))
         for folder in sorted(self._made.keys() - self._placed, reverse=True):
-            if self.carries(folder):
+            if self._goes_along(folder):
                 os.rmdir(f"{TREE}/{folder}", dir_fd=self._descriptor(self._made[folder]))
+
+    def _goes_along(self, path: str) -> bool:
+        """Whether a folder at any height above a path is placed, and takes along what is below it."""
+        return not self._placed.isdisjoint(ancestors(path))
 
     def _make(self, area: int, folder: str) -> None:
         standing = self._standing(folder)

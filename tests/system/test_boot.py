@@ -157,6 +157,15 @@ def test_a_first_boot_without_a_registry_is_tried_again(node: Node) -> None:
     assert node.active == "active", said
 
 
+def test_what_is_left_of_a_failed_change_does_not_keep_the_next_from_its_name(node: Node) -> None:
+    """PID 1 now and then keeps a failed transient service that nobody refers to any more, in spite of --collect."""
+    node.provision()
+    node.host.run(["systemd-run", "--unit=ashore-settle.service", "--wait", "--quiet", "false"], check=False)
+    assert node.host.show("ashore-settle.service", "ActiveState") == "failed"
+    said = start(node)
+    assert node.active == "active", said
+
+
 def test_a_version_that_fails_goes_back_and_does_not_come_again(node: Node) -> None:
     node.provision("--pull", "always")
     start(node)

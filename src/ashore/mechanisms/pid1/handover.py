@@ -71,6 +71,8 @@ def hand_over(
     unit = f"ashore-{identifier or number}.service"
     chosen = _environment() if environment is None else environment
     _drop_stale(root)
+    if identifier:
+        _forget_failed(unit, enter)
     # Each request has a name of its own, also where the unit's is fixed: one that was killed may have left its.
     files = {f"{_REQUEST}{number}.json": request, f"{_REQUEST}{number}.env": _as_environment_file(chosen)}
     written = [_write(root, name, data) for name, data in files.items()]
@@ -173,6 +175,15 @@ def at_work(unit: str, enter: Sequence[str]) -> bool:
     except AshoreError:
         return False
     return said.stdout.partition(b"=")[2].strip() in {b"active", b"activating", b"deactivating", b"reloading"}
+
+
+def _forget_failed(unit: str, enter: Sequence[str]) -> None:
+    """Let PID 1 drop what is left of a failed service, which it now and then keeps in spite of ``--collect``.
+
+    Then the name could not be used again. That there is nothing to forget is the rule.
+    """
+    with contextlib.suppress(AshoreError):
+        process.run([*enter, "systemctl", "reset-failed", unit], seconds=_SECONDS)
 
 
 def _has_recovery(root: str) -> bool:

@@ -42,7 +42,7 @@ from tests.hostile.state.damage import (
 FLIPS = 10_000
 RACE_SECONDS = 120.0
 FUZZ_SECONDS = 30
-MODELS, MODEL_STEPS = 300, 40
+MODELS, MODEL_STEPS = 400, 40
 
 
 def images() -> bool:

@@ -32,9 +32,13 @@ _SCALAR = re.compile(r"[^,\]}\n#]*")
 
 
 _DEEP = re.compile(
-    r"""(?: (?: [A-Za-z0-9_-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){50}""", re.VERBOSE
+    r"""(?<! [A-Za-z0-9_\\-] ) (?: (?: [A-Za-z0-9_-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){50}""",
+    re.VERBOSE,
 )
-"""A key of more parts: the standard library's parser takes quadratic time and memory for one."""
+"""A key of more parts: the standard library's parser takes quadratic time and memory for one.
+
+Looked for where a name can begin and nowhere within one, or this would be quadratic itself.
+"""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

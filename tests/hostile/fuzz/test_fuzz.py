@@ -52,7 +52,7 @@ def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 def test_bytes_from_outside(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(mutated(target.seeds))
     def run(data: bytes) -> None:
         timed(target, data)

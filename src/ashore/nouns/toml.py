@@ -32,7 +32,8 @@ _SCALAR = re.compile(r"[^,\]}\n#]*")
 
 
 _DEEP = re.compile(
-    r"""(?<! [A-Za-z0-9_\\-] ) (?: (?: [A-Za-z0-9_-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){50}""",
+    r"""(?<! [A-Za-z0-9_\\-] )
+    (?: (?: [A-Za-z0-9_-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){50}""",
     re.VERBOSE,
 )
 """A key of more parts: the standard library's parser takes quadratic time and memory for one.

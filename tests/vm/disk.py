@@ -62,8 +62,8 @@ _FILES = {
     + "Gateway=10.0.2.2\n",
     "etc/systemd/network/eth1.network": _NETWORK.format(name="eth1", address="10.0.3.15/24"),
     "etc/systemd/system/lab.service": _AGENT_UNIT,
-    # The interfaces of user-data's machine are configured already.
-    "etc/cloud/cloud.cfg.d/99-lab.cfg": "network: {config: disabled}\n",
+    # The interfaces of user-data's machine are configured already; it has no locales and no sshd.
+    "etc/cloud/cloud.cfg.d/99-lab.cfg": "network: {config: disabled}\nlocale: false\nssh_genkeytypes: []\n",
 }  # fmt: skip
 
 

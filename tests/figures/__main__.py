@@ -95,7 +95,9 @@ def source() -> str:
 def table(results: Iterable[tuple[Harness, Result]]) -> str:
     """The figures as a page's part: a table for each section."""
     date, machine = time.strftime("%Y-%m-%d", time.gmtime()), f"Linux {platform.release()}, {os.cpu_count()} cores"
-    lines = [f"Printed by `make figures` on {date}, {machine}, Python {platform.python_version()}."]
+    of = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True).stdout
+    commit = f" of commit {of.strip()}" if of else ""
+    lines = [f"Printed by `make figures`{commit} on {date}, {machine}, Python {platform.python_version()}."]
     sections: dict[str, list[tuple[Harness, Result]]] = {}
     for harness, result in results:
         sections.setdefault(harness.section, []).append((harness, result))

@@ -105,6 +105,7 @@ def story(cluster: kubernetes.Cluster, tmp_path_factory: pytest.TempPathFactory)
         try:
             made = Story(at, cluster, images)
             made.push(folder)
+            cluster.until(lambda: bool(cluster.get("serviceaccount", "default")), "an account for pods")
             cluster.kubectl("apply", "-f", "-", stdin=POD)
             at.boot(given)
             yield made
@@ -165,8 +166,10 @@ def test_at_the_next_boot_the_newest_is_installed_before_its_units_start(story: 
     story.ready()
     (proxy,) = node.pids(story.at, "kube-proxy")
     assert "10258" in story.at.sh(f"tr '\\0' ' ' </proc/{proxy}/cmdline").stdout
-    assert story.at.journal("kube-proxy.service").count("Started kube-proxy") == 1, "it never ran with the old flag"
-    assert story.at.journal("kubelet.service").count("Started kubelet") == 1
+    assert story.at.journal("kube-proxy.service").count("Started kube-proxy.service") == 1, (
+        "it never ran with the old flag"
+    )
+    assert story.at.journal("kubelet.service").count("Started kubelet.service") == 1
 
 
 def test_a_flag_that_the_kubelet_does_not_know_goes_back_and_does_not_come_again(story: Story, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.vm import disk, node
 from tests.vm.machine import Machine
 from tests.vm.registry import Registry, registry
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 REPOSITORY = "k8s/worker:1"
 PROXY = "root/etc/systemd/system/kube-proxy.service"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Kubernetes node from an installer image: a machine with Docker and no Python, and a control plane elsewhere.
 
-One machine, one story: each test goes on where the one before it ended.
+One machine, one story: each test goes on where the one before it ended. Those marked long can be left out.
 """
 
 import io
@@ -18,7 +18,7 @@ from tests.vm import disk, node
 from tests.vm.machine import Given, Machine
 from tests.vm.registry import Registry, registry
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 REPOSITORY = "k8s/worker:1"
 BUNDLE = "kubernetes-worker"
@@ -158,6 +158,7 @@ def test_power_is_cut_in_an_upgrade_and_the_registry_is_down_and_it_comes_back(s
     story.ready()
 
 
+@pytest.mark.long
 def test_at_the_next_boot_the_newest_is_installed_before_its_units_start(story: Story, tmp_path: Path) -> None:
     story.push(tmp_path, PROXY, "--healthz-bind-address=127.0.0.1:10256", "--healthz-bind-address=127.0.0.1:10258")
     story.at.reboot()
@@ -172,6 +173,7 @@ def test_at_the_next_boot_the_newest_is_installed_before_its_units_start(story: 
     assert story.at.journal("kubelet.service").count("Started kubelet.service") == 1
 
 
+@pytest.mark.long
 def test_a_flag_that_the_kubelet_does_not_know_goes_back_and_does_not_come_again(story: Story, tmp_path: Path) -> None:
     version = story.version().split()[1]
     story.push(tmp_path, KUBELET, "--node-ip=", "--no-such-flag \\\n    --node-ip=")
@@ -186,6 +188,7 @@ def test_a_flag_that_the_kubelet_does_not_know_goes_back_and_does_not_come_again
     story.ready()
 
 
+@pytest.mark.long
 def test_docker_restarts_in_the_middle_of_a_change_and_nothing_is_to_be_seen_of_it(
     story: Story, tmp_path: Path
 ) -> None:
@@ -202,6 +205,7 @@ def test_docker_restarts_in_the_middle_of_a_change_and_nothing_is_to_be_seen_of_
     story.ready()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [1, 4, 8, 12])
 def test_power_is_cut_at_some_moment_of_an_upgrade(story: Story, tmp_path: Path, seconds: int) -> None:
     flag = f"--v={seconds % 3}"

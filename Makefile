@@ -26,10 +26,10 @@ check: $(READY)
 	@$(PYTHON) -m mypy
 	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/flow -m "not real and not slow"
 
-# Figures, never a verdict.
+# Figures, never a verdict. BENCH="--rounds 2 --minutes 20" for a quicker one.
 bench: $(READY)
 	@scripts/real-parts docker.io umoci ostree busybox-static rsync zstd
-	@$(PYTHON) -m tests.bench.bench --write
+	@$(PYTHON) -m tests.bench.bench --write $(BENCH)
 
 # The same jobs for ashore and for what one would use instead, on booted hosts.
 compare: $(READY)

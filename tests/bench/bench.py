@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.bench import report, rows, rows_cold, rows_updates, trees
+from tests.bench import report, rows, rows_cold, rows_deltas, rows_updates, trees
 from tests.bench.ground import ground, leave_mounts_alone
 from tests.bench.lab import Lab
 from tests.bench.measure import FailedError
 from tests.bench.peers import peers
+from tests.bench.releases import PRODUCTS
 from tests.bench.report import Table
 from tests.bench.trees import Shape
 from tests.system.registry_server import PROGRAM, available, registry_server
@@ -38,7 +39,9 @@ def main() -> None:
         return
     leave_mounts_alone()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="ashore-bench-", dir=options.folder) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="ashore-bench-", dir=options.folder and Path(options.folder).resolve()
+    ) as folder:
         tables, skipped, lab = _measure(Path(folder), options)
         if options.write:
             command = " ".join(["python -m tests.bench.bench", *sys.argv[1:]])
@@ -54,12 +57,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small trees and few rounds: under two minutes")
     parser.add_argument("--rounds", type=int, help="how often each contender runs (5; with --quick 2)")
     parser.add_argument("--only", action="append", metavar="ROW", help="this row alone; can be repeated")
+    parser.add_argument("--minutes", type=float, help="no row begins later than that")
     parser.add_argument("--folder", help="where everything is put (a temporary folder)")
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     return parser.parse_args()
 
 
 def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], list[str], Lab]:
+    begun = time.monotonic()
     shape, rounds, short = (_QUICK, 2, 7) if options.quick else (_FULL, 5, 21)
     sizes = _LARGE[:1] if options.quick else _LARGE
     every: dict[str, Row] = {
@@ -70,10 +75,13 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], li
         "small": partial(rows_cold.small_files, count=1_000 if options.quick else 30_000),
         "few": rows_updates.few_files,
         "one": rows_updates.one_file,
+        "one-delta": rows_deltas.one_file,
+        "releases": partial(rows_deltas.releases, products=PRODUCTS[2:3] if options.quick else PRODUCTS),
         "durability": rows.durability,
         "rollback": rows.roll_back,
         "build": rows.building,
         "memory": partial(rows.memory, sizes=sizes),
+        "large-delta": rows_deltas.large_binary,
         "growth": partial(rows_cold.growth, folder=_PAGE.parent if options.write else folder),
     }
     if unknown := set(options.only or ()) - every.keys():
@@ -91,6 +99,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], li
                 say(f"SKIPPED: {line}")
         tables: list[Table] = []
         for name in options.only or every:
+            if options.minutes and time.monotonic() - begun > 60 * options.minutes:
+                say(f"LEFT OUT: row {name}: no time was left")
+                skipped.append(f"row {name}: no time was left for it")
+                continue
             try:
                 for table in every[name](lab):
                     say(report.as_text(table))

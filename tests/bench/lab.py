@@ -84,7 +84,7 @@ class Lab:
         act()
         with log.open() as file:
             file.seek(before)
-            lines = [line.split('"') for line in file if '" 200 ' in line or '" 206 ' in line]
+            lines = [line.split('"') for line in file if ' HTTP/1.1" ' in line]
         sizes = [int(line[2].split()[1]) for line in lines if not line[1].startswith("HEAD")]
         return Asked([line[1].rpartition(" ")[0] for line in lines], sum(sizes))
 

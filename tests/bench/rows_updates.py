@@ -16,14 +16,14 @@ _DOCKER, _PODMAN = "docker pull + docker run installer", "podman partial pull + 
 
 def few_files(lab: Lab) -> Iterator[Table]:
     """Twenty small files of all."""
-    after, after_gzip = (_changed(lab, _CHANGED, kind) for kind in ("zstd:chunked", "gzip"))
+    after, after_gzip = (changed(lab, _CHANGED, kind) for kind in ("zstd:chunked", "gzip"))
     before = lab.push(lab.trees["tree"].folder, "parts", "zstd:chunked"), lab.images["gzip"]
     images = lab.images[after], lab.images[after_gzip]
     with updaters(before, images, lab.ground, lab.folder) as (others, _):
-        asked = [(one.name, _asked(lab, one)) for one in (_update(lab, after), *others)]
+        asked = [(one.name, _asked(lab, one)) for one in (updating(lab, "parts", after), *others)]
         table = lab.compare(
             f"{_CHANGED} of {lab.trees['tree'].files:,} files changed",
-            [_update(lab, after), *others],
+            [updating(lab, "parts", after), *others],
             [Claim(_DOCKER, 10, faster=True), Claim(_PODMAN, 4, faster=True)],
             control="ashore",
             facts=[f"{name}: {count / 1e3:,.0f} kB fetched" for name, count in asked],
@@ -39,19 +39,19 @@ def few_files(lab: Lab) -> Iterator[Table]:
 def one_file(lab: Lab) -> Iterator[Table]:
     """One configuration file of 2 KB, by the table of contents alone."""
     lab.push(lab.trees["tree"].folder, "parts", "zstd:chunked")
-    after = _changed(lab, 1, "zstd:chunked")
-    _prepare(lab)
+    after = changed(lab, 1, "zstd:chunked")
+    updating(lab, "parts", after).prepare()
     asked = lab.asked(lambda: lab.do("install", lab.images[after].reference, "--root", str(lab.ground.root)))
     met = "met" if asked.bytes <= 450_000 else "MISSED"
     yield lab.compare(
         "One small file changed, without a delta",
-        [_update(lab, after), lab.installing("parts", "ashore, cold install")],
+        [updating(lab, "parts", after), lab.installing("parts", "ashore, cold install")],
         [Claim("ashore, cold install", 10, faster=True)],
         facts=[f"{asked}, target at most 450 kB: {met}"],
     )
 
 
-def _changed(lab: Lab, count: int, compression: str) -> str:
+def changed(lab: Lab, count: int, compression: str) -> str:
     """The tag of an image whose first `count` small files have a line more."""
     folder = lab.folder / f"changed{count}" / "tree"
     if not folder.exists():
@@ -70,14 +70,15 @@ def _small(folder: Path) -> list[Path]:
     return small[:: max(1, len(small) // (2 * _CHANGED))]
 
 
-def _update(lab: Lab, tag: str) -> Contender:
-    command = lab.ashore("install", lab.images[tag].reference, "--root", str(lab.ground.root))
-    return Contender("ashore", command, lambda: _prepare(lab), env=lab.env)
+def updating(lab: Lab, before: str, after: str, name: str = "ashore") -> Contender:
+    """An update on a host that has the version before."""
+    root = str(lab.ground.root)
 
+    def prepare() -> None:
+        lab.ground.fresh()
+        lab.do("install", lab.images[before].reference, "--root", root)
 
-def _prepare(lab: Lab) -> None:
-    lab.ground.fresh()
-    lab.do("install", lab.images["parts"].reference, "--root", str(lab.ground.root))
+    return Contender(name, lab.ashore("install", lab.images[after].reference, "--root", root), prepare, env=lab.env)
 
 
 def _asked(lab: Lab, contender: Contender) -> int:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nothing beneath a root leads outside of it, with the kernel's resolver and with our own walk."""
 
+import ctypes
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath
 
 
@@ -68,3 +71,20 @@ def test_a_fifo_does_not_hang_the_reader(host: Beneath) -> None:
     os.mkfifo(os.path.join(host.root, "etc/fifo"))
     with pytest.raises(OSError, match="not a regular file"):
         host.read_bytes("etc/fifo", 5)
+
+
+def test_a_mount_elsewhere_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("inside")
+    real, left = syscalls._libc.syscall, [errno.EAGAIN] * 3
+
+    def disturbed(*arguments: object) -> int:
+        if left:
+            ctypes.set_errno(left.pop())
+            return -1
+        return int(real(*arguments))
+
+    host = Beneath(str(tmp_path))
+    monkeypatch.setattr(syscalls._libc, "syscall", disturbed)
+    assert host.read_bytes("etc/../etc/passwd", 100) == b"inside"
+    assert not left

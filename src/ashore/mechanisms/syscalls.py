@@ -21,6 +21,7 @@ for _name, _types in {
         getattr(_libc, _name).argtypes = _types
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
+_TRIES = 100
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
@@ -53,10 +54,14 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
         OSError: as openat2; ENOSYS or EPERM where the kernel or a seccomp profile has none.
     """
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    result: int = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, len(how))
-    if result < 0:
-        raise _failure(path)
-    return result
+    for _ in range(_TRIES):
+        result: int = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, len(how))
+        if result >= 0:
+            return result
+        # Beneath a root "..", and a mount or rename anywhere on the machine meanwhile: the kernel asks to try again.
+        if ctypes.get_errno() != errno.EAGAIN:
+            break
+    raise _failure(path)
 
 
 def exchange(first_dir: int, first: str, second_dir: int, second: str) -> None:

@@ -50,11 +50,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def same(self, other: "Entry | None") -> bool:
         """Whether nothing that a reader of the path could see differs."""
-        return (
+        return self is other or (
             other is not None
             and self.same_content(other)
-            and (self.mode, self.uid, self.gid, dict(self.xattrs))
-            == (other.mode, other.uid, other.gid, dict(other.xattrs))
+            and (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid)
+            and dict(self.xattrs) == dict(other.xattrs)
         )
 
 

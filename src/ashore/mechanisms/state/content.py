@@ -37,11 +37,14 @@ def copy(source: int, target: int) -> tuple[Digest, int]:
 
 def _pieces(descriptor: int) -> Iterator[memoryview]:
     """Each valid until the next is asked for."""
-    buffer = memoryview(bytearray(max(_LEAST, min(_MOST, os.fstat(descriptor).st_size + 1))))
+    size = os.fstat(descriptor).st_size
+    buffer = memoryview(bytearray(max(_LEAST, min(_MOST, size + 1))))
     offset = 0
     while count := os.preadv(descriptor, [buffer], offset):
         yield buffer[:count]
         offset += count
+        if offset == size and count < len(buffer):  # more was asked for, and it ended where it should
+            return
 
 
 class ContentStore:

@@ -90,11 +90,11 @@ def read_bundle(
     below = {_below(path, prefix_is_root): entry for path, entry in tree.items()}
     entries = {path: _linked_below(entry, prefix_is_root) for path, entry in below.items() if path}
     issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
-    issues += _missing_texts(manifest, entries, texts, limits)
+    read = [path for path, entry in entries.items() if is_text(path, entry, manifest)]
+    issues += _missing_texts(sorted(read), entries, texts, limits)
     if issues:
         raise InputError(f"the bundle {manifest.name} of {image.image.reference} cannot be used", issues=issues)
-    wanted = {e.digest for path, e in entries.items() if is_text(path, e, manifest)}
-    kept = {digest: texts[digest] for digest in wanted}
+    kept = {digest: texts[digest] for digest in {entries[path].digest for path in read}}
     return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
 
 
@@ -203,8 +203,8 @@ def _is_utf8(path: str) -> bool:
 
 
 def _missing_texts(
-    manifest: BundleManifest, entries: Mapping[str, Entry], texts: Mapping[Digest, bytes], limits: Limits
+    read: Iterable[str], entries: Mapping[str, Entry], texts: Mapping[Digest, bytes], limits: Limits
 ) -> Iterable[Issue]:
-    for path, entry in sorted(entries.items()):
-        if entry.digest not in texts and entry.size <= limits.template and is_text(path, entry, manifest):
+    for path in read:
+        if entries[path].digest not in texts and entries[path].size <= limits.template:
             yield Issue(where=files.printable(f"{ROOT}/{path}"), message="its content is missing in the image")

@@ -6,6 +6,7 @@ update-ca-certificates(8) of Debian and SUSE, update-ca-trust(8) of Fedora and A
 ("Setting up certificate authorities").
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
@@ -66,7 +67,11 @@ _WORDS = frozenset(folder.partition("/")[0] for folder, _ in _DROP_INS.values())
 }
 """A path without any of these names sets off nothing: most paths of a large bundle are told apart by that alone."""
 
+_REMEMBERED = 1 << 16
+"""Paths: each is asked for at several places of one plan."""
 
+
+@functools.lru_cache(_REMEMBERED)
 def kind_of(path: str) -> Kind | None:
     """The trigger that a change of `path` sets off, libraries aside: where those are looked for, the host says."""
     if _WORDS.isdisjoint(path.split("/")):

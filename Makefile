@@ -26,7 +26,7 @@ check: $(READY)
 	@$(PYTHON) -m mypy
 	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/flow -m "not real and not slow"
 
-# Figures, never a verdict. BENCH="--rounds 2 --minutes 20" for a quicker one.
+# Figures, never a verdict. BENCH="--minutes 20" begins no row later, BENCH=--continue measures the rest.
 bench: $(READY)
 	@scripts/real-parts docker.io umoci ostree busybox-static rsync zstd
 	@$(PYTHON) -m tests.bench.bench --write $(BENCH)

@@ -6,11 +6,12 @@ Figures, never a verdict: nothing is asserted and the exit code is 0. `--write` 
 
 import argparse
 import os
+import pickle
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.bench.trees import Shape
 from tests.system.registry_server import PROGRAM, available, registry_server
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs/performance.md"
+_KEPT = _PAGE.parents[1] / "build/bench"
 _FULL, _QUICK = Shape(5000, 225_000_000), Shape(1000, 20_000_000)
 _MARGIN = 1 << 30
 _LARGE = (300_000_000, 3_000_000_000)
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each contender runs (5; with --quick 2)")
     parser.add_argument("--only", action="append", metavar="ROW", help="this row alone; can be repeated")
     parser.add_argument("--minutes", type=float, help="no row begins later than that")
+    parser.add_argument("--continue", action="store_true", help="take what an earlier run measured, below build/")
     parser.add_argument("--folder", help="where everything is put (a temporary folder)")
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     return parser.parse_args()
@@ -97,8 +100,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], li
         with peers(lab.images["gzip"], place, folder) as (_, skipped):
             for line in skipped:
                 say(f"SKIPPED: {line}")
-        tables: list[Table] = []
+        known = _known(options, every)
         for name in options.only or every:
+            if name in known:
+                continue
             if options.minutes and time.monotonic() - begun > 60 * options.minutes:
                 say(f"LEFT OUT: row {name}: no time was left")
                 skipped.append(f"row {name}: no time was left for it")
@@ -106,11 +111,26 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[list[Table], li
             try:
                 for table in every[name](lab):
                     say(report.as_text(table))
-                    tables.append(table)
+                    table.when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+                    table.load = os.getloadavg()[1]
+                    known.setdefault(name, []).append(table)
+                _keep(name, known[name], options)
             except FailedError as error:
                 say(f"FAILED: row {name}: {error}")
                 skipped.append(f"row {name}: it failed")
-        return tables, skipped, lab
+        return [table for name in every for table in known.get(name, ())], skipped, lab
+
+
+def _known(options: argparse.Namespace, names: Iterable[str]) -> dict[str, list[Table]]:
+    """With --continue the rows that an earlier run has measured."""
+    there = {name: _KEPT / f"{name}.pickle" for name in names if getattr(options, "continue")}
+    return {name: pickle.loads(path.read_bytes()) for name, path in there.items() if path.exists()}
+
+
+def _keep(name: str, tables: list[Table], options: argparse.Namespace) -> None:
+    if not options.quick:
+        _KEPT.mkdir(parents=True, exist_ok=True)
+        (_KEPT / f"{name}.pickle").write_bytes(pickle.dumps(tables))
 
 
 def say(text: str) -> None:

@@ -77,6 +77,9 @@ class Table:
     control: Series | None = None
     picture: str = ""
     """A file beside the page."""
+    when: str = ""
+    """UTC, with `load`, the machine's then: other work makes all figures worse, and ratios less sharp."""
+    load: float = 0.0
 
     def lines(self) -> list[str]:
         """Targets and facts in words."""
@@ -147,7 +150,13 @@ def as_markdown(table: Table) -> str:
         lines += [f"![{table.title}]({table.picture})", ""]
     lines += ["| " + " | ".join(table.head()) + " |", "|---|" + "--:|" * (len(table.head()) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in table.rows()]
-    lines += ["", *(f"- {line}" for line in table.lines()), ""]
+    lines += ["", *(f"- {line}" for line in table.lines())]
+    if table.when:
+        runs = max(len(series.runs) for series in table.series)
+        lines.append(
+            f"- measured {table.when} UTC, {runs} rounds; load {table.load:.1f} on {os.cpu_count()} cores then"
+        )
+    lines += [""]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 
 What each printed is kept in build/figures, so that a run that was broken off goes on where it was.
 
-python -m tests.figures [--continue] [--write] [--only WORD]
+python -m tests.figures [--continue] [--write] [--only WORD] | --kept
 """
 
 import argparse
@@ -92,8 +92,8 @@ def source() -> str:
     return hashed.hexdigest()
 
 
-def table(results: Iterable[tuple[Harness, Result]]) -> str:
-    """The figures as a page's part: a table for each section."""
+def table(results: Iterable[tuple[Harness, Result]], missing: Iterable[Harness] = ()) -> str:
+    """The figures as a page's part: a table for each section, and which are still to be printed."""
     date, machine = time.strftime("%Y-%m-%d", time.gmtime()), f"Linux {platform.release()}, {os.cpu_count()} cores"
     of = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True).stdout
     commit = f" of commit {of.strip()}" if of else ""
@@ -109,6 +109,8 @@ def table(results: Iterable[tuple[Harness, Result]]) -> str:
                 lines.append(f"| {title} | {figure.passed} / {figure.tried} | `{harness.command}` |")
         notes = [f"- `{h.command}`: {h.note} {r.seconds / 60:.0f} min." for h, r in there]
         lines += ["", *notes]
+    if not_run := [f"- `{harness.command}`" for harness in missing]:
+        lines += ["", "### Not run yet", "", *not_run]
     return "\n".join(lines)
 
 
@@ -125,9 +127,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md; only when all is run")
     parser.add_argument("--continue", action="store_true", dest="going_on", help="take what an earlier run has printed")
+    parser.add_argument("--kept", action="store_true", help="run nothing: write what earlier runs have printed")
     parser.add_argument("--only", default="", help="the harnesses whose command or section has this word")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many harnesses at a time")
     given = parser.parse_args(arguments)
+    if given.kept:
+        there = [(harness, result) for harness in (*HARNESSES, *HOSTILE) if (result := kept(harness))]
+        write(table(there, [harness for harness in (*HARNESSES, *HOSTILE) if not kept(harness)]))
+        return 0
     if given.write and given.only:
         parser.error("a table of some of the figures would look like one of all")
     if os.geteuid() != 0:

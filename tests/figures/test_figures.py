@@ -22,9 +22,10 @@ def test_what_stands_in_the_page_is_what_was_printed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     result = Result(HARNESSES[0].command, (Figure("killed", "1,041", "1,041"),), True, 61.0)
-    write(table([(HARNESSES[0], result)]), page)
+    write(table([(HARNESSES[0], result)], [HARNESSES[1]]), page)
     text = page.read_text(encoding="utf-8")
     assert f"| killed | 1,041 / 1,041 | `{HARNESSES[0].command}` |" in text
+    assert f"### Not run yet\n\n- `{HARNESSES[1].command}`" in text
     assert len(re.findall(r"[\d,]+ / [\d,]+", text)) == 1, "figures stand outside the place that is written"
 
 

@@ -116,5 +116,9 @@ class UnitsFailedError(UnchangedError):
     """Units did not come up with the new version, so the old one runs again; the new digest is held."""
 
 
+class ContentRefusedError(UnchangedError):
+    """A validator of the bundle or the host refused what would be placed; the new digest is held."""
+
+
 class TriggerFailedError(UnitsFailedError):
     """A trigger or a step of a bundle failed, so everything went back; the new digest is held."""

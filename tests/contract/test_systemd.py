@@ -150,6 +150,24 @@ def test_what_is_not_done_in_time_is_reported_and_the_others_are_not_held_up(pid
     assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"
 
 
+def test_a_transient_service_starts_and_one_that_runs_stays(pid1: Systemd) -> None:
+    for _ in range(2):
+        pid1.start_service("transient.service", ["/bin/sleep", "1000"], "A test")
+    if isinstance(pid1, FakeSystemd):
+        assert pid1.services == {"transient.service": ("/bin/sleep", "1000")}
+        return
+    wait_for(pid1, "transient.service", lambda state: state.active == "active")
+    assert results(pid1, UnitVerb.STOP, "transient.service") == ["done"]
+
+
+def test_who_was_stopped_is_told_from_who_ended_by_itself(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "stays.service", "dies.service")
+    results(pid1, UnitVerb.STOP, "stays.service")
+    wait_for(pid1, "dies.service", lambda state: state.active == "failed")
+    states = pid1.states(["stays.service", "dies.service"])
+    assert [state.stopped for state in states.values()] == [True, False]
+
+
 def test_a_unit_reloads_if_it_can(pid1: Systemd) -> None:
     assert results(pid1, UnitVerb.START, "reloads.service", "stays.service") == ["done", "done"]
     states = pid1.states(["reloads.service", "stays.service"])

@@ -40,6 +40,7 @@ class FakeUnit:
     triggers: tuple[str, ...] = ()
     main_pid: int = 0
     condition: bool = True
+    stopped: bool = False
     left: int = field(default=0, repr=False)
 
     @property
@@ -53,6 +54,8 @@ class FakeSystemd:
     def __init__(self, units: Mapping[str, FakeUnit] | None = None) -> None:
         self.units: dict[str, FakeUnit] = dict(units or {})
         self.log: list[str] = []
+        self.services: dict[str, tuple[str, ...]] = {}
+        """Transient ones, each with its command."""
         self._invocations = itertools.count(1)
 
     def add(self, name: str, behaviour: Behaviour = Behaviour.STAYS, **state: object) -> FakeUnit:
@@ -80,6 +83,9 @@ class FakeSystemd:
             self.log.append(f"start {name}, later")
             if name in self.units and self.units[name].load == "loaded":
                 self._up(self.units[name])
+
+    def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
+        self.services.setdefault(unit, tuple(argv))
 
     def reset_failed(self, units: Iterable[str]) -> None:
         for name in units:
@@ -118,7 +124,7 @@ class FakeSystemd:
 
     def _up(self, unit: FakeUnit) -> None:
         unit.invocation = f"{next(self._invocations):032x}"
-        unit.restarts, unit.result, unit.left = 0, "success", unit.samples
+        unit.restarts, unit.result, unit.left, unit.stopped = 0, "success", unit.samples, False
         match unit.behaviour:
             case Behaviour.FAILS:
                 unit.active, unit.sub, unit.result = "failed", "failed", "exit-code"
@@ -140,6 +146,7 @@ class FakeSystemd:
         return others
 
     def _down(self, unit: FakeUnit) -> None:
+        unit.stopped = True
         unit.active, unit.sub, unit.result = "inactive", "dead", "success"
 
     def _pass_time(self, name: str) -> None:
@@ -169,6 +176,7 @@ class FakeSystemd:
             invocation=unit.invocation,
             main_pid=unit.main_pid,
             condition=unit.condition,
+            stopped=unit.stopped,
             can_reload=unit.can_reload,
             needed_by=unit.needed_by,
             followed_by=unit.followed_by,

@@ -4,11 +4,20 @@
 from tests.figures.rows import Harness
 
 _MODULE = "tests.hostile.figures"
-IMAGES, REGISTRIES, STATE, PATHS, MODEL, FUZZ = (
-    "Hostile images", "Hostile registries", "Damaged state", "Racing paths", "Model", "Fuzzing",
+RELEASES, IMAGES, REGISTRIES, STATE, PATHS, MODEL, FUZZ = (
+    "Bad releases", "Hostile images", "Hostile registries", "Damaged state", "Racing paths", "Model", "Fuzzing",
 )  # fmt: skip
 
+_GONE_BACK = "tests.hostile.releases.gone_back"
+
 HARNESSES = (
+    Harness(
+        RELEASES,
+        _GONE_BACK,
+        note="On booted systemd hosts. Files, enablement and units are as before, what was not touched is the same "
+        "process, the image is held.",
+    ),
+    Harness(RELEASES, _GONE_BACK, ("--control", "--sample", "12"), "The same with nobody looking.", beside=True),
     Harness(IMAGES, _MODULE, ("images",), note="Each through the whole of install; a benign image beside it installs."),
     Harness(IMAGES, _MODULE, ("images-rootfs",), note="The same from within a container that has the host at /rootfs."),
     Harness(

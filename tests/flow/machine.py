@@ -156,6 +156,10 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
         relative = os.path.relpath(folder, root)
         if relative == "var/lib":
             folders[:] = [f for f in folders if f != "ashore"]
+        if relative == "." and os.listdir(root / "run" if "run" in folders else root) == ["ashore"]:
+            folders.remove("run")  # a tmpfs, and nothing but what ashore keeps there
+        if relative == "run":
+            folders[:] = [f for f in folders if f != "ashore"]
         for name in (*folders, *files):
             path = os.path.join(folder, name)
             status = os.lstat(path)

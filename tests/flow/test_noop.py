@@ -37,7 +37,9 @@ def everything(host: Machine) -> dict[str, Stat]:
 
 
 def outside_state(host: Machine) -> dict[str, Stat]:
-    return {path: marks for path, marks in everything(host).items() if not path.startswith("var/lib/ashore")}
+    return {
+        path: marks for path, marks in everything(host).items() if not path.startswith(("var/lib/ashore", "run/ashore"))
+    }
 
 
 @pytest.fixture

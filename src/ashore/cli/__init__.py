@@ -42,8 +42,8 @@ VERBS = {
 }
 
 
-HIDDEN = ("carry-out", "boot", "hand-over", "enter-host", "take-back")
-"""What programs run: the service of PID 1 (mechanisms.handover), the boot unit, an installer image, a timer."""
+HIDDEN = ("carry-out", "boot", "hand-over", "enter-host", "take-back", "watch")
+"""What programs run: the service of PID 1 (mechanisms.handover), the boot unit, an installer, a timer, a watch."""
 
 
 class Verbs(click.Group):

@@ -6,8 +6,9 @@ import click
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
+from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import short
-from ashore.nouns.files import Entry, shown
+from ashore.nouns.files import Entry, printable, shown
 from ashore.nouns.generation import Generation
 
 
@@ -34,6 +35,7 @@ def command(root: str, as_json: bool) -> None:
                         "verb": g.verb,
                         "restores": g.restores or None,
                         "taken_back": g.taken_back,
+                        "reason": _why(g),
                         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
                         "displaced": [{"path": shown(p), "digest": e.digest} for p, e in _edits(g, discarded)],
                     }
@@ -47,12 +49,17 @@ def command(root: str, as_json: bool) -> None:
     for g in generations:
         mark = "*" if g.number == current else " "
         back = f" to {g.restores}" if g.restores else ""
-        back += ", not confirmed" if g.taken_back else ""
+        back += f", {printable(g.why)}" if g.why else ", not confirmed" if g.taken_back else ""
         bundles = ", ".join(f"{b.name} {b.version or short(b.digest)}" for b in g.bundles) or "nothing installed"
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
         lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in _edits(g, discarded)]
     lines += [f"  edit of {shown(e.path)} (generation {e.generation}) kept as {e.digest}" for e in edits]
     output.result("\n".join(lines))
+
+
+def _why(generation: Generation) -> str:
+    """Why it came by itself; empty if somebody asked for it."""
+    return generation.why or (NOT_CONFIRMED if generation.taken_back else "")
 
 
 def _edits(generation: Generation, discarded: int) -> list[tuple[str, Entry]]:

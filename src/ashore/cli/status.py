@@ -38,6 +38,10 @@ def status_text(found: Status) -> str:
         lines = ["no bundle is installed"]
     else:
         lines = [f"generation {generation.number} ({generation.verb}, {generation.time})"]
+    if generation.why:
+        lines.append(f"  came by itself: {printable(generation.why)}")
+    if found.late is not None:
+        lines.append(f"  watched until {found.late.until}: it goes back if what it started fails")
     if found.waiting is not None:
         lines.append(f"  {provisional_text(found.waiting)}")
     for bundle in generation.bundles:
@@ -91,5 +95,7 @@ def status_json(found: Status) -> dict[str, object]:
             "until": found.paused.until if found.paused else "",
         },
         "provisional": provisional_json(found.waiting),
+        "watched_until": found.late.until if found.late is not None else None,
+        "reason": found.generation.why,
         "disk": found.disk,
     }

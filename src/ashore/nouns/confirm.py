@@ -9,6 +9,10 @@ SECONDS = 300.0
 """How long there is to confirm where nobody says."""
 
 
+NOT_CONFIRMED = "not confirmed in time"
+"""Why a change was taken back that nobody confirmed."""
+
+
 class By(StrEnum):
     """What counts as a confirmation. ``ashore confirm`` always does."""
 

@@ -120,7 +120,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bundle_restores: Mapping[str, int] = {}
     """For a rollback of one bundle: its name, and the generation that its version came from."""
     taken_back: bool = False
-    """A rollback that came by itself, since nobody confirmed what was there."""
+    """A rollback that came by itself: nobody confirmed what was there, or it failed late."""
+    why: str = ""
+    """Why it was taken back, where that is not the missing confirmation."""
 
     settings: Mapping[str, str] = {}
     """Values of the kernel that bundles set, as they were before ashore: put back when nobody sets them any more."""

@@ -101,6 +101,10 @@ class Systemd(Protocol):
         """Queue starts and wait for none: what does not start says so itself."""
         ...
 
+    def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
+        """Have a transient service run `argv`, and again if it is killed; wait for nothing. One that runs stays."""
+        ...
+
     def reset_failed(self, units: Iterable[str]) -> None: ...
 
 

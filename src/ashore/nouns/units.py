@@ -33,6 +33,8 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     invocation: str = ""
     main_pid: int = 0
     can_reload: bool = False
+    stopped: bool = False
+    """A service whose stop began before its program ended: somebody, or PID 1, asked for it."""
     condition: bool = True
     """False: its last start was skipped, since a ``Condition...=`` did not hold."""
     needed_by: tuple[str, ...] = ()

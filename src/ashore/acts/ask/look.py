@@ -7,6 +7,7 @@ import msgspec
 
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.boot import following
+from ashore.acts.boot.late import watched_now
 from ashore.acts.tools import Tools
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
@@ -15,6 +16,7 @@ from ashore.nouns.files import Kind, shown
 from ashore.nouns.follow import Paused
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
+from ashore.nouns.late import Late
 from ashore.nouns.units import UnitState
 from ashore.rules.files.drift import Drift, Verdict
 
@@ -37,6 +39,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Nobody follows now."""
     waiting: Provisional | None
     """What waits for confirmation."""
+    late: Late | None
+    """What is watched on, and takes the generation back if it fails."""
     disk: int
     """Bytes in ashore's content store."""
 
@@ -57,6 +61,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         follows=follows,
         paused=remembered.paused,
         waiting=tools.history.provisional(),
+        late=watched_now(tools),
         disk=sum(size for _, size in tools.content.digests()),
     )
 

@@ -47,7 +47,7 @@ def confirm(tools: Tools) -> Confirmed:
     if current.taken_back:
         back = f"generation {current.restores}" if current.restores else "what was there before ashore"
         raise UnchangedError(
-            f"too late: nobody confirmed in time, and the host went back to {back}",
+            f"too late: {current.why or 'nobody confirmed in time'}, and the host went back to {back}",
             remedy="install it again by name, and confirm in time",
         )
     return Confirmed(generation=current.number)

@@ -18,6 +18,7 @@ from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
 from ashore.acts.transaction.transaction import Afterwards, carry_out, opened
 from ashore.errors import (
+    ContentRefusedError,
     DamagedContentError,
     UnchangedError,
     UnitsFailedError,
@@ -27,7 +28,7 @@ from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
-from ashore.nouns.confirm import Asked
+from ashore.nouns.confirm import NOT_CONFIRMED, Asked
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
@@ -77,7 +78,7 @@ def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "", confirm:
 
 def take_back(tools: Tools) -> Outcome:
     """Go back since nobody confirmed: whatever becomes of units on the way."""
-    return change(tools, Verb.ROLLBACK, wish_back(tools, None, ""), confirm=BACK, taken_back=True)
+    return change(tools, Verb.ROLLBACK, wish_back(tools, None, ""), confirm=BACK, taken_back=NOT_CONFIRMED)
 
 
 def change(
@@ -87,9 +88,12 @@ def change(
     *,
     adopt_all: bool = False,
     confirm: Asked = BY_HAND,
-    taken_back: bool = False,
+    taken_back: str = "",
 ) -> Outcome:
-    """The one way to change a host: recover, wish, plan, refuse or carry out."""
+    """The one way to change a host: recover, wish, plan, refuse or carry out.
+
+    `taken_back` says why it goes back by itself, if it does.
+    """
     order = _Order(verb=verb, wish=wish, adopt_all=adopt_all, confirm=confirm, taken_back=taken_back)
     try:
         try:
@@ -114,7 +118,7 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
     wish: Wish
     adopt_all: bool
     confirm: Asked
-    taken_back: bool
+    taken_back: str
 
 
 def _change(tools: Tools, order: _Order) -> Outcome:
@@ -148,8 +152,9 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             )
             try:
                 done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
-            except UnitsFailedError as error:
-                reason = f"units failed: {error.issues[0]}" if error.issues else str(error)
+            except (UnitsFailedError, ContentRefusedError) as error:
+                what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
+                reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
                 tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
                 raise
         for key in place.used:
@@ -200,11 +205,11 @@ def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...
     return tuple(b for b in plan.bundles if b.digest not in before)
 
 
-def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord], taken_back: bool) -> Mapping[str, Held]:
+def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord], taken_back: str) -> Mapping[str, Held]:
     """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
     free = {bundle.digest for bundle in plan.bundles}
     held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
-    return _held(tools, held, let_go, "not confirmed in time" if taken_back else "rolled back")
+    return _held(tools, held, let_go, taken_back or "rolled back")
 
 
 def _held(tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str) -> Mapping[str, Held]:

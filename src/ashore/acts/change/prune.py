@@ -3,6 +3,7 @@
 
 import msgspec
 
+from ashore.acts.boot.late import watched_now
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.state.secrets import Secrets
@@ -28,9 +29,9 @@ def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = Fals
     current = history.current()
     recorded = list(history.all())
     stay = retention.kept(recorded, current.number, read_config(tools.host).keep if keep is None else keep)
-    waiting = history.provisional()
-    if waiting is not None:  # it may have to come back, with every edit that was moved aside since
-        stay = sorted({*stay, *(g.number for g in recorded if g.number >= waiting.back)})
+    backs = [back.back for back in (history.provisional(), watched_now(tools)) if back is not None]
+    if backs:  # it may have to come back, with every edit that was moved aside since
+        stay = sorted({*stay, *(g.number for g in recorded if g.number >= min(backs))})
     gone = [g.number for g in recorded if g.number not in stay]
     discarded = history.discarded()
     if discard_edits and current.number > discarded:

@@ -43,7 +43,9 @@ def watch(
     while subjects:
         _sample(systemd, subjects, clock, probe)
         judged = [(s, s.judge()) for s in subjects]
-        failed = tuple(_issue(s.watched, j.reason) for s, j in judged if j.verdict is Verdict.FAILED)
+        failed = tuple(
+            issue_of(s.watched.health, j.reason, s.watched.why) for s, j in judged if j.verdict is Verdict.FAILED
+        )
         if failed:
             return failed
         if all(j.verdict is Verdict.HEALTHY for _, j in judged):
@@ -71,8 +73,8 @@ def _sample(
         subject.samples.append(Sample(time=now, state=states.get(health.unit), probe=said))
 
 
-def _issue(watched: Watched, reason: str) -> Issue:
-    health = watched.health
+def issue_of(health: Health, reason: str, why: str) -> Issue:
+    """What failed, for people."""
     name = health.unit or health.http or health.tcp or " ".join(health.command)
     remedy = f"see why: journalctl -u {health.unit}" if health.unit else ""
-    return Issue(where=name, message=reason + (f"; {watched.why}" if watched.why else ""), remedy=remedy)
+    return Issue(where=name, message=reason + (f"; {why}" if why else ""), remedy=remedy)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.acts.boot import unconfirmed
+from ashore.acts.boot import late, unconfirmed
 from ashore.acts.change.outcome import Recovered
 from ashore.acts.change.prune import collect
 from ashore.acts.tools import Tools
@@ -123,6 +123,7 @@ def finish(tools: Tools, left: Journal) -> None:
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
     unconfirmed.see_to(tools)
+    late.see_to(tools)
     _end(tools, _generations_to_keep(tools))
 
 

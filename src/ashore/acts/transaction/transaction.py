@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ashore.acts.boot import unconfirmed
+from ashore.acts.boot import late, unconfirmed
 from ashore.acts.plan.label import read_labels
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import steps, triggers
@@ -26,6 +26,7 @@ from ashore.mechanisms.stage.staging import Staging, beside_state
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.stage.sync import sync_swapped
 from ashore.mechanisms.state import journal
+from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import shown
 from ashore.nouns.generation import FileRecord, Generation, Verb
@@ -42,8 +43,9 @@ class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
     bundle_restores: Mapping[str, int] = {}
     ends_waiting: bool = False
     """It brings back what needs no confirmation: nothing waits for one from then on."""
-    taken_back: bool = False
-    """Nobody is there to decide: a unit that does not come up is said, and is no reason to stay where we are."""
+    taken_back: str = ""
+    """Why it goes back by itself. Nobody is there to decide: a unit that does not come up is said, and is no reason to
+    stay where we are."""
 
 
 class Transaction:
@@ -121,8 +123,9 @@ def carry_out(
             raise
         with _judged(tools, afterwards):
             triggers.run_after(tools, plan.triggers)
+        started = late.Started()
         with _judged(tools, afterwards):
-            unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
+            started = unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
         with _judged(tools, afterwards):
             steps.run_after(tools, plan.commands, transaction.id)
         generation = _generation(tools, transaction, plan, previous, afterwards)
@@ -132,6 +135,7 @@ def carry_out(
         elif afterwards.ends_waiting:
             waiting = None
         tools.history.write(generation)
+        late.note(tools, started, generation, back=previous.number)
         verdict = Verdict(generation=generation.number, held=afterwards.held, provisional=waiting)
         journal.verdict(tools.state, verdict)
     except BaseException as error:
@@ -188,7 +192,8 @@ def _generation(
         bundle_restores=afterwards.bundle_restores,
         settings=plan.settings,
         made=plan.made,
-        taken_back=afterwards.taken_back,
+        taken_back=bool(afterwards.taken_back),
+        why="" if afterwards.taken_back == NOT_CONFIRMED else afterwards.taken_back,
     )
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ashore.acts.boot.late import Started
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import answering, watch
 from ashore.errors import Issue, UnitsFailedError
@@ -11,7 +12,7 @@ from ashore.nouns.journal import Staged
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import dependants
-from ashore.rules.units.health import start_seconds, to_watch
+from ashore.rules.units.health import Watched, start_seconds, to_watch
 
 _DEADLINE = 120.0
 """Seconds for all jobs of one phase; a unit's own TimeoutStartSec usually ends earlier."""
@@ -54,15 +55,17 @@ def bring_up(
     *,
     touched: Collection[str] = (),
     answered: Collection[Health] = (),
-) -> None:
+) -> Started:
     """Reload, start, restart, and watch until health is settled (`rules.units.health.to_watch` says of what).
+
+    Returns what was found healthy.
 
     Raises:
         UnitsFailedError: something did not come up, or did not stay up.
     """
     systemd = tools.systemd
     if systemd is None:
-        return
+        return Started()
     if plan.daemon_reload:
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
@@ -74,6 +77,8 @@ def bring_up(
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
     results = systemd.run(plan.actions, start_seconds(plan, _DEADLINE)) if plan.actions else ()
     failed = [_issue(result) for result in results if not result.ok]
+    watched: tuple[Watched, ...] = ()
+    since = tools.uptime()
     if not failed:
         watched = to_watch(plan, before, touched=touched, answered=answered)
         failed = list(watch(systemd, watched, clock=tools.clock, sleep=tools.sleep))
@@ -83,6 +88,7 @@ def bring_up(
             remedy="the image is held: it is installed again only by a new tag or an explicit install",
             issues=failed,
         )
+    return Started(watched=watched if plan.actions else (), since=since)
 
 
 def stop_new(tools: Tools, staged: Staged, boot: str) -> None:

@@ -5,7 +5,7 @@ import os
 import tempfile
 
 from ashore.acts.tools import Tools
-from ashore.errors import AshoreError, Issue, UnchangedError
+from ashore.errors import AshoreError, ContentRefusedError, Issue
 from ashore.mechanisms.stage.staging import Staging
 from ashore.nouns.files import shown
 from ashore.nouns.journal import Staged
@@ -22,7 +22,7 @@ def validate_staged(tools: Tools, staging: Staging, staged: Staged, plan: Plan) 
     """Ask every program that can look at a file before it is placed.
 
     Raises:
-        UnchangedError: all that was refused.
+        ContentRefusedError: all that was refused.
     """
     places = {
         s.step.path: os.path.join(tools.host.root, staging.areas[s.area].path, s.name) for s in staged.steps if s.inode
@@ -32,21 +32,21 @@ def validate_staged(tools: Tools, staging: Staging, staged: Staged, plan: Plan) 
         if check.when is When.STAGED:
             issues += _verify(tools, check, places, plan) if check.units else _ask_about(tools, check, places, plan)
     if issues:
-        raise UnchangedError("a validator refused the new content; nothing was changed", issues=issues)
+        raise ContentRefusedError("a validator refused the new content; nothing was changed", issues=issues)
 
 
 def validate_placed(tools: Tools, plan: Plan) -> None:
     """Ask those that look at the host as it is: all is in place, and no unit has read it yet.
 
     Raises:
-        UnchangedError: all that was refused; the caller puts everything back.
+        ContentRefusedError: all that was refused; the caller puts everything back.
     """
     issues: list[Issue] = []
     for check in plan.checks:
         if check.when is When.PLACED:
             issues += _ask(tools, check, os.path.join(tools.host.root, check.paths[0]), plan)
     if issues:
-        raise UnchangedError("a validator refused the new content; everything is as it was", issues=issues)
+        raise ContentRefusedError("a validator refused the new content; everything is as it was", issues=issues)
 
 
 def _ask_about(tools: Tools, check: Check, places: dict[str, str], plan: Plan) -> list[Issue]:

@@ -35,7 +35,7 @@ _RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "sw
 _LISTED = ["active", "reloading", "activating", "deactivating", "failed"]
 _NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
 _FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
-_SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus")
+_SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus", "ExecMainExitTimestampMonotonic")
 
 
 def is_live(root: str) -> bool:
@@ -125,6 +125,17 @@ class DBusSystemd:
 
     def start_later(self, units: Iterable[str]) -> None:
         self._ask([_manager("StartUnit", "ss", unit, "replace") for unit in units], again=False)
+
+    def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
+        properties = [
+            *(("Description", ("s", description)), ("CollectMode", ("s", "inactive-or-failed"))),
+            ("Restart", ("s", "on-abnormal")),
+            ("ExecStart", ("a(sasb)", [(argv[0], [word.replace("$", "$$") for word in argv], False)])),
+        ]
+        signature = "ssa(sv)a(sa(sv))"
+        (reply,) = self._ask([_manager("StartTransientUnit", signature, unit, "fail", properties, [])], again=False)
+        if reply.error and not reply.error.endswith(".UnitExists"):
+            raise AshoreError(f"systemd did not start {unit}", cause=reply.message)
 
     def reset_failed(self, units: Iterable[str]) -> None:
         # A unit that is not loaded has no failure to forget: its error says only that.
@@ -249,6 +260,7 @@ def _state(name: str, properties: Mapping[str, object]) -> UnitState:
         invocation=bytes(invocation).hex() if isinstance(invocation, (bytes, list)) else "",
         main_pid=_number(properties.get("MainPID")),
         can_reload=bool(properties.get("CanReload", False)),
+        stopped=_was_stopped(properties),
         # Before the first try there is no result, and systemd says false.
         condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
         needed_by=_names(properties, *_NEEDED_BY),
@@ -257,9 +269,14 @@ def _state(name: str, properties: Mapping[str, object]) -> UnitState:
     )
 
 
+def _was_stopped(properties: Mapping[str, object]) -> bool:
+    """What ends by itself is seen to end before it leaves its active state; what is stopped leaves that first."""
+    left, ended = (_number(properties.get(f"{of}ExitTimestampMonotonic")) for of in ("Active", "ExecMain"))
+    return 0 < left < ended
+
+
 def _names(properties: Mapping[str, object], *keys: str) -> tuple[str, ...]:
-    found = [name for key in keys if isinstance(names := properties.get(key), list) for name in names]
-    return tuple(dict.fromkeys(found))
+    return tuple({name: None for key in keys if isinstance(names := properties.get(key), list) for name in names})
 
 
 def _number(value: object) -> int:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that is kept is watched on, by a service of its own, until the time of all that it started is over.
+
+Nobody waits for that and nothing is locked (docs/adr/0015-late-failures-go-back.md).
+"""
+
+import contextlib
+import datetime
+
+import msgspec
+
+from ashore.acts.tools import Tools
+from ashore.errors import AshoreError
+from ashore.mechanisms.pid1 import watched as record
+from ashore.nouns.generation import Generation, Verb
+from ashore.nouns.late import Late
+from ashore.rules.units.health import Watched
+from ashore.rules.units.late import to_watch_on
+
+_VERBS = frozenset({Verb.INSTALL, Verb.UPGRADE, Verb.FOLLOW})
+"""What brings a version that nobody has seen here. Who goes back, removes or repairs has decided already."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change started and found healthy, and since when it ran, in seconds since the machine booted."""
+
+    watched: tuple[Watched, ...] = ()
+    since: float = 0.0
+
+
+def note(tools: Tools, started: Started, generation: Generation, back: int) -> None:
+    """Before the change is final: note what will be watched on, if anything.
+
+    An older note stays until `see_to`: this change may yet not be.
+    """
+    if tools.systemd is None or generation.verb not in _VERBS or not started.watched:
+        return
+    late = _late(tools, started, generation, back)
+    try:
+        if late is not None:
+            record.leave(tools.host.root, late)
+    except OSError as error:
+        tools.progress.say(f"what was started is not watched any longer: {error.strerror or error}")
+
+
+def see_to(tools: Tools) -> None:
+    """The change is final: have PID 1 watch on, if it does not yet."""
+    if tools.systemd is None:
+        return
+    late = watched_now(tools)
+    if late is None:
+        record.drop(tools.host.root)
+        return
+    argv = (*tools.program, "watch", late.transaction)
+    # Where it cannot be started the change is kept as it is, and healthy.
+    with contextlib.suppress(AshoreError):
+        tools.systemd.start_service(
+            f"ashore-watch-{late.transaction}.service", argv, "Watch what a change by ashore started"
+        )
+
+
+def watched_now(tools: Tools) -> Late | None:
+    """What is watched on, if that is about the generation that holds and its time is not over."""
+    late = record.read(tools.host.root) if tools.live else None
+    if late is None or late.boot != tools.boot or late.generation != tools.history.current_number():
+        return None
+    over = all(subject.until <= tools.uptime() for subject in late.subjects)
+    return None if over or tools.history.current().transaction != late.transaction else late
+
+
+def _late(tools: Tools, started: Started, generation: Generation, back: int) -> Late | None:
+    assert tools.systemd is not None
+    names = sorted({w.health.unit for w in started.watched if w.health.unit})
+    now = tools.uptime()
+    subjects = to_watch_on(started.watched, tools.systemd.states(names), since=started.since, now=now)
+    if not subjects:
+        return None
+    left = max(subject.until for subject in subjects) - now
+    until = datetime.datetime.strptime(tools.now(), _TIME) + datetime.timedelta(seconds=left)
+    return Late(
+        transaction=generation.transaction,
+        generation=generation.number,
+        back=back,
+        boot=tools.boot,
+        since=started.since,
+        until=until.strftime(_TIME),
+        subjects=subjects,
+    )

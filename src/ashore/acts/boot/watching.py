@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watch after a change: what fails before its time is over takes the change back, if nothing came after it."""
+
+from collections.abc import Callable, Sequence
+
+from ashore.acts.boot import late as lately
+from ashore.acts.change.install import BACK, change
+from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.wishes import Target, Wish, wish_back, wish_before_all
+from ashore.acts.fetch.obtain import Place
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.health import issue_of
+from ashore.errors import AshoreError, BusyError, Issue, UnchangedError
+from ashore.mechanisms.pid1 import probes
+from ashore.mechanisms.pid1 import watched as record
+from ashore.nouns.bundle import Health
+from ashore.nouns.generation import Generation, Verb
+from ashore.nouns.late import Late
+from ashore.rules.units.late import is_over, look
+
+_PAUSE = 1.0
+_PROBE_SECONDS = 5.0
+_TRIES, _AGAIN = 10, 30.0
+"""How often, and after how long, a way back that cannot be gone now is tried again."""
+
+Probe = Callable[[Health, float], str]
+
+
+class _SupersededError(UnchangedError):
+    """Another change came meanwhile: what is watched is not there any more."""
+
+
+def watch_on(tools: Tools, transaction: str, *, probe: Probe = probes.probe) -> Outcome | None:
+    """Watch what the change `transaction` started until its time is over; the way back, if something failed.
+
+    Ends as soon as another change has been made. While one is at work, nothing is judged.
+
+    Raises:
+        AshoreError: it failed, and cannot be taken back.
+    """
+    found = lately.watched_now(tools)
+    if found is None or found.transaction != transaction:
+        return None
+    try:
+        while failed := _until_failed(tools, found, probe):
+            try:
+                return _go_back(tools, found, failed)
+            except BusyError:
+                tools.sleep(_PAUSE)  # who is at work may have stopped it: look again, afterwards
+            except _SupersededError:
+                return None
+        return None
+    finally:
+        left = record.read(tools.host.root)
+        if left is not None and left.transaction == transaction:
+            record.drop(tools.host.root)
+
+
+def _until_failed(tools: Tools, late: Late, probe: Probe) -> tuple[Issue, ...]:
+    """What has failed; empty when the time is over, or another generation holds."""
+    assert tools.systemd is not None
+    bad: dict[int, float | None] = dict.fromkeys(range(len(late.subjects)))
+    while bad and tools.history.current_number() == late.generation:
+        subjects = [late.subjects[n] for n in bad]
+        states = tools.systemd.states([s.health.unit for s in subjects if s.health.unit])
+        failed = []
+        for n, subject in zip(list(bad), subjects, strict=True):
+            said = probe(subject.health, min(_PROBE_SECONDS, subject.patience))
+            now = tools.uptime()
+            seen = look(subject, states.get(subject.health.unit), said, bad_since=bad[n], now=now)
+            if seen.failure:
+                reason = f"{seen.failure}, {now - late.since:.0f} s after the start"
+                failed.append(issue_of(subject.health, reason, subject.why))
+            bad[n] = seen.bad_since
+            if is_over(subject, seen.bad_since, now):
+                del bad[n]
+        if failed:
+            return tuple(failed)
+        tools.sleep(_PAUSE)
+    return ()
+
+
+def _go_back(tools: Tools, late: Late, failed: Sequence[Issue]) -> Outcome:
+    why = f"failed late: {failed[0]}"
+    for issue in failed:
+        tools.progress.say(f"failed late: {issue}")
+    for left in reversed(range(_TRIES)):
+        try:
+            return change(tools, Verb.ROLLBACK, _back_from(tools, late), confirm=BACK, taken_back=why)
+        except (BusyError, _SupersededError):
+            raise
+        except AshoreError as error:
+            if not left:
+                raise
+            tools.progress.say(f"{error}; once more in {_AGAIN:g} s")
+            tools.sleep(_AGAIN)
+    raise AssertionError("it is raised by the last try")
+
+
+def _back_from(tools: Tools, late: Late) -> Wish:
+    """The generation before, if the one that is watched still holds."""
+    back = wish_back(tools, late.back, "") if late.back else wish_before_all()
+
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
+        if current.transaction != late.transaction:
+            raise _SupersededError("another change came meanwhile")
+        return back(current, place, salt)
+
+    return wish

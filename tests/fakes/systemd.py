@@ -94,7 +94,9 @@ class FakeSystemd:
                 unit.active, unit.sub, unit.result = "inactive", "dead", "success"
 
     def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
-        self.log += [f"{action.verb} {action.unit}" for action in actions]
+        self.log += [f"{action.verb} {action.unit}" for action in actions if action.unit not in self.services]
+        for action in actions:
+            self.services.pop(action.unit, None)
         return tuple(self._job(action) for action in actions)
 
     def _job(self, action: UnitAction) -> JobResult:

@@ -127,7 +127,7 @@ def test_a_probe_that_does_not_answer_any_more_goes_back_and_one_bad_answer_does
     live.install(TWO)
     answers = iter(["", "refused", "", "", "refused", "refused", "refused", "refused", "refused"])
     outcome = watching(live, {}, probe=lambda *_: next(answers))
-    assert outcome is not None and list(answers) == ["refused"]
+    assert outcome is not None and list(answers) == [], "the last look is with the lock"
 
 
 def test_the_next_change_ends_the_watch_and_has_one_of_its_own(live: Machine) -> None:
@@ -157,6 +157,22 @@ def test_a_failure_seen_while_another_change_is_at_work_is_not_judged(live: Mach
 
     assert watching(live, {3: begins, 6: ends}) is None
     assert live.tools().history.current_number() == 2
+
+
+def test_what_another_change_took_down_and_brought_back_has_not_failed(live: Machine) -> None:
+    """It was seen ill without the lock, and is well again with it."""
+    live.install(TWO)
+    answers = iter(["", *["refused"] * 4])
+    assert watching(live, {}, probe=lambda *_: next(answers, "")) is None
+    assert live.tools().history.current_number() == 2
+
+
+def test_the_watch_of_a_change_ends_with_the_next_one(live: Machine) -> None:
+    live.install(TWO)
+    live.install(THREE)
+    assert list(fake(live).services) == [f"ashore-watch-{live.tools().history.current().transaction}.service"]
+    live.remove("app")
+    assert not fake(live).services
 
 
 def test_who_goes_back_or_repairs_is_not_watched(live: Machine) -> None:

@@ -74,10 +74,11 @@ def test_a_removed_unit_is_stopped_and_disabled_before_its_files_go(live: Machin
 
     class Watching(FakeSystemd):
         def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
-            there.append(live.exists(SERVICE) and live.exists("opt/bin/app"))
+            there.extend(live.exists(SERVICE) and live.exists("opt/bin/app") for a in actions if a.unit in self.units)
             return super().run(actions, deadline)
 
     watching = Watching(systemd.units)
+    watching.services = systemd.services
     live.systemd = watching
     live.remove("app")
     assert watching.log == ["stop app.service", "daemon-reload"]

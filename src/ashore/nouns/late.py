@@ -34,3 +34,15 @@ class Late(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: str
     """UTC, RFC 3339. For people."""
     subjects: tuple[Subject, ...]
+    instead_of: str = ""
+    """The transaction that was watched before, if one was."""
+
+    @property
+    def unit(self) -> str:
+        """What watches."""
+        return watch_unit(self.transaction)
+
+
+def watch_unit(transaction: str) -> str:
+    """The service that watches what `transaction` started."""
+    return f"ashore-watch-{transaction}.service"

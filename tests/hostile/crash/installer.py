@@ -103,7 +103,8 @@ class Site:
         deadline, listed = time.monotonic() + _SECONDS, ""
         while time.monotonic() < deadline:
             listed = self.host.run(["systemctl", "list-units", "--output=json", "ashore-*.service"]).stdout
-            if not any(unit["sub"] in ("start", "running") for unit in json.loads(listed)):
+            units = [unit for unit in json.loads(listed) if not unit["unit"].startswith("ashore-watch-")]
+            if not any(unit["sub"] in ("start", "running") for unit in units):
                 return
             time.sleep(0.05)
         raise lab.LabError(f"it does not end: {listed}")

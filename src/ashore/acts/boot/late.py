@@ -13,12 +13,14 @@ from ashore.acts.tools import Tools
 from ashore.errors import AshoreError
 from ashore.mechanisms.pid1 import watched as record
 from ashore.nouns.generation import Generation, Verb
-from ashore.nouns.late import Late
+from ashore.nouns.late import Late, watch_unit
+from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.units.health import Watched
 from ashore.rules.units.late import to_watch_on
 
 _VERBS = frozenset({Verb.INSTALL, Verb.UPGRADE, Verb.FOLLOW})
 """What brings a version that nobody has seen here. Who goes back, removes or repairs has decided already."""
+_SECONDS = 30.0
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -48,16 +50,25 @@ def see_to(tools: Tools) -> None:
     """The change is final: have PID 1 watch on, if it does not yet."""
     if tools.systemd is None:
         return
-    late = watched_now(tools)
+    noted, late = record.read(tools.host.root), watched_now(tools)
+    if noted is not None and noted.boot == tools.boot:
+        _stop(tools, noted.instead_of if late is not None else noted.transaction)
     if late is None:
         record.drop(tools.host.root)
         return
     argv = (*tools.program, "watch", late.transaction)
     # Where it cannot be started the change is kept as it is, and healthy.
     with contextlib.suppress(AshoreError):
-        tools.systemd.start_service(
-            f"ashore-watch-{late.transaction}.service", argv, "Watch what a change by ashore started"
-        )
+        tools.systemd.start_service(late.unit, argv, "Watch what a change by ashore started")
+
+
+def _stop(tools: Tools, transaction: str) -> None:
+    """What was watched is not there any more; unless it is the watch itself that goes back, which ends by itself."""
+    assert tools.systemd is not None
+    if transaction and not tools.history.current().why:
+        stop = UnitAction(verb=UnitVerb.STOP, unit=watch_unit(transaction), reason="another change came")
+        with contextlib.suppress(AshoreError):
+            tools.systemd.run([stop], _SECONDS)
 
 
 def watched_now(tools: Tools) -> Late | None:
@@ -76,6 +87,7 @@ def _late(tools: Tools, started: Started, generation: Generation, back: int) -> 
     subjects = to_watch_on(started.watched, tools.systemd.states(names), since=started.since, now=now)
     if not subjects:
         return None
+    before = record.read(tools.host.root)
     left = max(subject.until for subject in subjects) - now
     until = datetime.datetime.strptime(tools.now(), _TIME) + datetime.timedelta(seconds=left)
     return Late(
@@ -86,4 +98,5 @@ def _late(tools: Tools, started: Started, generation: Generation, back: int) -> 
         since=started.since,
         until=until.strftime(_TIME),
         subjects=subjects,
+        instead_of=before.transaction if before is not None else "",
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The watch after a change: what fails before its time is over takes the change back, if nothing came after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from ashore.acts.boot import late as lately
 from ashore.acts.change.install import BACK, change
@@ -15,13 +15,18 @@ from ashore.mechanisms.pid1 import probes
 from ashore.mechanisms.pid1 import watched as record
 from ashore.nouns.bundle import Health
 from ashore.nouns.generation import Generation, Verb
-from ashore.nouns.late import Late
+from ashore.nouns.late import Late, Subject
 from ashore.rules.units.late import is_over, look
 
 _PAUSE = 1.0
 _PROBE_SECONDS = 5.0
 _TRIES, _AGAIN = 10, 30.0
 """How often, and after how long, a way back that cannot be gone now is tried again."""
+
+
+class _WellAgainError(UnchangedError):
+    """It was another change that had taken it down, and that went back meanwhile."""
+
 
 Probe = Callable[[Health, float], str]
 
@@ -44,8 +49,8 @@ def watch_on(tools: Tools, transaction: str, *, probe: Probe = probes.probe) -> 
     try:
         while failed := _until_failed(tools, found, probe):
             try:
-                return _go_back(tools, found, failed)
-            except BusyError:
+                return _go_back(tools, found, failed, probe)
+            except (BusyError, _WellAgainError):
                 tools.sleep(_PAUSE)  # who is at work may have stopped it: look again, afterwards
             except _SupersededError:
                 return None
@@ -56,38 +61,45 @@ def watch_on(tools: Tools, transaction: str, *, probe: Probe = probes.probe) -> 
             record.drop(tools.host.root)
 
 
-def _until_failed(tools: Tools, late: Late, probe: Probe) -> tuple[Issue, ...]:
+def _is_ill(tools: Tools, subject: Subject, probe: Probe) -> bool:
+    assert tools.systemd is not None
+    unit = subject.health.unit
+    state = tools.systemd.states([unit])[unit] if unit else None
+    said = probe(subject.health, min(_PROBE_SECONDS, subject.patience))
+    return bool(look(subject, state, said, bad_since=float("-inf"), now=tools.uptime()).failure)
+
+
+def _until_failed(tools: Tools, late: Late, probe: Probe) -> Mapping[Subject, Issue]:
     """What has failed; empty when the time is over, or another generation holds."""
     assert tools.systemd is not None
     bad: dict[int, float | None] = dict.fromkeys(range(len(late.subjects)))
     while bad and tools.history.current_number() == late.generation:
         subjects = [late.subjects[n] for n in bad]
         states = tools.systemd.states([s.health.unit for s in subjects if s.health.unit])
-        failed = []
+        failed = {}
         for n, subject in zip(list(bad), subjects, strict=True):
             said = probe(subject.health, min(_PROBE_SECONDS, subject.patience))
             now = tools.uptime()
             seen = look(subject, states.get(subject.health.unit), said, bad_since=bad[n], now=now)
             if seen.failure:
                 reason = f"{seen.failure}, {now - late.since:.0f} s after the start"
-                failed.append(issue_of(subject.health, reason, subject.why))
+                failed[subject] = issue_of(subject.health, reason, subject.why)
             bad[n] = seen.bad_since
             if is_over(subject, seen.bad_since, now):
                 del bad[n]
         if failed:
-            return tuple(failed)
+            return failed
         tools.sleep(_PAUSE)
-    return ()
+    return {}
 
 
-def _go_back(tools: Tools, late: Late, failed: Sequence[Issue]) -> Outcome:
-    why = f"failed late: {failed[0]}"
-    for issue in failed:
-        tools.progress.say(f"failed late: {issue}")
+def _go_back(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe: Probe) -> Outcome:
+    why = f"failed late: {next(iter(failed.values()))}"
+    back = _back_from(tools, late, failed, probe)
     for left in reversed(range(_TRIES)):
         try:
-            return change(tools, Verb.ROLLBACK, _back_from(tools, late), confirm=BACK, taken_back=why)
-        except (BusyError, _SupersededError):
+            return change(tools, Verb.ROLLBACK, back, confirm=BACK, taken_back=why)
+        except (BusyError, _SupersededError, _WellAgainError):
             raise
         except AshoreError as error:
             if not left:
@@ -97,13 +109,17 @@ def _go_back(tools: Tools, late: Late, failed: Sequence[Issue]) -> Outcome:
     raise AssertionError("it is raised by the last try")
 
 
-def _back_from(tools: Tools, late: Late) -> Wish:
-    """The generation before, if the one that is watched still holds."""
+def _back_from(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe: Probe) -> Wish:
+    """The generation before, if the one that is watched still holds and is as ill with the lock as it was without."""
     back = wish_back(tools, late.back, "") if late.back else wish_before_all()
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         if current.transaction != late.transaction:
             raise _SupersededError("another change came meanwhile")
+        if not any(_is_ill(tools, subject, probe) for subject in failed):
+            raise _WellAgainError("it is well again")
+        for issue in failed.values():
+            tools.progress.say(f"failed late: {issue}")
         return back(current, place, salt)
 
     return wish

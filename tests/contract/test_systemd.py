@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What everything that calls itself `ports.Systemd` does: the fake, and PID 1 of a booted host on both its doors."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -21,6 +22,7 @@ UNITS = {
     "dies.service": (Behaviour.DIES, "ExecStart=/bin/false"),
     "flaps.service": (Behaviour.FLAPS, "ExecStart=/bin/false\nRestart=always\nRestartSec=50ms\nStartLimitBurst=1000"),
     "hangs.service": (Behaviour.HANGS, "Type=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=infinity"),
+    "grumbles.service": (Behaviour.GRUMBLES, "ExecStart=/bin/sh -c 'trap \"exit 1\" TERM; sleep 1000 & wait'"),
     "base.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000"),
     "needs.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nRequires=base.service\nAfter=base.service"),
     "binds.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nBindsTo=needs.service\nAfter=needs.service"),
@@ -161,11 +163,16 @@ def test_a_transient_service_starts_and_one_that_runs_stays(pid1: Systemd) -> No
 
 
 def test_who_was_stopped_is_told_from_who_ended_by_itself(pid1: Systemd) -> None:
-    results(pid1, UnitVerb.START, "stays.service", "dies.service")
-    results(pid1, UnitVerb.STOP, "stays.service")
+    """Of what has failed, that is: PID 1 forgets the others."""
+    results(pid1, UnitVerb.START, "grumbles.service", "dies.service")
+    time.sleep(0 if isinstance(pid1, FakeSystemd) else 0.3)  # until it has its trap
+    results(pid1, UnitVerb.STOP, "grumbles.service")
     wait_for(pid1, "dies.service", lambda state: state.active == "failed")
-    states = pid1.states(["stays.service", "dies.service"])
-    assert [state.stopped for state in states.values()] == [True, False]
+    states = pid1.states(["grumbles.service", "dies.service"])
+    assert [(s.active, s.result, s.stopped) for s in states.values()] == [
+        ("failed", "exit-code", True),
+        ("failed", "exit-code", False),
+    ]
 
 
 def test_a_unit_reloads_if_it_can(pid1: Systemd) -> None:

@@ -20,6 +20,7 @@ class Behaviour(Enum):
     DIES = "comes up, and fails after `samples` looks"
     FLAPS = "comes up, dies and is restarted, at each look"
     HANGS = "never gets up and never fails"
+    GRUMBLES = "stays up, and fails when it is stopped"
 
 
 @dataclass
@@ -150,6 +151,8 @@ class FakeSystemd:
     def _down(self, unit: FakeUnit) -> None:
         unit.stopped = True
         unit.active, unit.sub, unit.result = "inactive", "dead", "success"
+        if unit.behaviour is Behaviour.GRUMBLES:
+            unit.active, unit.sub, unit.result = "failed", "failed", "exit-code"
 
     def _pass_time(self, name: str) -> None:
         unit = self.units.get(name)

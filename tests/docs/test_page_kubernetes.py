@@ -16,7 +16,7 @@ from tests.system import kubernetes, kubernetes_node, lab
 from tests.system.forward import Published
 from tests.system.registry_server import available, registry_server
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 API = "10.0.0.10:6443"
 """What the page calls its API server."""

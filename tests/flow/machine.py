@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from collections import deque
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ class Machine:
 
     def __init__(self, folder: Path, images: FakeImages | None = None, systemd: Systemd | None = None) -> None:
         self.root = folder / "host"
-        for path in ("etc/systemd/system", "usr/lib/systemd/system", "var/lib", "opt"):
+        for path in ("etc/systemd/system", "usr/lib/systemd/system", "var/lib", "opt", "run"):
             (self.root / path).mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.images = images or FakeImages()
@@ -131,6 +132,11 @@ class Machine:
         """Equal marks: nobody wrote it."""
         return stat_of(os.lstat(self.root / path))
 
+    def empty_run(self) -> None:
+        """What a boot does to the tmpfs."""
+        shutil.rmtree(self.root / "run")
+        (self.root / "run").mkdir()
+
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.root / path)
 
@@ -156,9 +162,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
         relative = os.path.relpath(folder, root)
         if relative == "var/lib":
             folders[:] = [f for f in folders if f != "ashore"]
-        if relative == "." and os.listdir(root / "run" if "run" in folders else root) == ["ashore"]:
-            folders.remove("run")  # a tmpfs, and nothing but what ashore keeps there
-        if relative == "run":
+        if relative == "run":  # a tmpfs: what is there ends with the boot
             folders[:] = [f for f in folders if f != "ashore"]
         for name in (*folders, *files):
             path = os.path.join(folder, name)

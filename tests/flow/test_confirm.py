@@ -114,7 +114,7 @@ def test_a_reboot_ends_the_time_and_goes_back_before_anything_runs(live: Machine
     live.systemd, live.images.down = booted, True
     assert time_passes(live, 1).taken_back
     assert not live.exists("run/ashore/incomplete"), "units are held no longer"
-    shutil.rmtree(live.root / "run")
+    live.empty_run()
     assert live.tree() == before
     assert booted.log == ["stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later"]
 
@@ -274,7 +274,7 @@ def test_a_fresh_login_over_ssh_confirms_where_the_bundle_says_so(live: Machine)
         live.install(TWO)
         session()
         assert time_passes(live, 5).confirmed
-        shutil.rmtree(live.root / "run", ignore_errors=True)
+        live.empty_run()
         shutil.rmtree(live.root / "var/log", ignore_errors=True)
         live.install(ONE, confirm=0)
 

@@ -9,7 +9,6 @@ from typing import cast
 
 import pytest
 
-from ashore.acts.transaction.recover import recover
 from ashore.cli import run
 from ashore.mechanisms.images.transports import open_reader
 from ashore.mechanisms.registry import RegistrySettings, load_settings
@@ -20,7 +19,7 @@ from tests.fakes.bundles import FakeImages
 from tests.fakes.images import Silent
 from tests.fakes.registry import FakeRegistry
 from tests.flow.machine import Machine
-from tests.flow.test_kill import in_child
+from tests.flow.test_kill import in_child, kill_and_recover
 
 
 class Registry:
@@ -82,10 +81,7 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new_version(quick_folder: 
         outcomes: dict[bool, int] = {True: 0, False: 0}
         for at in range(total):
             victim = machine(str(at), template)
-            assert in_child(story, victim, stop_at=at) == -1
-            tools = victim.tools()
-            with tools.state.locked():
-                recover(tools)
+            kill_and_recover(story, victim, at)
             tree = victim.tree()
             assert tree in (old, new), f"killed before call {at} of {total}: neither old nor new"
             assert victim.leftovers() == [], f"killed before call {at} of {total}"

@@ -151,6 +151,14 @@ def in_child(story: Story, on: Machine, stop_at: int) -> int:
     return int(said)
 
 
+def kill_and_recover(story: Story, victim: Machine, at: int) -> None:
+    """Kill it before its call number `at`, and have the next run recover it."""
+    assert in_child(story, victim, stop_at=at) == -1
+    tools = victim.tools()
+    with tools.state.locked():
+        recover(tools)
+
+
 def seen(machine: Machine) -> tuple[object, ...]:
     """The tree, and what is known of each path: what is an edit of what, and what waits. Stats are of other inodes."""
     current = machine.tools().history.current()
@@ -176,10 +184,8 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new_generation(name: str, 
     outcomes = {"old": 0, "new": 0}
     for at in range(total):
         victim = fresh(at)
-        assert in_child(story, victim, stop_at=at) == -1
+        kill_and_recover(story, victim, at)
         tools = victim.tools()
-        with tools.state.locked():
-            recover(tools)
         with tools.state.locked():
             assert recover(tools) == "nothing"
         found = seen(victim)

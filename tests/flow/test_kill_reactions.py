@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.transaction.recover import recover
 from tests.fakes.bundles import FakeImages, File, Tree
 from tests.fakes.elf import library
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
-from tests.flow.test_kill import Story, in_child
+from tests.flow.test_kill import Story, in_child, kill_and_recover
 from tests.flow.test_triggers import BUNDLE, FORWARD, SOMAXCONN, prepare, without_users
 
 V1, V2 = "reg.example/app:1", "reg.example/app:2"
@@ -102,10 +101,7 @@ def test_a_kill_before_any_call_leaves_what_is_derived_as_the_files_are(name: st
     outcomes = {"old": 0, "new": 0}
     for at in range(total):
         victim = fresh(at)
-        assert in_child(story, victim, stop_at=at) == -1
-        tools = victim.tools()
-        with tools.state.locked():
-            recover(tools)
+        kill_and_recover(story, victim, at)
         tree = without_users(victim.tree())
         if tree not in (old, new):
             nearest = min((old, new), key=lambda end: len(_differing(tree, end)))

@@ -6,19 +6,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ashore.acts.ask.look import status
 from ashore.acts.boot.watching import watch_on
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.repair import Scope, repair
-from ashore.acts.transaction.recover import recover
 from ashore.cli.status import status_text
 from ashore.nouns.bundle import Health
 from ashore.nouns.late import Late
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
-from tests.flow.test_kill import Story, in_child
+from tests.flow.test_kill import Story, in_child, kill_and_recover
 
 ONE, TWO, THREE, OTHER = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3", "reg.example/other:1"
 UNIT = "# {}\n[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
@@ -67,8 +67,6 @@ def watching(
         for when in sorted(at):
             if live.seconds - began >= when:
                 at.pop(when)()
-
-    import msgspec
 
     assert argv[:-1] == (*tools.program, "watch")
     return watch_on(msgspec.structs.replace(tools, sleep=sleep), argv[-1], probe=probe)
@@ -265,10 +263,7 @@ def test_killed_at_any_call_the_old_or_the_new_generation_holds_and_the_new_one_
     seen = set()
     for at in range(total):
         victim = fresh(at)
-        assert in_child(story, victim, stop_at=at) == -1
-        tools = victim.tools()
-        with tools.state.locked():
-            recover(tools)
+        kill_and_recover(story, victim, at)
         assert victim.leftovers() == []
         state = states.index(victim.tree())
         seen.add(state)

@@ -11,7 +11,6 @@ import pytest
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff
 from ashore.acts.change.repair import Repaired, Scope, repair
-from ashore.acts.transaction.recover import recover
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.units import JobResult, UnitAction
@@ -19,7 +18,7 @@ from ashore.rules.files.drift import Drift, Verdict
 from tests.fakes.bundles import Folder, Tree
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
-from tests.flow.test_kill import in_child
+from tests.flow.test_kill import in_child, kill_and_recover
 
 ONE, TWO = "reg.example/app:1", "reg.example/app:2"
 UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
@@ -105,7 +104,7 @@ def test_a_masked_unit_is_told_and_unmasked(live: Machine, folder: str) -> None:
     assert not live.exists(f"{folder}/app.service")
     assert log(live) == ["daemon-reload", "start app.service"]
     assert verdicts(live) == {}
-    shutil.rmtree(live.root / "run", ignore_errors=True)
+    live.empty_run()
     assert live.tree() == before
 
 
@@ -314,10 +313,7 @@ def test_killed_at_any_call_a_repair_is_done_or_not(quick_folder: Path) -> None:
     seen = set()
     for at in range(total):
         victim = fresh(at)
-        assert in_child(lambda m: put_right(m, foreign=True), victim, stop_at=at) == -1
-        tools = victim.tools()
-        with tools.state.locked():
-            recover(tools)
+        kill_and_recover(lambda m: put_right(m, foreign=True), victim, at)
         assert victim.tree() in trees and victim.leftovers() == [], f"killed before call {at} of {total}"
         seen.add(trees.index(victim.tree()))
         shutil.rmtree(victim.folder)

@@ -63,7 +63,8 @@ class Site:
         if (self.host.path / "opt/bin/ashore").is_symlink():
             recovered = self.host.run(["/opt/bin/ashore", "recover"], check=False)
             found += [f"recover: {recovered.returncode} {recovered.stderr}"] if recovered.returncode else []
-        found += self._between() + self._left()
+            found += self._left()  # without ashore on the host nobody can have tidied up before the next run
+        found += self._between()
         again = self._run()
         if code := again.wait(_SECONDS):
             said = self.host.run(["journalctl", "--no-pager", "--output=cat", "--lines=12"]).stdout
@@ -71,7 +72,7 @@ class Site:
         found += [f"run again: {line}" for line in differences(self.new, self._look())]
         if self.host.show("app.service", "ActiveState") != "active":
             found.append("run again: the unit does not run")
-        return found + self._left()
+        return found + [f"run again: {line}" for line in self._left()]
 
     def _between(self) -> list[str]:
         """What is neither of the old nor of the new."""

@@ -24,11 +24,12 @@ _TRIES, _AGAIN = 10, 30.0
 """How often, and after how long, a way back that cannot be gone now is tried again."""
 
 
+Probe = Callable[[Health, float], str]
+"""Asks a check for at most so many seconds; why it does not answer, or nothing."""
+
+
 class _WellAgainError(UnchangedError):
     """It was another change that had taken it down, and that went back meanwhile."""
-
-
-Probe = Callable[[Health, float], str]
 
 
 class _SupersededError(UnchangedError):
@@ -111,7 +112,7 @@ def _go_back(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe: P
 
 def _back_from(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe: Probe) -> Wish:
     """The generation before, if the one that is watched still holds and is as ill with the lock as it was without."""
-    back = wish_back(tools, late.back, "") if late.back else wish_before_all()
+    back = wish_back(tools, late.back, "") if late.back else wish_before_all
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         if current.transaction != late.transaction:

@@ -85,7 +85,7 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
         waiting = tools.history.provisional()
         number = waiting.back if waiting is not None and to is None and not bundle else to
         if number == 0 and to is None:
-            return wish_before_all()(current, _place, _salt)
+            return wish_before_all(current, _place, _salt)
         older = _older(current, recorded, number, bundle)
         left = retention.last_held(older, recorded, bundle)
         edits = edits_when_left(left, recorded, tools.history.edits())
@@ -112,13 +112,9 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
     return wish
 
 
-def wish_before_all() -> Wish:
+def wish_before_all(current: Generation, _place: Place, _salt: bytes) -> Target:
     """The host before ashore, by the way back."""
-
-    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
-        return Target(parts=(), let_go=current.bundles, ends_waiting=True)
-
-    return wish
+    return Target(parts=(), let_go=current.bundles, ends_waiting=True)
 
 
 def _older(current: Generation, recorded: Sequence[Generation], to: int | None, bundle: str) -> Generation:

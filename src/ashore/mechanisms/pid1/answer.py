@@ -6,7 +6,7 @@ import os
 
 import msgspec
 
-from ashore.mechanisms.pid1.handover import FOLDER
+from ashore.mechanisms.pid1 import notes
 
 _NAME = "answer.json"
 
@@ -21,16 +21,12 @@ class Answer(msgspec.Struct, frozen=True):
 def leave(root: str, code: int, text: str) -> None:
     """Leave an answer; where it cannot be written, the journal has it."""
     with contextlib.suppress(OSError):
-        path = os.path.join(root, FOLDER, _NAME)
-        descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(Answer(code, text)))
-        os.rename(f"{path}.new", path)
+        notes.leave(root, _NAME, Answer(code, text))
 
 
 def take(root: str) -> Answer | None:
     """The answer, if one was left; it is gone afterwards."""
-    path = os.path.join(root, FOLDER, _NAME)
+    path = notes.place(root, _NAME)
     try:
         with open(path, "rb") as file:
             data = file.read()

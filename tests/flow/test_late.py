@@ -157,6 +157,21 @@ def test_a_failure_seen_while_another_change_is_at_work_is_not_judged(live: Mach
     assert live.tools().history.current_number() == 2
 
 
+def test_a_failure_of_what_another_change_has_replaced_meanwhile_takes_nothing_back(live: Machine) -> None:
+    """It was seen just before the other one came, and is judged with the lock after that."""
+    live.install(TWO)
+    answers = iter(["refused"] * 3)
+
+    def probe(_health: Health, _seconds: float) -> str:
+        said = next(answers, None)
+        if said is None and live.tools().history.current_number() == 2:
+            live.install(THREE)
+        return "refused"
+
+    assert watching(live, {}, probe=probe) is None
+    assert live.tools().history.current_number() == 3
+
+
 def test_what_another_change_took_down_and_brought_back_has_not_failed(live: Machine) -> None:
     """It was seen ill without the lock, and is well again with it."""
     live.install(TWO)

@@ -42,6 +42,28 @@ def test_all_that_is_refused_is_said_at_once_and_nothing_was_changed(live: Machi
     assert "bad word" in error.issues[0].message and "/etc/a.conf" in error.issues[0].message
 
 
+def test_what_was_refused_is_held_and_not_brought_again_by_itself(live: Machine) -> None:
+    live.images.add(ONE, {"etc/a.conf": "bad\n"}, TOML)
+    refused(live, ONE)
+    (held,) = live.tools().history.held().values()
+    assert held.reference == ONE
+    assert held.reason.startswith("a validator refused it: /etc/a.conf")
+
+
+def test_what_is_refused_beforehand_touches_no_unit(live: Machine) -> None:
+    unit = "[Service]\nExecStart=/opt/app\n[Install]\nWantedBy=multi-user.target\n"
+    service = "etc/systemd/system/app.service"
+    systemd = FakeSystemd()
+    systemd.add("app.service")
+    live.systemd = systemd
+    live.images.add(ONE, {service: unit, "etc/a.conf": "fine\n"}, TOML)
+    live.images.add(TWO, {service: f"{unit}# two\n", "etc/a.conf": "bad\n"}, TOML)
+    live.install(ONE)
+    systemd.log.clear()
+    refused(live, TWO)
+    assert systemd.log == []
+
+
 def test_only_a_file_whose_content_changes_is_asked_about(live: Machine) -> None:
     live.images.add(ONE, {"etc/a.conf": "fine\n", "etc/b.conf": "fine\n"}, TOML)
     live.images.add(TWO, {"etc/a.conf": File("fine\n", mode=0o600), "etc/b.conf": "better\n"}, TOML)

@@ -44,6 +44,7 @@ def test_what_dies_late_has_failed(state: UnitState, reason: str) -> None:
         pytest.param(up(invocation="2"), id="restarted by hand"),
         pytest.param(up(active="deactivating"), id="being stopped"),
         pytest.param(down(load="masked"), id="masked by hand"),
+        pytest.param(up(load="masked", active="failed", result="signal"), id="masked by hand, and killed"),
         pytest.param(down(load="not-found"), id="taken away by hand"),
     ],
 )

@@ -138,8 +138,13 @@ def _validator(dice: random.Random) -> Release:
 
 
 def _unit_file(dice: random.Random) -> Release:
-    service = dice.choice(["ExecStart=relative/path\n", "ExecStart=/opt/app/not-there\n", "Type=simple\n"])
-    return Release("its unit cannot run", service, probe="")
+    service = dice.choice(["ExecStart=relative/path\n", "Type=simple\n", "Type=oneshot\nRestart=always\n"])
+    return Release("PID 1 refuses its unit", service, probe="", refused=True)
+
+
+def _no_program(dice: random.Random) -> Release:
+    service = f"ExecStart=/opt/app/{dice.choice(['not-there', 'server.py', 'data'])}\n"
+    return Release("its program cannot be run", service, probe="")
 
 
 def _step(dice: random.Random) -> Release:
@@ -153,7 +158,17 @@ KINDS: tuple[Callable[[random.Random], Release], ...] = (
     _never_answers("http", Release("").probe),
     _never_answers("tcp", f'tcp = "127.0.0.1:{_GOOD_PORT}"\n'),
     _never_answers("a command", 'command = ["/bin/sh", "-c", "exit 3"]\n'),
-    *(_answers_badly, _stops_answering, _breaks_another, _kills_another, _oneshot, _validator, _unit_file, _step),
+    *(
+        _answers_badly,
+        _stops_answering,
+        _breaks_another,
+        _kills_another,
+        _oneshot,
+        _validator,
+        _unit_file,
+        _no_program,
+        _step,
+    ),
 )
 
 

@@ -103,14 +103,15 @@ def carry_out(
         labels = read_labels(tools)
         check_targets(tools, transaction.staging, plan, labels)
         plan = triggers.make_users(tools, plan)
-        staged = stage(transaction.staging, tools.content, supply, plan, labels)
-        staged = msgspec.structs.replace(staged, units=unit_acts.snapshot(tools, plan))
+        ready = stage(transaction.staging, tools.content, supply, plan, labels)
+        ready = msgspec.structs.replace(ready, units=unit_acts.snapshot(tools, plan))
         touched = plan.touched(previous)
         answered = unit_acts.others_well(tools, plan, touched)
-        validate_staged(tools, transaction.staging, staged, plan)
-        journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, staged))
-        staged = msgspec.structs.replace(staged, triggers=plan.triggers, commands=plan.commands)
-        journal.staged(tools.state, staged)
+        validate_staged(tools, transaction.staging, ready, plan)
+        journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, ready))
+        ready = msgspec.structs.replace(ready, triggers=plan.triggers, commands=plan.commands)
+        journal.staged(tools.state, ready)
+        staged = ready  # Until here nothing of the host was touched, and there is nothing to undo.
         with _judged(tools, afterwards):
             steps.run_before(tools, plan.commands, transaction.id)
         with _judged(tools, afterwards):

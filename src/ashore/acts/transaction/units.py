@@ -109,7 +109,10 @@ def stop_new(tools: Tools, staged: Staged, boot: str) -> None:
 
 
 def restore(tools: Tools, staged: Staged, boot: str) -> list[Issue]:
-    """After the files went back: what ran before runs again, with its old files. Only within the same boot."""
+    """After the files went back: what ran before runs again, with its old files. Only within the same boot.
+
+    What still is the same process was not reached, and has read nothing new.
+    """
     systemd = tools.systemd
     if systemd is None:
         return []
@@ -118,6 +121,7 @@ def restore(tools: Tools, staged: Staged, boot: str) -> list[Issue]:
     if boot != tools.boot:
         return []
     touched = {a.unit for a in (*staged.stops, *staged.actions) if _ran(staged, a.unit)}
+    reloaded = {a.unit for a in staged.actions if a.verb is UnitVerb.RELOAD}
     now = systemd.states(sorted(staged.units)) if staged.units else {}
     actions = []
     for unit in sorted(staged.units):
@@ -126,7 +130,7 @@ def restore(tools: Tools, staged: Staged, boot: str) -> list[Issue]:
         state = now.get(unit)
         if state is None or not state.running:
             actions.append(UnitAction(verb=UnitVerb.START, unit=unit, reason="it ran before"))
-        elif unit in touched:
+        elif unit in touched and (unit in reloaded or state.invocation != staged.units[unit].invocation):
             actions.append(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="its old files are back"))
     if not actions:
         return []

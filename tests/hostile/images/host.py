@@ -42,7 +42,6 @@ class Host:
         self.machine.write("etc/victim", "the host's own\n", 0o640)
         self.machine.write("etc/shadow", "root:*:\n", 0o600)
         self.machine.write("srv.d/keep", "kept\n")
-        (self.machine.root / "run").mkdir()
         (self.machine.root / "var/run").symlink_to("../run")
         (self.machine.root / "srv.abs").symlink_to("/srv.d")
         self.outside: tuple[Path, ...] = (folder / "victim",)

@@ -179,7 +179,9 @@ def _is_base(plan: Plan, staged: StagedStep) -> bool:
     record = plan.files.get(path)
     if new is None or record is None:
         return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
-    return new.digest == record.placed.digest and is_base(path, new, record.on_edit)
+    # What was merged is a base as well: going back, a later edit is told from it.
+    ours = {record.placed.digest, record.put.digest if record.put else ""}
+    return new.digest in ours and is_base(path, new, record.on_edit)
 
 
 def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:

@@ -28,7 +28,12 @@ def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int
 
 def bases(generation: Generation) -> set[Digest]:
     """The copies that are kept although their content lies on the host."""
-    return {r.placed.digest for path, r in generation.files.items() if is_base(path, r.placed, r.on_edit)}
+    return {
+        entry.digest
+        for path, record in generation.files.items()
+        for entry in (record.placed, record.put)
+        if entry is not None and is_base(path, entry, record.on_edit)
+    }
 
 
 def needed(

@@ -130,6 +130,14 @@ def test_an_edit_of_the_merge_is_merged_again_and_goes_along_on_a_rollback(edite
     assert edited.read(CONF) == MERGED.replace("b\n", "b\nmore of mine\n")
 
 
+def test_who_edits_the_merged_lines_once_more_keeps_them_over_a_rollback(edited: Machine) -> None:
+    edited.install(TWO)
+    edited.write(CONF, text("mine again", "2"))
+    edited.roll_back()
+    assert edited.read(CONF) == text("mine again", "1"), "told from the merge, which lies nowhere on the host any more"
+    assert status(edited.tools()).pending == ()
+
+
 def test_an_edit_made_after_the_new_version_stays_over_a_rollback(edited: Machine) -> None:
     edited.write(CONF, text())
     edited.install(TWO)

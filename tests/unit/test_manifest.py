@@ -180,6 +180,10 @@ def test_probable_mistakes_are_told() -> None:
     assert [issue.where for issue in found] == ["b:2", "b:3"]
 
 
+def test_what_could_not_be_read_has_no_probable_mistakes() -> None:
+    assert suspicions(b"values = 1\n", "b") == ()
+
+
 def test_the_schema_admits_what_the_parser_admits() -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not list(validator.iter_errors(toml.parse(WHOLE, "b").data))

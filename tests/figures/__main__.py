@@ -46,6 +46,8 @@ class Result(msgspec.Struct, frozen=True):
     seconds: float
     source: str = ""
     """What was tried: a digest of ashore and of the harnesses."""
+    commit: str = ""
+    """For readers: the commit that was checked out."""
 
 
 def run(harness: Harness) -> Result:
@@ -61,16 +63,17 @@ def run(harness: Harness) -> Result:
             if match := _LINE.fullmatch(line.strip()):
                 figures.append(Figure(**match.groupdict()))
     expected = process.returncode == 0 and bool(figures)
-    return Result(harness.command, tuple(figures), expected, time.monotonic() - began, source())
+    return Result(harness.command, tuple(figures), expected, time.monotonic() - began, source(), commit())
 
 
-def kept(harness: Harness) -> Result | None:
-    """What it printed the last time, if nothing that it tries has changed since, and all was as expected."""
+def kept(harness: Harness, *, of_any: bool = False) -> Result | None:
+    """What it printed the last time, if all was as expected; and if nothing that it tries has changed since, or of any
+    commit."""
     try:
         result = msgspec.json.decode(_place(harness).read_bytes(), type=Result)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return result if result.source == source() and result.expected else None
+    return result if result.expected and (of_any or result.source == source()) else None
 
 
 def keep(harness: Harness, result: Result) -> None:
@@ -92,12 +95,17 @@ def source() -> str:
     return hashed.hexdigest()
 
 
+@functools.cache
+def commit() -> str:
+    """Of the checkout, short; nothing where there is no git."""
+    asked = ("git", "rev-parse", "--short", "HEAD")
+    return subprocess.run(asked, cwd=CHECKOUT, capture_output=True, text=True).stdout.strip()
+
+
 def table(results: Iterable[tuple[Harness, Result]], missing: Iterable[Harness] = ()) -> str:
     """The figures as a page's part: a table for each section, and which are still to be printed."""
     date, machine = time.strftime("%Y-%m-%d", time.gmtime()), f"Linux {platform.release()}, {os.cpu_count()} cores"
-    of = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True).stdout
-    commit = f" of commit {of.strip()}" if of else ""
-    lines = [f"Printed by `make figures`{commit} on {date}, {machine}, Python {platform.python_version()}."]
+    lines = [f"Printed by `make figures` on {date}, {machine}, Python {platform.python_version()}."]
     sections: dict[str, list[tuple[Harness, Result]]] = {}
     for harness, result in results:
         sections.setdefault(harness.section, []).append((harness, result))
@@ -107,11 +115,15 @@ def table(results: Iterable[tuple[Harness, Result]], missing: Iterable[Harness] 
             for figure in result.figures:
                 title = f"_{figure.title}_" if harness.beside else figure.title
                 lines.append(f"| {title} | {figure.passed} / {figure.tried} | `{harness.command}` |")
-        notes = [f"- `{h.command}`: {h.note} {r.seconds / 60:.0f} min." for h, r in there]
+        notes = [f"- `{h.command}`: {h.note} {r.seconds / 60:.0f} min{_of(r)}." for h, r in there]
         lines += ["", *notes]
     if not_run := [f"- `{harness.command}`" for harness in missing]:
         lines += ["", "### Not run yet", "", *not_run]
     return "\n".join(lines)
+
+
+def _of(result: Result) -> str:
+    return f", commit {result.commit}" if result.commit else ""
 
 
 def write(text: str, page: Path = PAGE) -> None:
@@ -127,13 +139,16 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md; only when all is run")
     parser.add_argument("--continue", action="store_true", dest="going_on", help="take what an earlier run has printed")
-    parser.add_argument("--kept", action="store_true", help="run nothing: write what earlier runs have printed")
+    parser.add_argument(
+        "--kept", action="store_true", help="run nothing: write what earlier runs printed, and of which commit"
+    )
     parser.add_argument("--only", default="", help="the harnesses whose command or section has this word")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many harnesses at a time")
     given = parser.parse_args(arguments)
     if given.kept:
-        there = [(harness, result) for harness in (*HARNESSES, *HOSTILE) if (result := kept(harness))]
-        write(table(there, [harness for harness in (*HARNESSES, *HOSTILE) if not kept(harness)]))
+        every = [(harness, kept(harness, of_any=True)) for harness in (*HARNESSES, *HOSTILE)]
+        there = [(harness, result) for harness, result in every if result is not None]
+        write(table(there, [harness for harness, result in every if result is None]))
         return 0
     if given.write and given.only:
         parser.error("a table of some of the figures would look like one of all")

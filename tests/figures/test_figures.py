@@ -21,10 +21,11 @@ def test_every_harness_is_a_module(harness: Harness) -> None:
 def test_what_stands_in_the_page_is_what_was_printed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    result = Result(HARNESSES[0].command, (Figure("killed", "1,041", "1,041"),), True, 61.0)
+    result = Result(HARNESSES[0].command, (Figure("killed", "1,041", "1,041"),), True, 61.0, commit="abc1234")
     write(table([(HARNESSES[0], result)], [HARNESSES[1]]), page)
     text = page.read_text(encoding="utf-8")
     assert f"| killed | 1,041 / 1,041 | `{HARNESSES[0].command}` |" in text
+    assert "1 min, commit abc1234.\n" in text
     assert f"### Not run yet\n\n- `{HARNESSES[1].command}`" in text
     assert len(re.findall(r"[\d,]+ / [\d,]+", text)) == 1, "figures stand outside the place that is written"
 
@@ -40,6 +41,7 @@ def test_what_was_printed_is_kept_until_something_changes(tmp_path: Path, monkey
     ):
         figures.keep(harness, result)
         assert (figures.kept(harness) is None) == again
+        assert (figures.kept(harness, of_any=True) is None) == (not result.expected)
     assert figures.kept(HARNESSES[1]) is None
 
 

@@ -274,7 +274,7 @@ def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
 
 
 def suspicions(data: bytes, where: str) -> tuple[Issue, ...]:
-    """What is legal in a `bundle.toml` and probably a mistake: for lint. `data` is TOML; what `parse_manifest` refuses is none of it."""
+    """What is legal in a `bundle.toml` and probably a mistake: for lint, once `parse_manifest` has taken it."""
     document = toml.parse(data, where)
     found: list[Issue] = []
     values = document.data.get("values", {})

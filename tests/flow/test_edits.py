@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff, status
 from ashore.acts.change.install import install
+from ashore.cli.render_drift import drift_text
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
 from tests.fakes.bundles import File, Link
@@ -107,6 +108,25 @@ def test_a_deleted_file_stays_deleted(kept: Machine) -> None:
     assert not kept.exists(CONF)
     kept.remove("app")
     assert not kept.exists(CONF)
+
+
+@pytest.mark.parametrize(
+    ("on_edit", "then"),
+    [("keep", "stays deleted"), ("merge", "stays deleted"), ("replace", "comes back"), ("abort", "is refused")],
+)
+def test_status_says_what_becomes_of_a_deleted_file(host: Machine, on_edit: str, then: str) -> None:
+    for number, name in enumerate((ONE, TWO), 1):
+        host.images.add(name, {CONF: f"{number}\n"}, policy(on_edit))
+    host.install(ONE)
+    (host.root / CONF).unlink()
+    (item,) = status(host.tools()).drift
+    assert drift_text(item).startswith(f"/{CONF} (app): deleted; ") and drift_text(item).endswith(then)
+    if then == "is refused":
+        with pytest.raises(ConflictError):
+            host.install(TWO)
+    else:
+        host.install(TWO)
+    assert host.exists(CONF) == (then == "comes back"), "and so it is"
 
 
 def test_a_deleted_file_that_somebody_writes_again_is_an_edit(kept: Machine) -> None:

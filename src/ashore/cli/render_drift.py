@@ -12,9 +12,10 @@ def drift_text(item: Drift, *, named: bool = True) -> str:
         what = f"{printable(item.unit)} runs by an older file"
     elif item.unit:
         what = f"{printable(item.unit)} is {item.verdict}"
-    kept = " and kept" if item.known else ""
+    kept = " and kept" if item.known and item.next is None else ""
+    then = f"; {item.next}" if item.next is not None else ""
     waits = "; a new version is pending" if item.pending else ""
-    return f"{shown(item.path)}{f' ({item.bundle})' if named else ''}: {what}{kept}{waits}"
+    return f"{shown(item.path)}{f' ({item.bundle})' if named else ''}: {what}{kept}{then}{waits}"
 
 
 def drift_json(item: Drift) -> dict[str, object]:
@@ -26,4 +27,5 @@ def drift_json(item: Drift) -> dict[str, object]:
         "kept": item.known,
         "pending": item.pending,
         "unit": item.unit,
+        "next": item.next.name.lower() if item.next is not None else "",
     }

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.files import Kind, Seen, shown
+from ashore.nouns.files import Kind, OnEdit, Seen, shown
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, UnitAction, UnitVerb
 from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
@@ -32,6 +32,14 @@ class Verdict(StrEnum):
     """A unit runs by an older file than the one that lies there."""
 
 
+class Next(StrEnum):
+    """What the next change of its bundle does with a deleted path, by its `on_edit`."""
+
+    STAYS = "stays deleted"
+    RETURNS = "comes back"
+    REFUSED = "a new version of it is refused"
+
+
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """One path that is not as ashore left it."""
 
@@ -44,6 +52,11 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """A new version waits."""
     unit: str = ""
     """The unit that it is about, where it is about one."""
+    next: Next | None = None
+    """Of a deleted path."""
+
+
+_NEXT = {OnEdit.REPLACE: Next.RETURNS, OnEdit.ABORT: Next.REFUSED}
 
 
 def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, str]) -> tuple[Drift, ...]:
@@ -65,6 +78,7 @@ def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, 
                 known=known,
                 pending=record.pending,
                 unit=unit,
+                next=_NEXT.get(record.on_edit, Next.STAYS) if verdict is Verdict.DELETED and not unit else None,
             )
         )
     return (*found, *_masked(generation, masks))

@@ -121,7 +121,7 @@ class Ansible:
         if not key.exists():
             tell(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)])
             site.host.write("root/.ssh/authorized_keys", key.with_suffix(".pub").read_text(), 0o600)
-        proxy = shlex.join(site.host.argv(["/usr/sbin/sshd", "-i"]))
+        proxy = shlex.join(site.host.argv(["/usr/sbin/sshd", "-i", "-o", "UsePAM=no"]))
         options = f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i {key}"
         inventory = folder / "hosts.json"
         variables = {"ansible_ssh_common_args": options, "ansible_python_interpreter": "/usr/bin/python3"}

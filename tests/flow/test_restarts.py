@@ -55,6 +55,19 @@ def test_one_file_of_one_of_three_services_changed_is_one_restart(live: Machine,
     assert systemd.log == ["restart b.service"]
 
 
+def test_a_unit_is_read_as_it_was_edited_on_the_host(live: Machine, systemd: FakeSystemd) -> None:
+    """What PID 1 reads is the file that lies there, not the bundle's version of it."""
+    unit = "etc/systemd/system/a.service"
+    live.write(unit, UNIT.format("a").replace("[Install]", "EnvironmentFile=/etc/b.conf\n[Install]"))
+    assert shown(planned(live, TWO)) == [
+        "restart a.service: etc/b.conf, named by EnvironmentFile=, changed",
+        "restart b.service: etc/b.conf, named by ExecStart=, changed",
+    ]
+    live.write(unit, "[Service]\nExecStart=/opt/bin/a\n[Install]\nWantedBy=multi-user.target\n")
+    live.images.add(TWO, tree(a="2"))
+    assert shown(planned(live, TWO)) == [], "it names the file no more"
+
+
 def test_nothing_changed_restarts_nothing_and_looks_at_no_process(live: Machine, systemd: FakeSystemd) -> None:
     live.processes.looks = 0
     live.install(ONE)

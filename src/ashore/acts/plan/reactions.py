@@ -2,7 +2,7 @@
 """How the host reacts to a plan's files: PID 1, /proc and unit files are asked, and the rules decide."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -74,6 +74,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
     def _new(self) -> UnitSet:
         texts = {path: text for part in self.parts for path, text in part.texts.items()}
         texts |= self._recorded_texts(texts)
+        texts |= self._edited_texts(texts)
         return UnitSet(texts=texts, wanted=tuple(unit for part in self.parts for unit in part.record.enabled))
 
     def _reactions(self, changes: Changes) -> dict[str, Reaction]:
@@ -132,6 +133,22 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
             if path not in known and wanted.entry.kind is Kind.FILE and is_unit_file(path):
                 data = self.supply.read(wanted.entry.digest, self.tools.limits.template)
                 texts[path] = (data or b"").decode(errors="replace")
+        return texts
+
+    def _edited_texts(self, known: Iterable[str]) -> dict[str, str]:
+        """Where a unit file was edited on the host: PID 1 reads what stays there, or what both were merged to."""
+        texts, most = {}, self.tools.limits.template
+        for path in known:
+            record = self.files.records.get(path)
+            lay = record.lay if record is not None else None
+            if lay is None or lay.kind is not Kind.FILE or lay.digest == self.desired[path].entry.digest:
+                continue
+            data = self.supply.read(lay.digest, most)
+            if data is None:
+                with contextlib.suppress(OSError):  # gone meanwhile: the bundle's version tells what it can
+                    data = self.tools.host.read_bytes(path, most)
+            if data is not None:
+                texts[path] = data.decode(errors="replace")
         return texts
 
     def _disabled(self) -> frozenset[str]:

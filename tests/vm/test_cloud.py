@@ -91,6 +91,30 @@ def test_what_an_upgrade_brought_is_not_undone_by_the_image_that_docker_still_ha
     assert "RestartSec=4" in story.at.sh(f"cat /{PROXY.removeprefix('root/')}").stdout
 
 
+def test_device_rules_and_kernel_modules_are_files_of_a_bundle(story: Story) -> None:
+    """What a container on the test machine cannot have: a udevd with devices, and a kernel of its own."""
+    files = {
+        "etc/udev/rules.d/90-lab.rules": 'KERNEL=="vda", SYMLINK+="lab-disk"\n',
+        "etc/modules-load.d/lab.conf": "dummy\n",
+    }
+    for path, text in files.items():
+        target = story.folder / "hardware/root" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    story.images.push(story.folder / "hardware", "k8s/hardware:1")
+    image = story.images.name("k8s/hardware:1")
+    planned = story.at.ashore("plan", image).stdout
+    assert "modules after files are placed: etc/modules-load.d/lab.conf is new  [not reversible]" in planned
+    assert "udev after files are placed: etc/udev/rules.d/90-lab.rules is new  [derived]" in planned
+    assert story.at.sh("[ -e /dev/lab-disk ] || [ -e /sys/module/dummy ]", check=False).returncode == 1, (
+        "a plan does none"
+    )
+    story.at.ashore("install", image)
+    assert story.at.sh("readlink -f /dev/lab-disk; ls -d /sys/module/dummy").stdout == "/dev/vda\n/sys/module/dummy\n"
+    story.at.ashore("remove", "hardware")
+    assert story.at.sh("[ -e /dev/lab-disk ]", check=False).returncode == 1, "the device has its old names again"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.files import Kind, OnEdit, Seen, shown
+from ashore.nouns.files import Kind, OnEdit, Seen, folders_of, shown
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, UnitAction, UnitVerb
 from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
@@ -119,6 +119,7 @@ def units_of(generation: Generation) -> dict[str, str]:
 
 def own_folders(generation: Generation) -> tuple[str, ...]:
     """The folders in which nothing but a bundle's should lie: ashore made them, and no program keeps its data there."""
+    holding = folders_of(path for path, record in generation.files.items() if record.entry.kind is not Kind.DIR)
     return tuple(
         path
         for path, record in sorted(generation.files.items())
@@ -126,7 +127,7 @@ def own_folders(generation: Generation) -> tuple[str, ...]:
         and not f"{path}/".startswith(_RUN_TIME)
         and not path.endswith(_ENABLING)
         and path not in UNIT_FOLDERS
-        and any(file.startswith(path + "/") and r.entry.kind is not Kind.DIR for file, r in generation.files.items())
+        and path in holding
     )
 
 

@@ -5,11 +5,16 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ashore.acts.change.outcome import Recovered
+from ashore.acts.transaction import transaction
+from ashore.acts.transaction.recover import recover
+from ashore.errors import UnchangedError
 from ashore.mechanisms import syscalls
-from tests.fakes.bundles import File
+from tests.fakes.bundles import File, Folder
 from tests.fakes.images import folder, hardlink, layer, member, symlink
 from tests.flow.machine import Machine
 
@@ -150,3 +155,22 @@ def lying(top: Path) -> dict[str, str]:
         elif path.is_file():
             found[name] = path.read_text()
     return found
+
+
+def test_a_folder_that_somebody_makes_meanwhile_is_theirs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned as new, there when its turn comes: it is not ours to take away, and nothing is left to do."""
+    machine.images.add(ONE, {"srv/app/sub": Folder(), "etc/a": "a"})
+    swap = transaction._swap
+
+    def second(*arguments: Any) -> None:
+        machine.write("srv/app/sub/theirs", "theirs\n")
+        swap(*arguments)
+
+    monkeypatch.setattr(transaction, "_swap", second)
+    with pytest.raises(UnchangedError, match="cannot mkdir"):
+        machine.install(ONE)
+    assert machine.read("srv/app/sub/theirs") == "theirs\n"
+    assert not machine.exists("etc/a") and machine.leftovers() == []
+    tools = machine.tools()
+    with tools.state.locked():
+        assert recover(tools) is Recovered.NOTHING

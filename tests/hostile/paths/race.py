@@ -2,7 +2,6 @@
 """A local user's race: a parent folder and a symlink that leads out change places all the time."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -67,25 +66,11 @@ def raced(folder: Path, leads: str, seconds: float) -> Raced:
 
 
 def _settled(machine: Machine) -> list[str]:
-    """Once nobody races, recovery and removal work, and an install brings all of it.
-
-    Undoing while the folder was away may have left a file in a new folder, and then recovery says which folder stays
-    (exit 8): once that is put right, as its remedy says, it ends.
-    """
+    """Once nobody races, recovery and removal work, and an install brings all of it."""
     if (machine.root / FOLDER).is_symlink():
         syscalls.exchange(-100, str(machine.root / FOLDER), -100, str(machine.root / DECOY))
     try:
-        try:
-            _recover(machine)
-        except AshoreError as error:
-            left = [
-                machine.root / issue.where.lstrip("/") for issue in error.issues if "the folder stays" in issue.message
-            ]
-            if error.code != ExitCode.CHANGED or not left:
-                raise
-            for folder in left:
-                shutil.rmtree(folder)
-            _recover(machine)
+        _recover(machine)
         if machine.tools().history.current().bundles:  # a file that the swap took away counts as deleted until then
             machine.remove("race")
         machine.install(FIRST, adopt_all=True)

@@ -74,7 +74,7 @@ def undo(host: Beneath, areas: list[int | None], staged: StagedStep) -> Issue | 
         case Action.MKDIR:
             if staged.inode and _inode(directory, name) != staged.inode:
                 return None  # Somebody else's, which came first.
-            return _undo_mkdir(host, directory, name, step.path)
+            return _undo_mkdir(host, directory, name, step.path, known=bool(staged.inode))
         case Action.RMDIR:
             if step.old is not None:
                 _bring_folder_back(host, directory, name, step.old, staged.label)
@@ -103,7 +103,8 @@ def _undo_remove(directory: int, name: str, area: int | None, staged: StagedStep
     return None
 
 
-def _undo_mkdir(host: Beneath, directory: int, name: str, path: str) -> Issue | None:
+def _undo_mkdir(host: Beneath, directory: int, name: str, path: str, *, known: bool) -> Issue | None:
+    """`known`: it is ours by its inode. Else what holds files by now, with our own taken out, is somebody else's."""
     try:
         os.rmdir(name, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -111,6 +112,8 @@ def _undo_mkdir(host: Beneath, directory: int, name: str, path: str) -> Issue | 
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        if not known:
+            return None
         return Issue(where=shown(path), message="the folder stays: something else put files into it meanwhile")
     host.forget()
     return None

@@ -91,6 +91,11 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.base or self.entry
 
     @property
+    def ours(self) -> tuple[Entry, ...]:
+        """What ashore made itself of what lies there, which edits are told from: the version, and a merge with it."""
+        return (self.placed,) if self.put is None else (self.placed, self.put)
+
+    @property
     def lay(self) -> Entry | None:
         """What lay there at commit."""
         return None if self.deleted else (self.found or self.put or self.placed)

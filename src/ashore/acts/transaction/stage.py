@@ -12,7 +12,7 @@ from ashore.mechanisms import syscalls
 from ashore.mechanisms.selinux import set_label
 from ashore.mechanisms.stage.staging import Loose, Staging
 from ashore.mechanisms.stage.supply import Supply, place
-from ashore.mechanisms.stage.swap import dress_folder, place_link
+from ashore.mechanisms.stage.swap import dress_folder, make_folder, place_link
 from ashore.mechanisms.stage.sync import FEW, sync_staged
 from ashore.mechanisms.state.content import ContentStore
 from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
@@ -90,10 +90,14 @@ def _stage_step(
 
 
 def _stage_folder(staging: Staging, step: Step, entry: Entry, label: str) -> StagedStep:
-    """A new folder that files were put into gets its owner and mode now; any other is made when its turn comes."""
+    """A new folder that files were put into is dressed now; any other is empty, and dressed in its place.
+
+    Each is known by its inode: one that somebody else made meanwhile is not ours to take away.
+    """
     there = staging.new.folder(step.path)
     if there is None:
-        return StagedStep(step=step, area=0, name="", label=label)
+        area, name = staging.area_for(step.path), staging.name("d")
+        return StagedStep(step=step, area=area, name=name, inode=make_folder(staging.fd(area), name), label=label)
     area, name = there
     inode = dress_folder(staging.host, staging.fd(area), name, entry, label)
     carried = staging.new.carries(step.path)
@@ -179,9 +183,7 @@ def _is_base(plan: Plan, staged: StagedStep) -> bool:
     record = plan.files.get(path)
     if new is None or record is None:
         return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
-    # What was merged is a base as well: going back, a later edit is told from it.
-    ours = {record.placed.digest, record.put.digest if record.put else ""}
-    return new.digest in ours and is_base(path, new, record.on_edit)
+    return new.digest in {entry.digest for entry in record.ours} and is_base(path, new, record.on_edit)
 
 
 def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:

@@ -32,6 +32,8 @@ from ashore.nouns.journal import Area
 
 _OWN_FOLDER = ".ashore"
 _FROM_STORE = re.compile(r"c([0-9a-f]{64})")
+_EMPTY = re.compile(r"d\d+")
+"""Folders that have nothing in them before they have their place."""
 
 
 class Loose(msgspec.Struct, frozen=True):
@@ -238,6 +240,9 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
         for name in names:
             if name == TREE:
                 shutil.rmtree(name, dir_fd=folder)
+                continue
+            if _EMPTY.fullmatch(name):
+                os.rmdir(name, dir_fd=folder)
                 continue
             match = _FROM_STORE.fullmatch(name)
             if not (match and _give_back(folder, name, Digest("sha256:" + match[1]), store, sync=not batch)):

@@ -30,8 +30,6 @@ def do(host: Beneath, areas: list[int], staged: StagedStep) -> None:
         return
     directory, name = host.at(step.path)
     match step.action:
-        case Action.MKDIR if staged.name:
-            syscalls.rename_new(areas[staged.area], staged.name, directory, name)
         case Action.CREATE:
             syscalls.rename_new(areas[staged.area], staged.name, directory, name)
         case Action.REPLACE:
@@ -40,7 +38,8 @@ def do(host: Beneath, areas: list[int], staged: StagedStep) -> None:
             syscalls.rename_new(directory, name, areas[staged.area], staged.name)
         case Action.MKDIR:
             assert step.new is not None
-            _make_folder(host, directory, name, step.new, staged.label)
+            syscalls.rename_new(areas[staged.area], staged.name, directory, name)
+            dress_folder(host, directory, name, step.new, staged.label)
         case Action.RMDIR:
             os.rmdir(name, dir_fd=directory)
             host.forget()
@@ -72,9 +71,9 @@ def undo(host: Beneath, areas: list[int | None], staged: StagedStep) -> Issue | 
         case Action.REMOVE:
             return _undo_remove(directory, name, area, staged)
         case Action.MKDIR:
-            if staged.inode and _inode(directory, name) != staged.inode:
+            if _inode(directory, name) != staged.inode:
                 return None  # Somebody else's, which came first.
-            return _undo_mkdir(host, directory, name, step.path, known=bool(staged.inode))
+            return _undo_mkdir(host, directory, name, step.path)
         case Action.RMDIR:
             if step.old is not None:
                 _bring_folder_back(host, directory, name, step.old, staged.label)
@@ -103,8 +102,7 @@ def _undo_remove(directory: int, name: str, area: int | None, staged: StagedStep
     return None
 
 
-def _undo_mkdir(host: Beneath, directory: int, name: str, path: str, *, known: bool) -> Issue | None:
-    """`known`: it is ours by its inode. Else what holds files by now, with our own taken out, is somebody else's."""
+def _undo_mkdir(host: Beneath, directory: int, name: str, path: str) -> Issue | None:
     try:
         os.rmdir(name, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -112,8 +110,6 @@ def _undo_mkdir(host: Beneath, directory: int, name: str, path: str, *, known: b
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        if not known:
-            return None
         return Issue(where=shown(path), message="the folder stays: something else put files into it meanwhile")
     host.forget()
     return None
@@ -121,11 +117,6 @@ def _undo_mkdir(host: Beneath, directory: int, name: str, path: str, *, known: b
 
 def _left(staged: StagedStep, message: str) -> Issue:
     return Issue(where=shown(staged.step.path), message=message)
-
-
-def _make_folder(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
-    os.mkdir(name, 0o700, dir_fd=directory)
-    dress_folder(host, directory, name, entry, label)
 
 
 def _bring_folder_back(host: Beneath, directory: int, name: str, entry: Entry, label: str) -> None:
@@ -164,6 +155,12 @@ def _inode(directory: int, name: str) -> int | None:
         return os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return None
+
+
+def make_folder(area: int, name: str) -> int:
+    """Stage an empty folder, for us alone until it has its place; return its inode's number."""
+    os.mkdir(name, 0o700, dir_fd=area)
+    return os.stat(name, dir_fd=area, follow_symlinks=False).st_ino
 
 
 def place_link(area: int, name: str, entry: Entry) -> int:

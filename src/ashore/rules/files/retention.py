@@ -31,8 +31,8 @@ def bases(generation: Generation) -> set[Digest]:
     return {
         entry.digest
         for path, record in generation.files.items()
-        for entry in (record.placed, record.put)
-        if entry is not None and is_base(path, entry, record.on_edit)
+        for entry in record.ours
+        if is_base(path, entry, record.on_edit)
     }
 
 

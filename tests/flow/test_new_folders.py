@@ -12,7 +12,7 @@ import pytest
 from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction import transaction
 from ashore.acts.transaction.recover import recover
-from ashore.errors import UnchangedError
+from ashore.errors import ChangedError, UnchangedError
 from ashore.mechanisms import syscalls
 from tests.fakes.bundles import File, Folder
 from tests.fakes.images import folder, hardlink, layer, member, symlink
@@ -174,3 +174,24 @@ def test_a_folder_that_somebody_makes_meanwhile_is_theirs(machine: Machine, monk
     tools = machine.tools()
     with tools.state.locked():
         assert recover(tools) is Recovered.NOTHING
+
+
+def test_a_new_folder_that_somebody_filled_is_told_and_goes_once_it_is_empty(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.images.add(ONE, {"srv/app/sub": Folder(), "etc/a": "a"})
+
+    def refuse(*_: Any) -> None:
+        machine.write("srv/app/sub/theirs", "theirs\n")
+        raise UnchangedError("it is not liked")
+
+    monkeypatch.setattr(transaction, "validate_placed", refuse)
+    with pytest.raises(ChangedError) as failed:
+        machine.install(ONE)
+    assert "/srv/app/sub" in [issue.where for issue in failed.value.issues], "what is left to do is said"
+    assert machine.read("srv/app/sub/theirs") == "theirs\n"
+    (machine.root / "srv/app/sub/theirs").unlink()
+    tools = machine.tools()
+    with tools.state.locked():
+        assert recover(tools) is Recovered.BACK
+    assert not machine.exists("srv/app") and machine.leftovers() == []

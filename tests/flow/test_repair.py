@@ -92,6 +92,14 @@ def test_every_kind_of_difference_has_its_verdict(live: Machine) -> None:
     assert not any(item.known for item in found(live).values())
 
 
+def test_a_folder_that_no_file_came_with_is_for_others_to_fill(host: Machine) -> None:
+    host.images.add(ONE, {"opt/app/plugins": Folder(), "opt/app/lib/x": "x"})
+    host.install(ONE)
+    host.write("opt/app/plugins/theirs", "theirs\n")
+    host.write("opt/app/lib/theirs", "theirs\n")
+    assert verdicts(host) == {"opt/app/lib/theirs": "foreign"}
+
+
 @pytest.mark.parametrize("folder", ["etc/systemd/system", "run/systemd/system"])
 def test_a_masked_unit_is_told_and_unmasked(live: Machine, folder: str) -> None:
     assert isinstance(live.systemd, FakeSystemd)

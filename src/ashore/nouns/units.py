@@ -62,6 +62,8 @@ class UnitAction(msgspec.Struct, frozen=True, kw_only=True):
     verb: UnitVerb
     unit: str
     reason: str
+    follows: str = ""
+    """The unit that takes it down: PID 1 restarts the two together, or leaves it to us to bring this one back."""
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):

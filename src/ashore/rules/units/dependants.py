@@ -65,7 +65,7 @@ def with_dependants(
         if found.unit not in planned and not found.unit.endswith((".target", ".slice")):
             planned.add(found.unit)
             reason = f"it goes down with {found.cause}"
-            more_actions.append(UnitAction(verb=UnitVerb.RESTART, unit=found.unit, reason=reason))
+            more_actions.append(UnitAction(verb=UnitVerb.RESTART, unit=found.unit, reason=reason, follows=found.cause))
     return (*stops, *more_stops), (*actions, *more_actions), tuple(notes)
 
 

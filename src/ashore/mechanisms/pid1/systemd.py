@@ -12,13 +12,12 @@ from functools import partial
 
 from ashore.errors import AshoreError, UnchangedError
 from ashore.mechanisms.pid1.dbus import Call, Connection, Reply, Signal
+from ashore.mechanisms.pid1.unitstate import NAME, broken, properties_of, questions, state_of
 from ashore.nouns.ports import Systemd
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
 
-_NAME = "org.freedesktop.systemd1"
 _MANAGER = "/org/freedesktop/systemd1"
 _BUS = "org.freedesktop.DBus"
-_PROPERTIES = "org.freedesktop.DBus.Properties"
 _SECONDS = 25.0
 """For a plain question. PID 1 answers in milliseconds, unless it reloads."""
 _RELOAD_SECONDS = 300.0
@@ -30,12 +29,7 @@ _METHODS = {
     UnitVerb.RESTART: "RestartUnit",
     UnitVerb.RELOAD: "ReloadUnit",
 }
-_RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "swap", "scope")
-"""Unit types with a `Result` property of their own."""
 _LISTED = ["active", "reloading", "activating", "deactivating", "failed"]
-_NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
-_FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
-_SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus", "ExecMainExitTimestampMonotonic")
 
 
 def is_live(root: str) -> bool:
@@ -59,7 +53,7 @@ def _open_private(root: str) -> Connection:
 
 def _open_bus(root: str) -> Connection:
     connection = Connection(os.path.join(root, "run", "dbus", "system_bus_socket"))
-    rule = f"type='signal',sender='{_NAME}',interface='{_NAME}.Manager',member='JobRemoved'"
+    rule = f"type='signal',sender='{NAME}',interface='{NAME}.Manager',member='JobRemoved'"
     calls = [_bus("Hello"), _bus("AddMatch", "s", rule), _manager("Subscribe")]
     for reply in connection.call(calls, time.monotonic() + _SECONDS):
         if reply.error:
@@ -103,14 +97,14 @@ class DBusSystemd:
     def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
         names = list(dict.fromkeys(units))
         loaded = self._ask([_manager("LoadUnit", "s", unit) for unit in names])
-        found = {name: _broken(name, reply) for name, reply in zip(names, loaded, strict=True)}
+        found = {name: broken(name, reply) for name, reply in zip(names, loaded, strict=True)}
         paths = {name: reply.values[0] for name, reply in zip(names, loaded, strict=True) if not reply.error}
-        calls = [(name, call) for name, path in paths.items() for call in _questions(name, path)]
+        calls = [(name, call) for name, path in paths.items() for call in questions(name, path)]
         answers: dict[str, dict[str, object]] = {name: {} for name in paths}
         for (name, call), reply in zip(calls, self._ask([call for _, call in calls]), strict=True):
             if not reply.error:
-                answers[name] |= _properties(call, reply)
-        return found | {name: _state(name, properties) for name, properties in answers.items()}
+                answers[name] |= properties_of(call, reply)
+        return found | {name: state_of(name, properties) for name, properties in answers.items()}
 
     def listed(self) -> tuple[str, ...]:
         (reply,) = self._ask([_manager("ListUnitsFiltered", "as", _LISTED)])
@@ -223,9 +217,9 @@ def _method(action: UnitAction) -> str:
 
 def _manager(method: str, signature: str = "", *arguments: object) -> Call:
     return Call(
-        destination=_NAME,
+        destination=NAME,
         path=_MANAGER,
-        interface=f"{_NAME}.Manager",
+        interface=f"{NAME}.Manager",
         method=method,
         signature=signature,
         arguments=arguments,
@@ -243,66 +237,8 @@ def _bus(method: str, signature: str = "", *arguments: object) -> Call:
     )
 
 
-def _questions(unit: str, path: str) -> Iterable[Call]:
-    """What to ask about a unit: all of its general properties, and the few of its type that matter."""
-    ask = partial(Call, destination=_NAME, path=path, interface=_PROPERTIES)
-    yield ask(method="GetAll", signature="s", arguments=(f"{_NAME}.Unit",))
-    kind = unit.rpartition(".")[2]
-    if kind in _RESULT_TYPES:
-        for name in _SERVICE_PROPERTIES if kind == "service" else ("Result",):
-            interface = f"{_NAME}.{kind.capitalize()}"
-            yield ask(method="Get", signature="ss", arguments=(interface, name))
-
-
-def _properties(call: Call, reply: Reply) -> dict[str, object]:
-    if call.method == "Get":
-        return {call.arguments[1]: reply.values[0][1]}
-    return {name: value for name, (_, value) in reply.values[0].items()}
-
-
-def _state(name: str, properties: Mapping[str, object]) -> UnitState:
-    invocation = properties.get("InvocationID", b"")
-    return UnitState(
-        name=name,
-        load=str(properties.get("LoadState", "error")),
-        active=str(properties.get("ActiveState", "inactive")),
-        sub=str(properties.get("SubState", "")),
-        result=str(properties.get("Result", "success")),
-        type=str(properties.get("Type", "")),
-        restarts=_number(properties.get("NRestarts")),
-        invocation=bytes(invocation).hex() if isinstance(invocation, (bytes, list)) else "",
-        main_pid=_number(properties.get("MainPID")),
-        can_reload=bool(properties.get("CanReload", False)),
-        stopped=_was_stopped(properties),
-        # Before the first try there is no result, and systemd says false.
-        condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
-        needed_by=_names(properties, *_NEEDED_BY),
-        followed_by=_names(properties, *_FOLLOWED_BY),
-        triggers=_names(properties, "Triggers"),
-    )
-
-
-def _was_stopped(properties: Mapping[str, object]) -> bool:
-    """What ends by itself is seen to end before it leaves its active state; what is stopped leaves that first."""
-    left, ended = (_number(properties.get(f"{of}ExitTimestampMonotonic")) for of in ("Active", "ExecMain"))
-    return 0 < left < ended
-
-
-def _names(properties: Mapping[str, object], *keys: str) -> tuple[str, ...]:
-    return tuple({name: None for key in keys if isinstance(names := properties.get(key), list) for name in names})
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _broken(name: str, reply: Reply) -> UnitState:
-    """The state of what PID 1 does not take for a unit at all."""
-    return UnitState(name=name, load="error", active="inactive", result=reply.error.rpartition(".")[2])
-
-
 def _is_job_removed(signal: Signal) -> bool:
-    return (signal.interface, signal.member) == (f"{_NAME}.Manager", "JobRemoved")
+    return (signal.interface, signal.member) == (f"{NAME}.Manager", "JobRemoved")
 
 
 def _result(action: UnitAction, reply: Reply, ended: Mapping[str, str]) -> JobResult:

@@ -200,6 +200,10 @@ class Following:
         above = self._folder(folder, _MOST_SYMLINKS)
         return f"{above}/{name}" if above else name
 
+    def folder(self, path: str) -> str:
+        """The physical path of the folder `path`, which may be a symlink to one."""
+        return self._folder(path.strip("/"), _MOST_SYMLINKS)
+
     def _folder(self, logical: str, links: int) -> str:
         """The physical path of a folder that is reached by at most `links` symlinks."""
         found = self._known.get(logical)

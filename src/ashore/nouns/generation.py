@@ -98,7 +98,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def lay(self) -> Entry | None:
         """What lay there at commit."""
-        return None if self.deleted else (self.found or self.put or self.placed)
+        return None if self.deleted else (self.found or self.put or self.base or self.entry)
 
     @property
     def pending(self) -> bool:

@@ -2,6 +2,7 @@
 """What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
 
 import contextlib
+import functools
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
@@ -174,11 +175,15 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
     owner = tools.owner
     moved: dict[str, str] = {}
     ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
-    following = Following(tools.host)
+    folders = _Folders(Following(tools.host), ours)
     for path, wanted in done.wanted.items():
         try:
-            inside = f"{path}/x" if wanted.entry.kind is Kind.DIR else path
-            moved[path] = _followed(following, inside, ours).removesuffix("/x" if inside != path else "")
+            if wanted.entry.kind is Kind.DIR:
+                moved[path] = folders.physical(path)
+            else:
+                folder, _, name = path.rpartition("/")
+                above = folders.physical(folder)
+                moved[path] = f"{above}/{name}" if above else name
         except OSError as error:
             raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
         if message := forbidden(moved[path]):  # by a symlink of the host: /var/run is /run
@@ -191,20 +196,28 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
             entry = msgspec.structs.replace(entry, link=moved[entry.link])
         if owner is not None:
             entry = msgspec.structs.replace(entry, uid=owner[0], gid=owner[1])
+        if entry is not wanted.entry or moved[path] != path:
+            wanted = msgspec.structs.replace(wanted, path=moved[path], entry=entry)
         if moved[path]:
-            result.append(msgspec.structs.replace(wanted, path=moved[path], entry=entry))
+            result.append(wanted)
     return tuple(result)
 
 
-def _followed(following: Following, path: str, ours: Collection[str]) -> str:
-    """The physical path, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
+class _Folders:
+    """Physical folders, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
 
     What is to lie below one needs a folder in its place; whether that can be, planning says.
     """
-    for above in ancestors(path) if ours else ():
-        if (link := following.physical(above)) in ours:
-            return link + path.removeprefix(above)
-    return following.physical(path)
+
+    def __init__(self, following: Following, ours: Collection[str]) -> None:
+        self._following, self._ours = following, ours
+        self.physical = functools.cache(self._physical)
+
+    def _physical(self, folder: str) -> str:
+        for above in (*ancestors(folder), folder) if self._ours else ():
+            if (link := self._following.physical(above)) in self._ours:
+                return link + folder.removeprefix(above)
+        return self._following.folder(folder)
 
 
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:

@@ -103,15 +103,19 @@ class _Unpacker:
         self._kind, self._full = kind, False
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        while not self._pending:
-            data = self._step()
-            if data is None:
-                return 0
-            self._pending = memoryview(data)
-        count = min(len(buffer), len(self._pending))
-        buffer[:count] = self._pending[:count]
-        self._pending = self._pending[count:]
-        return count
+        # As much as there is room for: who reads ahead hands buffers on, and a frame may be a few bytes.
+        filled = 0
+        while filled < len(buffer):
+            if not self._pending:
+                data = self._step()
+                if data is None:
+                    break
+                self._pending = memoryview(data)
+            count = min(len(buffer) - filled, len(self._pending))
+            buffer[filled : filled + count] = self._pending[:count]
+            self._pending = self._pending[count:]
+            filled += count
+        return filled
 
     def close(self) -> None:
         self._source.close()

@@ -16,7 +16,7 @@ import msgspec
 from ashore.errors import InputError
 from ashore.mechanisms.images.streams import Readable
 from ashore.nouns.delta import CONTEXT, SEGMENT, Patch
-from ashore.nouns.limits import MIB, Limits
+from ashore.nouns.limits import KIB, MIB, Limits
 
 _HEAD = struct.Struct("<QII")
 _LEAST_WINDOW = 8
@@ -26,6 +26,7 @@ _SMALL, _THOROUGH, _QUICK = MIB, 12, 10
 _TRIAL = 1
 """The level at which places for a window are compared: by long matches alone, which takes next to nothing."""
 _WORKERS = 2
+_PIECE = 256 * KIB
 
 Write = Callable[[bytes], object]
 
@@ -61,13 +62,14 @@ class FileContent(msgspec.Struct, frozen=True):
     size: int
 
     def read(self, start: int, length: int) -> bytes:
-        data = bytearray()
+        pieces, got = [], 0
         try:
-            while len(data) < length and (piece := os.pread(self.descriptor, length - len(data), start + len(data))):
-                data += piece
+            while got < length and (piece := os.pread(self.descriptor, length - got, start + got)):
+                pieces.append(piece)
+                got += len(piece)
         except OSError as error:
             raise InputError("the old content cannot be read", cause=error.strerror or str(error)) from error
-        return bytes(data)
+        return b"".join(pieces)  # of one piece, which is usual, that is no copy
 
 
 def make(old: Content, new: Content, write: Write, *, most: int) -> int | None:
@@ -110,7 +112,8 @@ def apply(source: Readable, patch: Patch, segment: int, old: Content, write: Wri
             raise InputError("a patch's window lies outside of the old content, or is too large")
         if left < 0 or not 0 < length <= _most(size):
             raise InputError("a patch's frame is longer than what it may hold")
-        write(_made(_exactly(source, length), old.read(start, window), size, limits))
+        for piece in _made(_exactly(source, length), _prefix(old.read(start, window)), size, limits):
+            write(piece)
         made += size
     if left:
         raise InputError("a patch goes on after its end")
@@ -153,8 +156,8 @@ def _frame(data: bytes, window: bytes, level: int) -> bytes:
     return frame
 
 
-def _made(frame: bytes, window: bytes, size: int, limits: Limits) -> bytes:
-    """A segment out of its frame.
+def _made(frame: bytes, prefix: Any, size: int, limits: Limits) -> Iterator[bytes]:
+    """A segment out of its frame, a piece at a time.
 
     Raises:
         InputError: the frame is corrupt, or holds another amount.
@@ -162,16 +165,18 @@ def _made(frame: bytes, window: bytes, size: int, limits: Limits) -> bytes:
     from ashore.mechanisms.images.zstandard import zstd
 
     most = (limits.delta_window + limits.delta_segment).bit_length()
-    decoder = zstd.ZstdDecompressor(
-        zstd_dict=_prefix(window), options={zstd.DecompressionParameter.window_log_max: most}
-    )
+    decoder = zstd.ZstdDecompressor(zstd_dict=prefix, options={zstd.DecompressionParameter.window_log_max: most})
+    left = size
     try:
-        data: bytes = decoder.decompress(frame, size + 1)
+        piece = decoder.decompress(frame, _PIECE)
+        while piece and len(piece) <= left:
+            left -= len(piece)
+            yield piece
+            piece = b"" if decoder.eof else decoder.decompress(b"", _PIECE)
     except zstd.ZstdError as error:
         raise InputError("a patch's frame is corrupt", cause=str(error)) from error
-    if len(data) != size or not decoder.eof or decoder.unused_data:
+    if piece or left or not decoder.eof or decoder.unused_data:
         raise InputError("a patch's frame holds another amount than its segment")
-    return data
 
 
 def _prefix(window: bytes) -> Any:

@@ -21,6 +21,7 @@ from ashore.rules.triggers.kinds import SPEAKING, kind_of
 ROOT = "root"
 """The folder of a bundle that is laid on the host."""
 FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
+_UNIT_ENDS = (*UNIT_SUFFIXES, ".conf")
 TITLE = "org.opencontainers.image.title"
 
 
@@ -58,6 +59,8 @@ def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
 def is_unit_file(path: str) -> bool:
     """Whether systemd reads `path` as a unit or a drop-in of one (systemd.unit(5))."""
     path = path.removesuffix(TEMPLATE_SUFFIX)
+    if not path.endswith(_UNIT_ENDS):  # nearly all paths
+        return False
     folder, _, name = path.rpartition("/")
     if folder in UNIT_FOLDERS:
         return name.endswith(UNIT_SUFFIXES)

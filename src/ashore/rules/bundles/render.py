@@ -72,17 +72,18 @@ def render(
     contents: dict[Digest, bytes] = {}
     used = Reads()
     notes: list[str] = []
-    for path, entry in sorted(bundle.entries.items(), key=lambda item: (not _makes_users(bundle, *item), item[0])):
+    makers = {path for path, entry in bundle.entries.items() if _makes_users(bundle, path, entry)}
+    for path, entry in sorted(bundle.entries.items(), key=lambda item: (item[0] not in makers, item[0])):
         rule = rule_for(bundle.manifest, path, entry.kind)
         reads = Reads()
-        if is_template(bundle.manifest, path, entry.kind) or is_shell(bundle.manifest, path, entry.kind):
-            shell = is_shell(bundle.manifest, path, entry.kind)
+        shell = is_shell(bundle.manifest, path, entry.kind)
+        if shell or is_template(bundle.manifest, path, entry.kind):
             text, problems = templates.render(path, bundle.texts[entry.digest], shell=shell)
             issues += problems
             reads = templates.scope.reads
             used.add(reads)
             entry = _with_content(entry, text, contents)
-        if _makes_users(bundle, path, entry):
+        if path in makers:
             data = contents.get(entry.digest) or bundle.texts[entry.digest]
             owners = with_newcomers(owners, [data.decode(errors="replace")])
         item, problems = _wanted(
@@ -123,18 +124,23 @@ def _wanted(
     bundle: Bundle, path: str, entry: Entry, rule: FileRule, reads: Reads, owners: Owners
 ) -> tuple[Wanted, list[Issue]]:
     issues: list[Issue] = []
-    ids = {"uid": entry.uid, "gid": entry.gid}
-    for key, kind, name, found in (
-        ("uid", "user", rule.owner, owners.user(rule.owner or "")),
-        ("gid", "group", rule.group, owners.group(rule.group or "")),
+    ids: dict[str, int] = {}
+    for key, kind, name, id_of in (
+        ("uid", "user", rule.owner, owners.user),
+        ("gid", "group", rule.group, owners.group),
     ):
-        if name is not None and found is None:
+        if name is None:
+            continue
+        if (found := id_of(name)) is not None:
+            ids[key] = found
+        else:
             remedy = "create it first, or let the bundle ship a sysusers.d(5) file that does"
             issues.append(
                 Issue(where=shown(path), message=f"the {kind} {name} does not exist on this host", remedy=remedy)
             )
-        ids[key] = ids[key] if found is None else found
-    entry = msgspec.structs.replace(entry, mode=_mode(entry, rule, secret=bool(reads.secrets)), **ids)
+    mode = _mode(entry, rule, secret=bool(reads.secrets))
+    if ids or mode != entry.mode:
+        entry = msgspec.structs.replace(entry, mode=mode, **ids)
     item = Wanted(
         path=path,
         entry=entry,

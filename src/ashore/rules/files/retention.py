@@ -49,9 +49,7 @@ def needed(
         entries = _entries(generation, edits=generation.number > discarded)
         wanted |= {entry.digest for entry in entries if entry.kind is Kind.FILE}
     lying = {
-        record.lay.digest
-        for record in current.files.values()
-        if record.lay is not None and record.lay.kind is Kind.FILE
+        lay.digest for record in current.files.values() if (lay := record.lay) is not None and lay.kind is Kind.FILE
     }
     return (wanted - lying) | bases(current)
 
@@ -72,10 +70,13 @@ def secrets_of(generations: Iterable[Generation]) -> set[str]:
 def _entries(generation: Generation, *, edits: bool) -> Iterable[Entry]:
     if edits:
         yield from generation.displaced.values()
-    for record in generation.files.values():
-        yield from (e for e in (record.entry, record.base, record.original) if e is not None)
-        if edits:
-            yield from (e for e in (record.put, record.found) if e is not None)
+    records = generation.files.values()
+    yield from (record.entry for record in records)
+    yield from (e for record in records if (e := record.base) is not None)
+    yield from (e for record in records if (e := record.original) is not None)
+    if edits:
+        yield from (e for record in records if (e := record.put) is not None)
+        yield from (e for record in records if (e := record.found) is not None)
 
 
 def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:

@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 
 from ashore.errors import UnchangedError
@@ -15,7 +14,7 @@ class NewFile:
 
     def __init__(self, folder: str, name: str) -> None:
         self._final = os.path.join(folder, name)
-        self._beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.new")
+        self._beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.new")
         self.descriptor = -1
 
     def __enter__(self) -> "NewFile":

@@ -4,7 +4,6 @@
 One source for both, so that the published schema cannot drift from the parser.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -304,5 +303,7 @@ def toml_type(value: object) -> str:
 
 def nearest(word: object, known: Iterable[str]) -> str:
     """`` (did you mean "x"?)``, where one of `known` is near."""
+    import difflib
+
     close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{close[0]}"?' if close else ""

@@ -5,7 +5,6 @@
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 
 import msgspec
@@ -70,6 +69,8 @@ def parse(data: bytes, where: str) -> Document:
     if deep := _DEEP.search(text):
         line = text.count("\n", 0, deep.start()) + 1
         raise _not_toml(f"{where}:{line}", where, "a dotted name of more than 50 parts")
+    import tomllib  # late: most commands read no TOML, and its patterns take time to compile
+
     try:
         holds = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -136,6 +137,8 @@ class _Locator:
         self._value(path)
 
     def _names(self) -> list[tuple[str, int]]:
+        import tomllib
+
         names = []
         while True:
             self._skip(_SPACE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the host differs from its generation: files, units, what runs, and what nobody put there."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ashore.acts.tools import Tools
-from ashore.mechanisms.host.observe import folders, observe
+from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.host.packages import owners
 from ashore.nouns.files import Kind, Seen
 from ashore.nouns.generation import Generation
@@ -18,9 +18,10 @@ _MASKING = (ADMIN_FOLDER, RUNTIME_FOLDER)
 
 def host_drift(tools: Tools, generation: Generation, *, verify: bool = False) -> tuple[Drift, ...]:
     """Everything that is not as `generation` has it; contents are read where a stat changed, or with `verify`."""
-    seen = observe(tools.host, generation.files, generation.files, read_all=verify)
+    listings: dict[str, Sequence[str] | None] = dict.fromkeys(own_folders(generation))
+    seen = observe(tools.host, generation.files, generation.files, read_all=verify, listings=listings)
     found = drift(generation, seen, _masks(tools, units_of(generation)))
-    found += _foreign(tools, generation)
+    found += _foreign(tools, generation, {folder: names for folder, names in listings.items() if names})
     return found + (outdated(generation, _stale(tools, generation, seen)) if tools.processes is not None else ())
 
 
@@ -37,8 +38,7 @@ def _masks(tools: Tools, units: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _foreign(tools: Tools, generation: Generation) -> tuple[Drift, ...]:
-    listings = folders(tools.host, own_folders(generation))
+def _foreign(tools: Tools, generation: Generation, listings: Mapping[str, Collection[str]]) -> tuple[Drift, ...]:
     strange = [
         path for f, names in listings.items() for name in names if (path := f"{f}/{name}") not in generation.files
     ]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """See what lies on the host: by its recorded stat where that still holds, by reading it where not."""
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 from ashore.errors import UnchangedError
 from ashore.mechanisms.attributes import see, stat_of
@@ -13,11 +12,17 @@ from ashore.nouns.generation import FileRecord
 
 
 def observe(
-    host: Beneath, paths: Iterable[str], records: Mapping[str, FileRecord], *, read_all: bool = False
+    host: Beneath,
+    paths: Iterable[str],
+    records: Mapping[str, FileRecord],
+    *,
+    read_all: bool = False,
+    listings: MutableMapping[str, Sequence[str] | None] | None = None,
 ) -> dict[str, Seen]:
     """What lies at each physical path; a path where nothing lies is absent.
 
-    A path whose stat is as recorded is not read, unless `read_all`.
+    A path whose stat is as recorded is not read, unless `read_all`. The names in each folder that is in
+    `listings` are put there in passing, as the folder is open then.
 
     Raises:
         UnchangedError: something cannot be read.
@@ -30,6 +35,8 @@ def observe(
         if status is None:
             absent.add(path)
             continue
+        if listings is not None and path in listings:
+            listings[path] = _names(host, path)
         record = records.get(path)
         if record is not None and not read_all and record.lay is not None and record.stat == stat_of(status):
             found[path] = Seen(entry=record.lay, stat=record.stat, links=status.st_nlink)
@@ -46,12 +53,12 @@ def observe(
 
 def folders(host: Beneath, paths: Iterable[str]) -> dict[str, frozenset[str]]:
     """The names in each folder, for those that exist."""
-    names: dict[str, frozenset[str]] = {}
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            descriptor = host.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                names[path] = frozenset(os.listdir(descriptor))
-            finally:
-                os.close(descriptor)
-    return names
+    listings = {path: _names(host, path) for path in paths}
+    return {path: frozenset(names) for path, names in listings.items() if names is not None}
+
+
+def _names(host: Beneath, path: str) -> list[str] | None:
+    try:
+        return os.listdir(host.folder(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None

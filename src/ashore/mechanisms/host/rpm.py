@@ -6,9 +6,7 @@ Source: rpm, docs/manual/format_header.md: two big-endian counts, an index of 16
 
 import contextlib
 import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -46,6 +44,9 @@ def _has_log(host: Beneath, database: str) -> bool:
 
 def _asked_copy(host: Beneath, database: str, descriptor: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The log is taken in by whoever opens the database for writing: that is done to a copy."""
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="ashore-") as folder:
         copy = os.path.join(folder, "rpmdb.sqlite")
         log = host.open(f"{database}-wal", os.O_RDONLY | os.O_NONBLOCK, follow=True)

@@ -4,7 +4,6 @@
 import contextlib
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -224,7 +223,7 @@ def _copy(host: Beneath, folder: str, name: str, expected: Digest) -> None:
     for left in os.listdir(builds):
         if left.startswith(".") and left.endswith(".new"):
             shutil.rmtree(os.path.join(builds, left), ignore_errors=True)
-    beside = os.path.join(builds, f".{secrets.token_hex(4)}.new")
+    beside = os.path.join(builds, f".{os.urandom(4).hex()}.new")
     try:
         os.mkdir(beside, 0o755)
         for part in sorted(os.listdir(folder)):

@@ -8,7 +8,6 @@ transaction half-way (docs/adr/0004-hand-over-to-pid-1.md).
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import sys
 import time
@@ -67,7 +66,7 @@ def hand_over(
         BusyError: a service of that name is at work; nothing was done.
         AshoreError: it is not followed any more (Ctrl-C): it goes on.
     """
-    number = secrets.token_hex(6)
+    number = os.urandom(6).hex()
     unit = f"ashore-{identifier or number}.service"
     chosen = _environment() if environment is None else environment
     _drop_stale(root)

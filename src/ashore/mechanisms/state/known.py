@@ -7,7 +7,6 @@ missing is fetched again.
 
 import contextlib
 import os
-import secrets
 
 from ashore.mechanisms import durable
 from ashore.nouns.digest import Digest, hex_of, of
@@ -52,7 +51,7 @@ class Known:
         if len(data) > self.most:
             return
         path = os.path.join(self._path, name)
-        beside = os.path.join(self._path, f".{secrets.token_hex(8)}")
+        beside = os.path.join(self._path, f".{os.urandom(8).hex()}")
         with contextlib.suppress(OSError):
             if os.path.exists(path):
                 return

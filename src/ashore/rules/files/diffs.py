@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two contents -> a unified diff that is safe to print. No I/O."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 from ashore.nouns.files import printable
@@ -69,6 +68,8 @@ def _changed(before: Sequence[str], after: Sequence[str]) -> tuple[int, int, int
 
 
 def _hunks(before: Sequence[str], after: Sequence[str], first: int) -> Iterator[str]:
+    import difflib
+
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for group in matcher.get_grouped_opcodes(_CONTEXT):
         old = _range(first + group[0][1], first + group[-1][2])

@@ -62,7 +62,7 @@ _NEXT = {OnEdit.REPLACE: Next.RETURNS, OnEdit.ABORT: Next.REFUSED}
 def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, str]) -> tuple[Drift, ...]:
     """Every path that differs from what ashore placed there; and masked units, which `masks` has with their paths."""
     found = []
-    for path, record in sorted(generation.files.items()):
+    for path, record in generation.files.items():
         verdict = _verdict(record, seen.get(path))
         if verdict is None or path in masks.values():
             continue
@@ -81,7 +81,7 @@ def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, 
                 next=_NEXT.get(record.on_edit, Next.STAYS) if verdict is Verdict.DELETED and not unit else None,
             )
         )
-    return (*found, *_masked(generation, masks))
+    return (*sorted(found, key=lambda item: item.path), *_masked(generation, masks))
 
 
 def _verdict(record: FileRecord, seen: Seen | None) -> Verdict | None:
@@ -122,7 +122,7 @@ def own_folders(generation: Generation) -> tuple[str, ...]:
     holding = folders_of(path for path, record in generation.files.items() if record.entry.kind is not Kind.DIR)
     return tuple(
         path
-        for path, record in sorted(generation.files.items())
+        for path, record in generation.files.items()
         if record.entry.kind is Kind.DIR
         and not f"{path}/".startswith(_RUN_TIME)
         and not path.endswith(_ENABLING)

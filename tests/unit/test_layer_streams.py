@@ -6,6 +6,7 @@ import gzip
 import os
 import struct
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -149,6 +150,13 @@ def test_broken_layers_are_refused(case: str, reader: str, monkeypatch: pytest.M
     media_type, blob = BROKEN[case]
     with pytest.raises(InputError, match="is not valid"):
         unpack(blob, media_type)
+
+
+@pytest.mark.parametrize(("media_type", "pack"), [(GZIP, gzip.compress), (ZSTD, zstd.compress)])
+def test_small_frames_fill_a_buffer_together(media_type: str, pack: Callable[[bytes], bytes]) -> None:
+    layer = open_layer(BytesStream(b"".join(pack(b"%04d" % n) for n in range(1000))), media_type, DEFAULT, None)
+    buffer = bytearray(3000)
+    assert [layer.readinto(buffer) for _ in range(3)] == [3000, 1000, 0]
 
 
 def test_another_diff_id_is_refused() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction.recover import recover, with_room
 from ashore.errors import ChangedError
 from ashore.mechanisms.stage.staging import sweep
@@ -17,8 +18,9 @@ from ashore.nouns.bundle import BundleStep, Phase
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Verb
-from ashore.nouns.journal import Area, Begun, Staged, StagedStep
+from ashore.nouns.journal import Area, Begun, Staged, StagedStep, Verdict
 from ashore.nouns.plan import Action, PlannedStep, Step
+from ashore.rules.provision.hostunits import RECOVER_TEXT
 from tests.flow.machine import Machine
 
 
@@ -97,6 +99,26 @@ def test_what_a_journal_set_aside_is_used_once_the_disk_is_full(machine: Machine
         journal.reserve(tools.state, 4096)
         assert with_room(tools, end) == "ended"
     assert tries == [True, False]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_journal_cut_short_in_its_last_sweep_is_swept_and_told_as_what_it_was(machine: Machine, judged: bool) -> None:
+    tools = machine.tools()
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        journal.staged(tools.state, Staged(steps=()))
+        if judged:
+            journal.verdict(tools.state, Verdict(generation=1))
+        state = machine.root / "var/lib/ashore"
+        (state / "journal").rename(state / "journal.done")
+        assert recover(tools) is (Recovered.FORWARD if judged else Recovered.NOTHING)
+        assert not (state / "journal.done").exists()
+        assert recover(tools) is Recovered.NOTHING
+
+
+def test_the_boot_ends_what_was_cut_short_in_its_last_sweep() -> None:
+    """Else what a journal had set aside stays until the next change."""
+    assert "ConditionPathExists=|/var/lib/ashore/journal.done" in RECOVER_TEXT.splitlines()
 
 
 def test_a_note_of_what_a_step_began_is_missed(machine: Machine) -> None:

@@ -46,9 +46,10 @@ def recover(tools: Tools) -> Recovered:
     """
     if tools.state.fd is not None:
         tools.state.tidy()
+    had_ended = journal.swept(tools.state)
     if not journal.exists(tools.state):
         unconfirmed.see_to(tools)
-        return Recovered.NOTHING
+        return Recovered.FORWARD if had_ended else Recovered.NOTHING
     left = journal.read(tools.state)
     try:
         if left is not None and left.verdict is not None:

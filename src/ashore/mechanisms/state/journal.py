@@ -148,6 +148,11 @@ def exists(state: State) -> bool:
     return _FOLDER in names or _DONE in names or bool(_AREAS in names and _orphans(state))
 
 
+def swept(state: State) -> bool:
+    """Whether a journal of a transaction that had ended with a verdict was left, and is swept now."""
+    return state.fd is not None and _sweep(state.fd)
+
+
 def drop(state: State) -> None:
     """End the transaction: from here on there was none. One rename decides it, the rest is sweeping."""
     base = state.prepare()
@@ -158,17 +163,20 @@ def drop(state: State) -> None:
     _sweep(base)
 
 
-def _sweep(base: int) -> None:
+def _sweep(base: int) -> bool:
+    """Whether there was a verdict in what is swept now; it goes last, so that a second try sees it too."""
     try:
         folder = os.open(_DONE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
     except FileNotFoundError:
-        return
+        return False
     try:
-        for name in os.listdir(folder):
+        names = sorted(os.listdir(folder))
+        for name in names:
             os.unlink(name, dir_fd=folder)
     finally:
         os.close(folder)
     os.rmdir(_DONE, dir_fd=base)
+    return _VERDICT in names
 
 
 def _runs_before(what: Staged) -> bool:

@@ -26,7 +26,8 @@ After=local-fs.target
 Before=sysinit.target systemd-sysctl.service systemd-tmpfiles-setup.service shutdown.target
 Conflicts=shutdown.target
 RequiresMountsFor=/var/lib/ashore /opt/bin
-ConditionPathExists=/var/lib/ashore/journal
+ConditionPathExists=|/var/lib/ashore/journal
+ConditionPathExists=|/var/lib/ashore/journal.done
 
 [Service]
 Type=oneshot

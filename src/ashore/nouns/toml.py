@@ -61,6 +61,8 @@ def parse(data: bytes, where: str) -> Document:
     Raises:
         InputError: it is not UTF-8 or not TOML; the issue names ``file:line``.
     """
+    import tomllib  # late: most commands read no TOML, and its patterns take time to compile
+
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -69,8 +71,6 @@ def parse(data: bytes, where: str) -> Document:
     if deep := _DEEP.search(text):
         line = text.count("\n", 0, deep.start()) + 1
         raise _not_toml(f"{where}:{line}", where, "a dotted name of more than 50 parts")
-    import tomllib  # late: most commands read no TOML, and its patterns take time to compile
-
     try:
         holds = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -116,6 +116,32 @@ def test_a_journal_cut_short_in_its_last_sweep_is_swept_and_told_as_what_it_was(
         assert recover(tools) is Recovered.NOTHING
 
 
+def test_a_last_sweep_that_fails_is_told_and_its_verdict_seen_by_the_next(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools, unlink = machine.tools(), os.unlink
+    tries: list[str] = []
+
+    def once(name: str, *, dir_fd: int | None = None) -> None:
+        tries.append(name)
+        if len(tries) > 1:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(name, dir_fd=dir_fd)
+
+    with tools.state.locked():
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        journal.staged(tools.state, Staged(steps=()))
+        journal.verdict(tools.state, Verdict(generation=1))
+        state = machine.root / "var/lib/ashore"
+        (state / "journal").rename(state / "journal.done")
+        monkeypatch.setattr(os, "unlink", once)
+        with pytest.raises(ChangedError):
+            recover(tools)
+        monkeypatch.undo()
+        assert len(list((state / "journal.done").iterdir())) == 2
+        assert recover(tools) is Recovered.FORWARD
+
+
 def test_the_boot_ends_what_was_cut_short_in_its_last_sweep() -> None:
     """Else what a journal had set aside stays until the next change."""
     assert "ConditionPathExists=|/var/lib/ashore/journal.done" in RECOVER_TEXT.splitlines()

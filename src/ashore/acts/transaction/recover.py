@@ -46,12 +46,14 @@ def recover(tools: Tools) -> Recovered:
     """
     if tools.state.fd is not None:
         tools.state.tidy()
-    had_ended = journal.swept(tools.state)
     if not journal.exists(tools.state):
         unconfirmed.see_to(tools)
-        return Recovered.FORWARD if had_ended else Recovered.NOTHING
-    left = journal.read(tools.state)
+        return Recovered.NOTHING
     try:
+        judged = journal.swept(tools.state)
+        if not journal.exists(tools.state):  # All was done but the last sweep.
+            return Recovered.FORWARD if judged else Recovered.NOTHING
+        left = journal.read(tools.state)
         if left is not None and left.verdict is not None:
             with_room(tools, functools.partial(finish, tools, left))
             return Recovered.FORWARD

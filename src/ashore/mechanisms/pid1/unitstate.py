@@ -28,12 +28,14 @@ def questions(unit: str, path: str) -> Iterable[Call]:
 
 
 def properties_of(call: Call, reply: Reply) -> dict[str, object]:
+    """The values that answer one of `questions`, by property."""
     if call.method == "Get":
         return {call.arguments[1]: reply.values[0][1]}
     return {name: value for name, (_, value) in reply.values[0].items()}
 
 
 def state_of(name: str, properties: Mapping[str, object]) -> UnitState:
+    """The state of a unit by all that was answered; what was not has its usual value."""
     invocation = properties.get("InvocationID", b"")
     return UnitState(
         name=name,

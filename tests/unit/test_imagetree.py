@@ -24,14 +24,14 @@ class Merged:
             tree.begin_layer(f"image layer {number}")
             reader = TarReader(BytesStream(data), "image", DEFAULT)
             for entry in reader:
-                path = tree.add(entry)
+                file = tree.add(entry)
                 for gone in tree.dropped():
                     del self.contents[gone]
-                if path is not None:
-                    assert path not in self.contents
+                if file is not None:
+                    assert file.owner not in self.contents
                     content = b"".join(bytes(view) for view in reader.chunks())
-                    self.contents[path] = content
-                    tree.content(path, of(content), len(content))
+                    self.contents[file.owner] = content
+                    file.content(of(content), len(content))
         found, self.lost = tree.finish()
         self.entries: dict[str, Entry] = dict(found)
 

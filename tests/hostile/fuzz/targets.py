@@ -52,11 +52,10 @@ def tar(data: bytes) -> None:
     tree.begin_layer("layer 1")
     members = TarReader(BytesStream(data), "layer 1", LIMITS)
     for entry in members:
-        path = tree.add(entry)
+        file = tree.add(entry)
         tree.dropped()
-        size = sum(len(view) for view in members.chunks()) if path else 0
-        if path:
-            tree.content(path, digest.of(data), size)
+        if file:
+            file.content(digest.of(data), sum(len(view) for view in members.chunks()))
     tree.finish()
 
 

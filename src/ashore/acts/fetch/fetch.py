@@ -155,13 +155,14 @@ class _Layers:
     def read(self, number: int, take: Callable[[TarReader], object]) -> None:
         """Let `take` read a layer's members, and read on until the digests are known to be right."""
         descriptor, where = self._image.manifest.layers[number], self.where(number)
-        ahead = ReadAhead if descriptor.size >= _WORTH_THREADS else _directly
-        source = self._begun.pop(number, None) or ahead(self._open(number))
+        through = ReadAhead if descriptor.size >= _WORTH_THREADS else None
+        source = self._begun.pop(number, None) or self._open(number)
         try:
             diff_id = self._image.config.rootfs.diff_ids[number]
-            source = layer = open_layer(source, descriptor.media_type, self._limits, diff_id, name=where)
-            source = ahead(source)
-            members = TarReader(source, where, self._limits)
+            source = layer = open_layer(
+                source, descriptor.media_type, self._limits, diff_id, name=where, through=through
+            )
+            members = TarReader(layer, where, self._limits)
             take(members)
             while members.next() is not None:
                 pass
@@ -197,19 +198,15 @@ class _Layers:
             return  # Whatever is wrong with the second look, the first one saw enough.
 
 
-def _directly(source: Readable) -> Readable:
-    return source
-
-
 def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink, only: str) -> None:
     for entry in members:
         if only and entry.kind is Member.OTHER and not f"{entry.name}/".startswith(f"{only}/"):
             continue
-        path = tree.add(entry)
+        file = tree.add(entry)
         for gone in tree.dropped():
             sink.discard(gone)
-        if path is not None:
-            tree.content(path, _copy(members, sink, path, entry.size), entry.size)
+        if file is not None:
+            file.content(_copy(members, sink, file.owner, entry.size), entry.size)
 
 
 def _take_again(members: TarReader, *, missing: Lost, sink: ContentSink) -> None:

@@ -16,7 +16,6 @@ from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Descriptor, VerifiedImage
-from ashore.nouns.layer import Member
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, Progress, RangedReader
 from ashore.rules.images.imagetree import ImageTree
@@ -156,9 +155,9 @@ class PartialImage:
         return members(entries, layer, self._where(number))
 
     def _add(self, tree: ImageTree, item: Listed, layer: int) -> None:
-        path = tree.add(item.entry)
-        if path is not None and item.entry.kind is Member.FILE:
-            tree.content(path, item.digest, item.entry.size)
+        file = tree.add(item.entry)
+        if file is not None:
+            file.content(item.digest, item.entry.size)
             place = _Place(layer, item.start, item.end, item.entry.size, item.digest)
             self._places.setdefault(item.digest, place)
 

@@ -2,10 +2,11 @@
 """Layers as the tar archives they were before compression: gzip, zstd or plain, counted against bombs."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.images.streams import BLOCK, Readable
+from ashore.mechanisms.images.streams import BLOCK, Pieces, Poured, Readable, Unpacked, in_pieces
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import DOCKER_LAYER, OCI_LAYER
 from ashore.nouns.limits import KIB, MIB, Limits
@@ -13,6 +14,9 @@ from ashore.nouns.limits import KIB, MIB, Limits
 _GZIP_WRAPPER = 31  # zlib's window bits for: 32 KiB, gzip header and trailer
 _FREE = 16 * MIB  # below this much output no ratio is suspicious
 _FIRST_FEED = 16 * KIB
+_MOST_FEED = 64 * KIB
+_WORTH_HANDING = 128 * KIB
+"""Bytes: from one thread to the next."""
 _OTHER_PREFIXES = (
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
@@ -44,78 +48,80 @@ def compression_of(media_type: str, name: str = "the layer") -> str:
 
 
 def open_layer(
-    stream: Readable, media_type: str, limits: Limits, diff_id: Digest | None, *, name: str = "the layer"
+    stream: Readable,
+    media_type: str,
+    limits: Limits,
+    diff_id: Digest | None,
+    *,
+    name: str = "the layer",
+    through: Callable[[Unpacked], Pieces] | None = None,
 ) -> "Layer":
     """The uncompressed bytes of a layer; its end comes only after the whole blob was read and `diff_id` holds.
+
+    `through` may have them unpacked in another thread: they are counted and hashed where they are read.
 
     Raises:
         InputError: the media type is unknown; while reading: corrupt data, a bomb, bytes after the end.
         VerificationError: while reading: the bytes are not those that `diff_id` names.
     """
     kind = compression_of(media_type, name)
-    source: Readable = stream if kind == Compression.NONE else _Unpacker(stream, kind, limits, name)
-    return Layer(source, limits.image_bytes, diff_id, name)
+    if kind == Compression.NONE:
+        return Layer(in_pieces(stream), limits.image_bytes, diff_id, name)
+    unpacked = _Unpacker(in_pieces(stream), kind, limits, name)
+    return Layer(through(unpacked) if through else unpacked, limits.image_bytes, diff_id, name)
 
 
-class Layer:
-    """A `Readable`: counts what comes out, and checks it at the end."""
+class Layer(Poured):
+    """The bytes of a layer: counts what comes out, and checks it at the end."""
 
-    def __init__(self, source: Readable, most: int, diff_id: Digest | None, name: str) -> None:
+    def __init__(self, source: Pieces, most: int, diff_id: Digest | None, name: str) -> None:
         self._source, self._most, self._diff_id, self._name = source, most, diff_id, name
         self._hash = hashlib.sha256()
         self.count = 0
         """Bytes so far."""
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        count = self._source.readinto(buffer) or 0
-        self.count += count
+    def piece(self) -> bytes | memoryview:
+        piece = self._source.piece()
+        self.count += len(piece)
         if self.count > self._most:
             raise InputError(f"{self._name} is too large", cause=f"an image may hold {self._most} bytes uncompressed")
         if self._diff_id:
-            self._hash.update(memoryview(buffer)[:count])
-            if not count and (found := "sha256:" + self._hash.hexdigest()) != self._diff_id:
+            self._hash.update(piece)
+            if not piece and (found := "sha256:" + self._hash.hexdigest()) != self._diff_id:
                 raise VerificationError(
                     f"{self._name} is not what the image's config names",
                     cause=f"{self._diff_id} expected, {found} came",
                 )
-        return count
+        return piece
 
     def close(self) -> None:
         self._source.close()
 
 
-class _Unpacker:
-    """A `Readable` of all members or frames of a compressed stream.
+class _Unpacker(Unpacked):
+    """The pieces of all members or frames of a compressed stream.
 
     Input is handed to a decoder in growing pieces, so that many tiny frames cost no more than their
-    bytes: a decoder copies what is left of its piece when its frame ends.
+    bytes: a decoder copies what is left of its piece when its frame ends, or when its output is full.
     """
 
-    def __init__(self, source: Readable, kind: str, limits: Limits, name: str) -> None:
+    def __init__(self, source: Pieces, kind: str, limits: Limits, name: str) -> None:
         self._source, self._limits, self._name = source, limits, name
         self._new, self._decode, self._faults = _zstd(limits) if kind == Compression.ZSTD else _gzip()
         self._decoder: Any = None
-        self._input = memoryview(bytearray(BLOCK))
+        self._input = memoryview(b"")
         self._low = self._high = 0
         self._feed = _FIRST_FEED
-        self._pending = memoryview(b"")
         self._in = self._out = self._frames = 0
         self._kind, self._full = kind, False
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        # As much as there is room for: who reads ahead hands buffers on, and a frame may be a few bytes.
-        filled = 0
-        while filled < len(buffer):
-            if not self._pending:
-                data = self._step()
-                if data is None:
-                    break
-                self._pending = memoryview(data)
-            count = min(len(buffer) - filled, len(self._pending))
-            buffer[filled : filled + count] = self._pending[:count]
-            self._pending = self._pending[count:]
-            filled += count
-        return filled
+    def piece(self) -> bytes:
+        # A frame may be a few bytes: together they are worth handing on.
+        found, size = [], 0
+        while size < _WORTH_HANDING and (data := self._step()) is not None:
+            found.append(data)
+            size += len(data)
+        return b"".join(found)
 
     def close(self) -> None:
         self._source.close()
@@ -142,7 +148,7 @@ class _Unpacker:
             self._low -= len(self._decoder.unused_data)
             self._decoder, self._feed = None, _FIRST_FEED
         else:
-            self._feed = min(2 * self._feed, BLOCK)
+            self._feed = min(2 * self._feed, _MOST_FEED)
         return data
 
     def _begin(self) -> bool:
@@ -163,7 +169,8 @@ class _Unpacker:
         return not self._decoder.unconsumed_tail and not self._full
 
     def _more(self) -> bool:
-        self._low, self._high = 0, self._source.readinto(self._input) or 0
+        self._input = memoryview(self._source.piece())
+        self._low, self._high = 0, len(self._input)
         self._in += self._high
         return self._high > 0
 

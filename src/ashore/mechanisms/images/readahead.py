@@ -9,26 +9,31 @@ from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from ashore.mechanisms.images.streams import BLOCK, Readable
+from ashore.mechanisms.images.streams import BLOCK, Poured, Readable, Unpacked
 
 T = TypeVar("T")
 
 _DEPTH = 8
 
 
-class ReadAhead:
+class ReadAhead(Poured):
     """A `Readable` whose source is read by a thread into a few buffers that go round.
 
-    What the source raises is raised by `readinto`; `close` ends the thread before it returns.
+    What the source raises is raised by who reads; `close` ends the thread before it returns.
     """
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable | Unpacked) -> None:
         self._source = source
+        self._fill: Callable[[memoryview], bytes | memoryview]
+        if isinstance(source, Unpacked):
+            self._fill, size = lambda _: source.piece(), 0  # it stays as it is, and needs no buffer
+        else:
+            self._fill, size = lambda buffer: buffer[: source.readinto(buffer) or 0], BLOCK
         self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[tuple[memoryview, int] | BaseException] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[memoryview, bytes | memoryview] | BaseException] = queue.SimpleQueue()
         for _ in range(_DEPTH):
-            self._free.put(memoryview(bytearray(BLOCK)))
-        self._current, self._low, self._high = memoryview(b""), 0, 0
+            self._free.put(memoryview(bytearray(size)))
+        self._lent: memoryview | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="ashore-readahead", daemon=True)
         self._thread.start()
@@ -36,34 +41,25 @@ class ReadAhead:
     def _run(self) -> None:
         try:
             while (buffer := self._free.get()) is not None:
-                count = self._source.readinto(buffer) or 0
-                self._full.put((buffer, count))
-                if not count:
+                piece = self._fill(buffer)
+                self._full.put((buffer, piece))
+                if not piece:
                     return
         except BaseException as error:  # the reader's thread raises it
             self._full.put(error)
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        if self._low == self._high and not self._next():
-            return 0
-        count = min(len(buffer), self._high - self._low)
-        buffer[:count] = self._current[self._low : self._low + count]
-        self._low += count
-        return count
-
-    def _next(self) -> bool:
+    def piece(self) -> bytes | memoryview:
         if self._ended:
-            return False
-        if self._high:
-            self._free.put(self._current)
+            return b""
+        if self._lent is not None:
+            self._free.put(self._lent)
         found = self._full.get()
         if isinstance(found, BaseException):
             self._ended = True
             raise found
-        self._current, self._high = found
-        self._low = 0
-        self._ended = self._high == 0
-        return not self._ended
+        self._lent, piece = found
+        self._ended = not piece
+        return piece
 
     def close(self) -> None:
         with contextlib.suppress(queue.Empty):

@@ -2,6 +2,7 @@
 """Bytes on their way: counted, hashed, never believed before the end was seen."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,6 +18,56 @@ class Readable(Protocol):
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int | None: ...
     def close(self) -> None: ...
+
+
+class Pieces(Protocol):
+    """Bytes as they come, so that nobody copies them: each is valid until the next is asked for. Empty: the end."""
+
+    def piece(self) -> bytes | memoryview: ...
+    def close(self) -> None: ...
+
+
+class Unpacked(ABC):
+    """`Pieces` that stay as they are."""
+
+    @abstractmethod
+    def piece(self) -> bytes: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Poured(ABC):
+    """Makes what gives pieces a `Readable` as well."""
+
+    _rest = memoryview(b"")
+
+    @abstractmethod
+    def piece(self) -> bytes | memoryview: ...
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        if not self._rest:
+            self._rest = memoryview(self.piece())
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+class Buffered:
+    """Pieces of a `Readable`, in one buffer."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source, self._buffer = source, memoryview(bytearray(BLOCK))
+        self.close = source.close
+
+    def piece(self) -> memoryview:
+        return self._buffer[: self._source.readinto(self._buffer) or 0]
+
+
+def in_pieces(source: Readable) -> Pieces:
+    """`source`, by its own pieces if it has them."""
+    return source if isinstance(source, Poured) else Buffered(source)
 
 
 class BytesStream:

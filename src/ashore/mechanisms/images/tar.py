@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.images.streams import Readable
+from ashore.mechanisms.images.streams import Readable, in_pieces
 from ashore.mechanisms.images.tarheader import (
     ARCHIVE_BLOCK,
     Extended,
@@ -38,7 +38,8 @@ class TarReader:
 
     def __init__(self, stream: Readable, where: str, limits: Limits) -> None:
         self._stream, self._where, self._limits = stream, where, limits
-        self._buffer = memoryview(bytearray(MIB))
+        self._next_piece = in_pieces(stream).piece
+        self._buffer = memoryview(b"")
         self._low = self._high = self._read = 0
         self._left = 0  # bytes of the current member not read yet
         self._padding = 0  # after them, up to the next block
@@ -162,7 +163,7 @@ class TarReader:
         seek = getattr(self._stream, "skip", None)
         while size > (ready := self._high - self._low):
             size -= ready
-            if seek and size > len(self._buffer):  # a file: what nobody asked for is not read
+            if seek and size > MIB:  # a file: what nobody asked for is not read
                 seek(size - ARCHIVE_BLOCK)
                 self._read += size - ARCHIVE_BLOCK
                 size = ARCHIVE_BLOCK
@@ -170,8 +171,8 @@ class TarReader:
         self._low += size
 
     def _more(self) -> bool:
-        self._low = 0
-        self._high = self._stream.readinto(self._buffer) or 0
+        self._buffer = memoryview(self._next_piece())
+        self._low, self._high = 0, len(self._buffer)
         self._read += self._high
         return self._high > 0
 

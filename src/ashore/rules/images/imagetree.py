@@ -74,7 +74,6 @@ class ImageTree:
         self._whiteouts: set[str] = set()
         self._issues: list[Issue] = []
         self._dropped: list[str] = []
-        self._owners: dict[str, Inode] = {}
         self._made = 0
         self._last = _NOWHERE
         """The folder that the entry before was in, by its parts."""
@@ -86,8 +85,8 @@ class ImageTree:
         self._whiteouts = set()
         self._last = _NOWHERE
 
-    def add(self, entry: TarEntry) -> str | None:
-        """Take in one entry; returns the path whose content must be read now, if any."""
+    def add(self, entry: TarEntry) -> Inode | None:
+        """Take in one entry; returns the file whose content must be read now, if any: for the path `owner`."""
         parts = entry.name.split("/") if entry.name else []
         depth = len(self._prefix)
         if parts and parts[-1].startswith(WHITEOUT):
@@ -101,11 +100,6 @@ class ImageTree:
         elif len(parts) == depth:
             self._top.inode.entry = _entry(entry)
         return None
-
-    def content(self, path: str, digest: Digest, size: int) -> None:
-        """The content of `path`, asked for by `add`, was read."""
-        inode = self._owners[path]
-        inode.entry = msgspec.structs.replace(inode.entry, digest=digest, size=size)
 
     def dropped(self) -> Sequence[str]:
         """Paths whose content, asked for before, is not needed there any more; each is told once."""
@@ -134,7 +128,7 @@ class ImageTree:
                 lost.append(Lost(path=path, layer=layer, name=name, digest=inode.entry.digest))
         return tree, tuple(lost)
 
-    def _place(self, parts: list[str], entry: TarEntry) -> str | None:
+    def _place(self, parts: list[str], entry: TarEntry) -> Inode | None:
         problem = entry_problem(entry, parts, self._limits)
         parent = None if problem else self._parent(parts, entry)
         if problem:
@@ -153,8 +147,7 @@ class ImageTree:
             self._count()
             parent.children[name] = Node(inode, self._layer)
             if entry.kind is Member.FILE:
-                self._owners[path] = inode
-                return path
+                return inode
         return None
 
     def _count(self) -> None:
@@ -214,7 +207,6 @@ class ImageTree:
         inode.names.discard(path)
         if inode.entry.kind is Kind.FILE and inode.owner and (path == inode.owner or not inode.names):
             self._dropped.append(inode.owner)
-            self._owners.pop(inode.owner, None)
             inode.owner = ""
 
     def _whiteout(self, parts: list[str], entry: TarEntry) -> None:

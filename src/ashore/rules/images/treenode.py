@@ -3,6 +3,9 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 
 IMPLICIT_DIR = Entry(kind=Kind.DIR, mode=0o755)
@@ -21,6 +24,10 @@ class Inode:
         self.source = source
         """Layer and name in its archive."""
         self.names: set[str] = {owner} if owner else set()
+
+    def content(self, digest: Digest, size: int) -> None:
+        """Its content was read."""
+        self.entry = msgspec.structs.replace(self.entry, digest=digest, size=size)
 
 
 class Node:

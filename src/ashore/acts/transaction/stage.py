@@ -19,7 +19,7 @@ from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.files.filecontexts import FileContexts
-from ashore.rules.files.threeway import is_base
+from ashore.rules.files.threeway import is_base, merges
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
@@ -43,10 +43,20 @@ def stage(
     _store_versions(staging, store, supply, plan)
     _store_bases(staging, store, plan, steps)
     staging.new.clear(staging.unclaimed())
+    _settle(staging, steps)
     staging.end_sync()
     files = [(s.area, s.name) for s in steps if s.name and s.step.new and s.step.new.kind is not Kind.SYMLINK]
     sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
+
+
+def _settle(staging: Staging, steps: tuple[StagedStep, ...]) -> None:
+    """New folders are done, but for what the swap moves there; other names of a file may still be moved."""
+    moved = {parent(s.step.path) for s in steps if not s.carried}
+    for s in steps:
+        new, path = s.step.new, s.step.path
+        if s.carried and new is not None and not new.link and path not in moved and path not in staging.settled:
+            staging.settle(path, s.area, s.name)
 
 
 def room_to_end(staging: Staging, store: ContentStore, staged: Staged) -> int:
@@ -99,7 +109,9 @@ def _stage_folder(staging: Staging, step: Step, entry: Entry, label: str) -> Sta
         area, name = staging.area_for(step.path), staging.name("d")
         return StagedStep(step=step, area=area, name=name, inode=make_folder(staging.fd(area), name), label=label)
     area, name = there
-    inode = dress_folder(staging.host, staging.fd(area), name, entry, label)
+    inode = None if label else staging.new_folder(area, name, entry)
+    if inode is None:
+        inode = dress_folder(staging.host, staging.fd(area), name, entry, label)
     carried = staging.new.carries(step.path)
     return StagedStep(step=step, area=area, name=name, inode=inode, carried=carried, label=label)
 
@@ -183,6 +195,8 @@ def _is_base(plan: Plan, staged: StagedStep) -> bool:
     record = plan.files.get(path)
     if new is None or record is None:
         return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
+    if not merges(path, record.on_edit):
+        return False
     return new.digest in {entry.digest for entry in record.ours} and is_base(path, new, record.on_edit)
 
 

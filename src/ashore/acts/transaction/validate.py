@@ -24,13 +24,15 @@ def validate_staged(tools: Tools, staging: Staging, staged: Staged, plan: Plan) 
     Raises:
         ContentRefusedError: all that was refused.
     """
+    checks = [check for check in plan.checks if check.when is When.STAGED]
+    if not checks:
+        return
     places = {
         s.step.path: os.path.join(tools.host.root, staging.areas[s.area].path, s.name) for s in staged.steps if s.inode
     }
     issues: list[Issue] = []
-    for check in plan.checks:
-        if check.when is When.STAGED:
-            issues += _verify(tools, check, places, plan) if check.units else _ask_about(tools, check, places, plan)
+    for check in checks:
+        issues += _verify(tools, check, places, plan) if check.units else _ask_about(tools, check, places, plan)
     if issues:
         raise ContentRefusedError("a validator refused the new content; nothing was changed", issues=issues)
 

@@ -13,6 +13,8 @@ from ashore.mechanisms.attributes import may_own
 from ashore.nouns.files import ancestors, parent
 
 TREE = "n"
+_MODE = 0o755
+"""Nobody else enters a staging folder: with the mode that most folders have, few must be changed later."""
 
 
 class NewFolders:
@@ -73,6 +75,6 @@ class NewFolders:
             if (area, at) not in self._above:
                 self._above.add((area, at))
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(f"{TREE}/{at}", 0o700, dir_fd=descriptor)
+                    os.mkdir(f"{TREE}/{at}", _MODE, dir_fd=descriptor)
                 if len(at) > len(standing):
                     self._made[at] = area

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import msgspec
 
 from ashore.mechanisms import syscalls
-from ashore.mechanisms.attributes import passes_on
+from ashore.mechanisms.attributes import passes_on, stat_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.stage.newfolders import TREE, NewFolders
 from ashore.mechanisms.stage.swap import is_folder
@@ -91,11 +91,13 @@ class Staging:
         if known is not None:
             return known
         standing = self.standing(folder)
-        key = self._key(self.host.folder(standing))
-        index = self._by_key.get(key)
+        index = self._by_folder.get(standing)
         if index is None:
-            index = self._by_key[key] = self._make(self._base(standing, key))
-        self._by_folder[folder] = index
+            key = self._key(self.host.folder(standing))
+            index = self._by_key.get(key)
+            if index is None:
+                index = self._by_key[key] = self._make(self._base(standing, key))
+        self._by_folder[standing] = self._by_folder[folder] = index
         return index
 
     def standing(self, folder: str) -> str:
@@ -162,6 +164,17 @@ class Staging:
             and not entry.xattrs
             and (loose.mode, loose.uid, loose.gid) == (entry.mode, entry.uid, entry.gid)
         )
+
+    def new_folder(self, area: int, name: str, entry: Entry) -> int | None:
+        """The inode's number of a folder made here, if it has its final owner, mode and attributes already."""
+        status = os.stat(name, dir_fd=self.fd(area), follow_symlinks=False)
+        made = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        right = self._plain[area] and not entry.xattrs and made == (entry.mode, entry.uid, entry.gid)
+        return status.st_ino if right else None
+
+    def settle(self, path: str, area: int, name: str) -> None:
+        """What comes to `path` with its folder stays as it is now."""
+        self.settled[path] = stat_of(os.stat(name, dir_fd=self.fd(area), follow_symlinks=False))
 
     def open_loose(self, digest: Digest) -> int | None:
         """A descriptor of a loose file of this content, in any area."""

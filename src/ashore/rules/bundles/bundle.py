@@ -15,7 +15,7 @@ from ashore.nouns.image import VerifiedImage
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
 from ashore.rules.bundles.manifest import parse_manifest
-from ashore.rules.bundles.placing import host_path, is_shell, is_template
+from ashore.rules.bundles.placing import host_path, is_shell
 from ashore.rules.triggers.kinds import SPEAKING, kind_of
 
 ROOT = "root"
@@ -49,7 +49,7 @@ def needs_text(
 def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
     """Whether rules read the file `path` below root/: templates, unit files and drop-ins, what triggers go by."""
     return entry.kind is Kind.FILE and (
-        is_template(manifest, path, entry.kind)
+        path.endswith(TEMPLATE_SUFFIX)
         or is_shell(manifest, path, entry.kind)
         or is_unit_file(path)
         or kind_of(path) in SPEAKING

@@ -63,8 +63,10 @@ def rule_for(manifest: BundleManifest, path: str, kind: Kind) -> FileRule:
     An entry names a template with or without its suffix. A glob names files and symlinks, never
     folders: ``mode = "0600"`` for ``opt/app/**`` must not close the folders.
     """
-    names = {path, host_path(manifest, path, kind)}
     merged = FileRule(path=path)
+    if not manifest.files:
+        return merged
+    names = {path, host_path(manifest, path, kind)}
     for rule in manifest.files:
         applies = not is_glob(rule.path) or kind is not Kind.DIR
         if applies and any(matches(rule.path, name) for name in names):

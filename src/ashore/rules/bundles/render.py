@@ -73,21 +73,23 @@ def render(
     used = Reads()
     notes: list[str] = []
     makers = {path for path, entry in bundle.entries.items() if _makes_users(bundle, path, entry)}
-    for path, entry in sorted(bundle.entries.items(), key=lambda item: (item[0] not in makers, item[0])):
+    for path in (*sorted(makers), *sorted(bundle.entries.keys() - makers)):
+        entry = bundle.entries[path]
         rule = rule_for(bundle.manifest, path, entry.kind)
-        reads = Reads()
+        secret = False
         shell = is_shell(bundle.manifest, path, entry.kind)
         if shell or is_template(bundle.manifest, path, entry.kind):
             text, problems = templates.render(path, bundle.texts[entry.digest], shell=shell)
             issues += problems
             reads = templates.scope.reads
             used.add(reads)
+            secret = bool(reads.secrets)
             entry = _with_content(entry, text, contents)
         if path in makers:
             data = contents.get(entry.digest) or bundle.texts[entry.digest]
             owners = with_newcomers(owners, [data.decode(errors="replace")])
         item, problems = _wanted(
-            bundle, host_path(bundle.manifest, path, bundle.entries[path].kind), entry, rule, reads, owners
+            bundle, host_path(bundle.manifest, path, bundle.entries[path].kind), entry, rule, owners, secret=secret
         )
         issues += problems
         wanted[item.path] = item
@@ -111,7 +113,11 @@ def render(
 
 def _makes_users(bundle: Bundle, path: str, entry: Entry) -> bool:
     """Whether it is a sysusers.d(5) file: those come first, since files may belong to the users that they make."""
-    return entry.kind is Kind.FILE and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
+    return (
+        entry.kind is Kind.FILE
+        and "/sysusers.d/" in path
+        and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
+    )
 
 
 def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> Entry:
@@ -121,7 +127,7 @@ def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> E
 
 
 def _wanted(
-    bundle: Bundle, path: str, entry: Entry, rule: FileRule, reads: Reads, owners: Owners
+    bundle: Bundle, path: str, entry: Entry, rule: FileRule, owners: Owners, *, secret: bool
 ) -> tuple[Wanted, list[Issue]]:
     issues: list[Issue] = []
     ids: dict[str, int] = {}
@@ -138,7 +144,7 @@ def _wanted(
             issues.append(
                 Issue(where=shown(path), message=f"the {kind} {name} does not exist on this host", remedy=remedy)
             )
-    mode = _mode(entry, rule, secret=bool(reads.secrets))
+    mode = _mode(entry, rule, secret=secret)
     if ids or mode != entry.mode:
         entry = msgspec.structs.replace(entry, mode=mode, **ids)
     item = Wanted(
@@ -147,7 +153,7 @@ def _wanted(
         bundle=bundle.manifest.name,
         on_edit=rule.on_edit or default_policy(path),
         adopt=bool(rule.adopt),
-        secret=bool(reads.secrets),
+        secret=secret,
         validate=rule.validate or (),
         reload=rule.reload or (),
         restart=rule.restart or (),

@@ -7,7 +7,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
-from ashore.rules.files.threeway import is_base
+from ashore.rules.files.threeway import is_base, merges
 
 
 def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int]:
@@ -31,6 +31,7 @@ def bases(generation: Generation) -> set[Digest]:
     return {
         entry.digest
         for path, record in generation.files.items()
+        if merges(path, record.on_edit)
         for entry in record.ours
         if is_base(path, entry, record.on_edit)
     }

@@ -52,8 +52,12 @@ Answers = Mapping[str, Answer]
 
 def is_base(path: str, entry: Entry, on_edit: OnEdit) -> bool:
     """Whether the store keeps a copy of what was placed here: edits are compared, and merged, with it."""
-    wanted = path.startswith("etc/") or on_edit is OnEdit.MERGE
-    return wanted and entry.kind is Kind.FILE and entry.size <= LARGEST
+    return merges(path, on_edit) and entry.kind is Kind.FILE and entry.size <= LARGEST
+
+
+def merges(path: str, on_edit: OnEdit) -> bool:
+    """Whether edits at a path may be merged, whatever lies there."""
+    return path.startswith("etc/") or on_edit is OnEdit.MERGE
 
 
 def default_policy(path: str) -> OnEdit:

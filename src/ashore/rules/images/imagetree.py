@@ -263,12 +263,13 @@ class ImageTree:
 
 
 def _entry(entry: TarEntry) -> Entry:
-    kind = Kind(entry.kind.value)
-    return Entry(
-        kind=kind,
-        mode=0o777 if kind is Kind.SYMLINK else entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        target=entry.target if kind is Kind.SYMLINK else "",
-        xattrs={name: value for name, value in entry.xattrs.items() if name not in HOST_ATTRIBUTES},
-    )
+    if entry.kind is Member.SYMLINK:
+        return Entry(
+            kind=Kind.SYMLINK, mode=0o777, uid=entry.uid, gid=entry.gid, target=entry.target, xattrs=_ours(entry)
+        )
+    kind = Kind.DIR if entry.kind is Member.DIR else Kind.FILE
+    return Entry(kind=kind, mode=entry.mode, uid=entry.uid, gid=entry.gid, xattrs=_ours(entry))
+
+
+def _ours(entry: TarEntry) -> Mapping[str, bytes]:
+    return {name: value for name, value in entry.xattrs.items() if name not in HOST_ATTRIBUTES} if entry.xattrs else {}

@@ -26,13 +26,20 @@ class Tables:
         """The members of a layer whose table is known."""
         digest = index_digest(layer)
         try:
+            if place is not None and (data := self._table(digest, place)) is not None:
+                return members(parse(data, place, _WHERE), layer, _WHERE)
             if digest is not None and (data := self.index(digest)) is not None:
                 return members(decode(data, _WHERE), layer, _WHERE)
-            if place is not None and (data := self._known.get(place.digest)) is not None:
-                return members(parse(data, place, _WHERE), layer, _WHERE)
         except AshoreError:
             pass  # it is fetched, and whoever reads it then says what is wrong
         return None
+
+    def _table(self, digest: Digest | None, place: Position) -> bytes | None:
+        """A layer's own table, as it was stored."""
+        if digest is None:
+            return self._known.get(place.digest)
+        data = self._known.read(_beside(digest))
+        return data if data is not None and of(data) == place.digest else None
 
     def index(self, digest: Digest) -> bytes | None:
         """The compact index with this digest; made out of its table, where that is what is known."""

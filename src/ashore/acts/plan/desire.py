@@ -21,7 +21,7 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.files import Entry, Kind, Wanted, ancestors, shown
+from ashore.nouns.files import Entry, Kind, Wanted, shown
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
 from ashore.rules.bundles.bundle import forbidden, is_unit_file
@@ -212,12 +212,20 @@ class _Folders:
     def __init__(self, following: Following, ours: Collection[str]) -> None:
         self._following, self._ours = following, ours
         self.physical = functools.cache(self._physical)
+        self._below_ours = functools.cache(self._by_ours)
 
     def _physical(self, folder: str) -> str:
-        for above in (*ancestors(folder), folder) if self._ours else ():
-            if (link := self._following.physical(above)) in self._ours:
-                return link + folder.removeprefix(above)
-        return self._following.folder(folder)
+        return (self._below_ours(folder) if self._ours else "") or self._following.folder(folder)
+
+    def _by_ours(self, folder: str) -> str:
+        """The folder as it lies at or below the place of a bundle's symlink; empty if it does not."""
+        if not folder:
+            return ""
+        above, _, name = folder.rpartition("/")
+        if found := self._below_ours(above):
+            return f"{found}/{name}"
+        link = self._following.physical(folder)
+        return link if link in self._ours else ""
 
 
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:

@@ -87,11 +87,13 @@ def questions(
             yield Question(path=path, base=base, ours=seen[path].entry, theirs=desired[path].entry)
     for path, wanted in desired.items():
         record = records.get(path)
-        if record is None or path not in seen or wanted.settled or wanted.decided is not None:
+        if wanted.on_edit is not OnEdit.MERGE or wanted.settled or wanted.decided is not None:
+            continue
+        if record is None or path not in seen:
             continue
         base, ours, theirs = base_of(wanted, record), seen[path].entry, aim(wanted)
         files = {base.kind, ours.kind, theirs.kind} == {Kind.FILE}
-        if wanted.on_edit is OnEdit.MERGE and files and len({base.digest, ours.digest, theirs.digest}) == 3:
+        if files and len({base.digest, ours.digest, theirs.digest}) == 3:
             yield Question(path=path, base=base, ours=ours, theirs=theirs)
 
 

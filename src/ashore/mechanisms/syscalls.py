@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel calls that Python has no wrapper for: openat2, renameat2, syncfs, statx."""
+"""The kernel calls that Python has no wrapper for: openat2, renameat2, syncfs, sync_file_range, statx."""
 
 import contextlib
 import ctypes
@@ -16,6 +16,7 @@ for _name, _types in {
     "renameat2": (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint),
     "statx": (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p),
     "syncfs": (ctypes.c_int,),
+    "sync_file_range": (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint),
 }.items():
     with contextlib.suppress(AttributeError):  # an old libc: whoever needs the call will be told
         getattr(_libc, _name).argtypes = _types
@@ -28,6 +29,8 @@ RESOLVE_IN_ROOT = 0x10
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+
+_SYNC_FILE_RANGE_WRITE = 2
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_MNT_ID = 0x1000
@@ -78,6 +81,12 @@ def syncfs(descriptor: int) -> None:
     """Write back everything of the file system that `descriptor` is on; reports what failed since it was opened."""
     if _libc.syncfs(descriptor) < 0:
         raise _failure("")
+
+
+def start_writing(descriptor: int) -> None:
+    """Have the kernel begin to write back an open file (sync_file_range(2)). What goes wrong, the next sync tells."""
+    with contextlib.suppress(AttributeError):
+        _libc.sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
 def marks(directory: int, name: str) -> Marks:

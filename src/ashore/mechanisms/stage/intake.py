@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage.staging import Loose, Staging
+from ashore.mechanisms.stage.sync import LARGE
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent
 
@@ -35,6 +36,8 @@ class StagedFile:
 
     def commit(self, digest: Digest, size: int) -> None:
         status = os.fstat(self._descriptor)
+        if size >= LARGE:
+            self._sink.staging.writeback.file(self._descriptor)
         os.close(self._descriptor)
         mode = stat.S_IMODE(status.st_mode)
         loose = Loose(self._area, self._name, status.st_ino, mode, status.st_uid, status.st_gid, stat_of(status))

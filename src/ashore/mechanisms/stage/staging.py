@@ -73,7 +73,7 @@ class Staging:
         self._announce = announce
         self._descriptors: list[int] = []
         self._plain: list[bool] = []
-        self._writeback: Writeback | None = None
+        self.writeback = Writeback()
         self._by_key = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
@@ -193,17 +193,15 @@ class Staging:
 
     def begin_sync(self) -> None:
         """What was staged so far is on its way to the disk from now on; `end_sync` waits for it."""
-        if sum(map(len, self._loose.values())) > FEW and self._writeback is None:
-            self._writeback = Writeback(self._descriptors)
+        if sum(map(len, self._loose.values())) > FEW:
+            self.writeback.systems(self._descriptors)
 
     def end_sync(self) -> None:
         """
         Raises:
             OSError: something could not be written.
         """
-        writeback, self._writeback = self._writeback, None
-        if writeback is not None:
-            writeback.end()
+        self.writeback.end()
 
     def close(self) -> None:
         """The transaction is over; what is left lies where it lies."""

@@ -6,6 +6,7 @@ what others wrote: so it is for many files only.
 """
 
 import os
+import queue
 import stat
 import threading
 from collections.abc import Iterable, Sequence
@@ -16,36 +17,61 @@ from ashore.nouns.files import parent
 from ashore.nouns.plan import Action, Step
 
 FEW = 64
+LARGE = 8 << 20
+"""Bytes: such a file is on its way to the disk while the next one comes."""
 
 
 class Writeback:
-    """Has the file systems of open folders begin to write out, in a thread, while other work goes on.
+    """Has what was written on its way to the disk, in a thread, while other work goes on.
 
     It is no sync: that is still to be asked for afterwards, and then has little left to do.
     """
 
-    def __init__(self, folders: Sequence[int]) -> None:
-        self._folders = tuple(folders)
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[int | tuple[int, ...] | None] = queue.SimpleQueue()
         self._fault: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="ashore-writeback", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
-    def _run(self) -> None:
-        try:
-            for folder in self._folders:
-                syscalls.syncfs(folder)
-        except OSError as error:
-            self._fault = error  # the kernel tells a descriptor of a fault once: the next syncfs would not know
+    def file(self, descriptor: int) -> None:
+        """The bytes of an open file, which may be closed at once."""
+        self._ask(os.dup(descriptor))
+
+    def systems(self, folders: Sequence[int]) -> None:
+        """All of the file systems of open folders."""
+        self._ask(tuple(folders))
 
     def end(self) -> None:
-        """Wait for it.
+        """Wait for all that was asked for.
 
         Raises:
             OSError: something could not be written.
         """
-        self._thread.join()
+        if self._thread is not None:
+            self._asked.put(None)
+            self._thread.join()
+            self._thread = None
         if self._fault is not None:
             raise self._fault
+
+    def _ask(self, what: int | tuple[int, ...]) -> None:
+        self._asked.put(what)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ashore-writeback", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            try:
+                if isinstance(asked, int):
+                    syscalls.start_writing(asked)
+                else:
+                    for folder in asked:
+                        syscalls.syncfs(folder)
+            except OSError as error:
+                self._fault = error  # the kernel tells a descriptor of a fault once: the next syncfs would not know
+            finally:
+                if isinstance(asked, int):
+                    os.close(asked)
 
 
 def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:

@@ -2,18 +2,22 @@
 """Files that must survive a power cut whole: written beside, synced, renamed; sealed with their own digest."""
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from ashore.errors import ChangedError
+from ashore.mechanisms.jsonpieces import pieces
 from ashore.nouns.digest import of
 
 T = TypeVar("T")
 
 _SEALED_SCHEMA = 1
+_WORTH_WRITING = 1 << 17
+"""Bytes."""
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -25,9 +29,14 @@ class _Sealed(msgspec.Struct, frozen=True):
 
 
 def replace(
-    directory: int, name: str, data: bytes, *, mode: int = 0o600, along: Sequence[tuple[str, str]] = ()
+    directory: int,
+    name: str,
+    data: bytes | Iterable[bytes],
+    *,
+    mode: int = 0o600,
+    along: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Make `name` hold `data`: after a crash it holds the old or the new bytes, never a mix.
+    """Make `name` hold `data`, piece by piece: after a crash it holds the old or the new bytes, never a mix.
 
     `along` are renames right after it, made durable by the same sync.
 
@@ -40,13 +49,14 @@ def replace(
     )
     try:
         try:
-            write_all(descriptor, data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                write_all(descriptor, piece)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         for old, into in ((new, name), *along):
             os.rename(old, into, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
+    except Exception:
         with contextlib.suppress(OSError):
             os.unlink(new, dir_fd=directory)
         raise
@@ -92,10 +102,17 @@ def read_all(directory: int, name: str, limit: int) -> bytes:
     return data
 
 
-def seal(value: object) -> bytes:
-    """`value` as a state file's bytes."""
-    body = msgspec.json.encode(value, order="deterministic")
-    return msgspec.json.encode(_Sealed(_SEALED_SCHEMA, of(body), msgspec.Raw(body))) + b"\n"
+def seal(value: object) -> Iterator[bytes]:
+    """`value` as a state file's bytes, in pieces."""
+    hashed = hashlib.sha256()
+    waiting = bytearray(b'{"schema":%d,"body":' % _SEALED_SCHEMA)
+    for piece in pieces(value):
+        hashed.update(piece)
+        waiting += piece
+        if len(waiting) >= _WORTH_WRITING:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting) + b',"digest":"sha256:%s"}\n' % hashed.hexdigest().encode()
 
 
 def unseal(data: bytes, type_: type[T], name: str) -> T:

@@ -7,7 +7,7 @@ Each has a tree before, an act, what it offers for afterwards, and a way to say 
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,12 @@ def _killed_at_the_verdict(machine: Machine, *, written: bool) -> None:
         real = durable.replace
 
         def replace(
-            directory: int, name: str, data: bytes, *, mode: int = 0o600, along: Sequence[tuple[str, str]] = ()
+            directory: int,
+            name: str,
+            data: bytes | Iterable[bytes],
+            *,
+            mode: int = 0o600,
+            along: Sequence[tuple[str, str]] = (),
         ) -> None:
             verdict = name == "3-verdict.json"
             if written or not verdict:

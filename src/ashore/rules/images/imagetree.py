@@ -44,6 +44,8 @@ def tree_prefix(config: ImageConfig, root_in_image: str = "", *, name: str = "th
     return "/".join(parts)
 
 
+_PLAIN: Mapping[str, bytes] = {}
+"""One for all files without attributes."""
 _NOWHERE: tuple[list[str] | None, Node] = (None, folder(-1))
 
 
@@ -118,6 +120,8 @@ class ImageTree:
         lost: list[Lost] = []
         for path, node in self._walk():
             inode = node.inode
+            if path == inode.owner:
+                path = inode.owner  # one string for all who keep it
             if len(inode.names) > 1 and node.kind is Kind.FILE:
                 tree[path] = msgspec.structs.replace(inode.entry, link=min(inode.names))
             else:
@@ -183,7 +187,7 @@ class ImageTree:
             return
         self._count()
         self._remove(parent, name, path)
-        target.inode.names.add(path)
+        target.inode.name(path)
         parent.children[name] = Node(target.inode, self._layer)
 
     def _find(self, parts: list[str]) -> Node | None:
@@ -204,7 +208,7 @@ class ImageTree:
                 self._unname(lower, gone.inode)
 
     def _unname(self, path: str, inode: Inode) -> None:
-        inode.names.discard(path)
+        inode.unname(path)
         if inode.entry.kind is Kind.FILE and inode.owner and (path == inode.owner or not inode.names):
             self._dropped.append(inode.owner)
             inode.owner = ""
@@ -272,4 +276,6 @@ def _entry(entry: TarEntry) -> Entry:
 
 
 def _ours(entry: TarEntry) -> Mapping[str, bytes]:
-    return {name: value for name, value in entry.xattrs.items() if name not in HOST_ATTRIBUTES} if entry.xattrs else {}
+    if not entry.xattrs:
+        return _PLAIN
+    return {name: value for name, value in entry.xattrs.items() if name not in HOST_ATTRIBUTES}

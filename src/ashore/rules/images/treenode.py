@@ -12,6 +12,10 @@ IMPLICIT_DIR = Entry(kind=Kind.DIR, mode=0o755)
 """A folder that an archive does not list but has entries below."""
 
 
+_NONE: dict[str, "Node"] = {}
+"""What no folder has: nothing is ever put there."""
+
+
 class Inode:
     """What one or more paths name: hard links share it. `source` is where its content came from."""
 
@@ -23,7 +27,21 @@ class Inode:
         """The path that the content was asked for under; empty where that path now names something else."""
         self.source = source
         """Layer and name in its archive."""
-        self.names: set[str] = {owner} if owner else set()
+        self.names: tuple[str, ...] | set[str] = (owner,) if owner else ()
+        """A set where there ever were several: few files have more than one."""
+
+    def name(self, path: str) -> None:
+        """One name more."""
+        if isinstance(self.names, tuple):
+            self.names = set(self.names)
+        self.names.add(path)
+
+    def unname(self, path: str) -> None:
+        """One name less."""
+        if isinstance(self.names, set):
+            self.names.discard(path)
+        elif path in self.names:
+            self.names = ()
 
     def content(self, digest: Digest, size: int) -> None:
         """Its content was read."""
@@ -38,7 +56,7 @@ class Node:
     def __init__(self, inode: Inode, layer: int) -> None:
         self.inode = inode
         self.layer = layer
-        self.children: dict[str, Node] = {}
+        self.children: dict[str, Node] = {} if inode.entry.kind is Kind.DIR else _NONE
 
     @property
     def kind(self) -> Kind:

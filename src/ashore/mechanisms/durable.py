@@ -95,9 +95,9 @@ def read_all(directory: int, name: str, limit: int) -> bytes:
         ChangedError: it is larger than any state of ashore can be.
     """
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:  # a buffered one would make room for all that it may read
+        data = file.readall() if os.fstat(descriptor).st_size <= limit else None
+    if data is None or len(data) > limit:
         raise damaged(name, f"it is larger than {limit} bytes")
     return data
 

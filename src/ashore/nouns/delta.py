@@ -16,9 +16,9 @@ FROM = "io.ashore.delta.from"
 INDEX = "io.ashore.index"
 """Annotation of a layer: the digest of its compact index (`mechanisms.images.compactindex`)."""
 
-SEGMENT = 4 * MIB
+SEGMENT = 2 * MIB
 """So much of a new file is made at a time."""
-CONTEXT = 2 * MIB
+CONTEXT = MIB
 """So much of the old file is looked at before and after the same place."""
 
 

@@ -23,7 +23,7 @@ class Kind(StrEnum):
     """A device, FIFO or socket: seen on hosts, never placed."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """One path's desired or observed state. Two equal entries need no step between them.
 
     `mode` is the permission bits (0 to 0o7777; 0o777 for symlinks), `size` in bytes and `digest` are a
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def same(self, other: "Entry | None") -> bool:
         """Whether nothing that a reader of the path could see differs."""
-        return self is other or (
+        return self == other or (
             other is not None
             and self.same_content(other)
             and (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid)
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-class Stat(msgspec.Struct, frozen=True, array_like=True):
+class Stat(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """A path's identity and change marks. An equal one means unchanged content; another means: hash it."""
 
     device: int
@@ -68,7 +68,7 @@ class Stat(msgspec.Struct, frozen=True, array_like=True):
     ctime_ns: int
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class Seen(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A path as it lies on the host."""
 
     entry: Entry
@@ -93,7 +93,7 @@ class Decided(StrEnum):
     KEEP = "keep"
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class Wanted(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One path of a file set: what should lie there, for whom, and how to treat what does."""
 
     path: str

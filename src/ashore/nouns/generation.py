@@ -60,7 +60,7 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The content that it is rendered again from; none where an older ashore installed it."""
 
 
-class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FileRecord(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """One path that ashore answers for.
 
     `entry` is the bundle's version. `base` is the version that an edit was made of, where that is an older

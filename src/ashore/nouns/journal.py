@@ -31,7 +31,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """The generation that held when it began: whatever is numbered higher and was not judged did not happen."""
 
 
-class StagedStep(msgspec.Struct, frozen=True, kw_only=True):
+class StagedStep(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A step, where its other inode is, and which inode is the new one.
 
     `name` in area `area` holds the new inode before the swap, the displaced one after it. Recovery looks

@@ -18,7 +18,7 @@ class Member(StrEnum):
     """A device, FIFO, sparse file or a vendor's type: read past, never placed."""
 
 
-class TarEntry(msgspec.Struct, frozen=True, kw_only=True):
+class TarEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One member of an archive. The bare archive root is the empty name.
 
     `name`, and a hard link's `target`, are relative and normalised: no ``.``, ``..``, empty parts or

@@ -24,7 +24,7 @@ class Action(StrEnum):
     """Mode, owner or xattrs of a folder that ashore made."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """One path's change, with its inverse in it: `old` lies there now, `new` shall."""
 
     action: Action

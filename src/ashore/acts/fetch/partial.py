@@ -24,7 +24,7 @@ from ashore.rules.images.ranges import joined
 _PIECE = 1 << 17
 
 
-class _Place(msgspec.Struct, frozen=True, order=True):
+class _Place(msgspec.Struct, gc=False, frozen=True, order=True):
     """Where a content lies: layer, first byte, the byte after the last; its size and digest uncompressed."""
 
     layer: int

@@ -7,7 +7,7 @@ differ as much as the versions do. The layer's descriptor names the index's dige
 index that was made out of an older one is as sure as the manifest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -39,33 +39,31 @@ def encode(entries: Iterable[TocEntry]) -> bytes | None:
     return b"".join(line + b"\n" for line in lines)
 
 
-def decode(data: bytes, where: str) -> tuple[TocEntry, ...]:
-    """The entries that an index stands for.
+def decode(data: bytes, where: str) -> Iterator[TocEntry]:
+    """The entries that an index stands for, one by one.
 
     Raises:
-        InputError: it is malformed.
+        InputError: it is malformed; said where that is met.
     """
-    at, found = 0, []
+    read = msgspec.json.Decoder(_Line).decode
+    at = 0
     try:
-        for line in msgspec.json.Decoder(_Line).decode_lines(data):
-            kind, name, target, mode, uid, gid, size, digest, gap, length, xattrs = line
+        for line in filter(None, data.split(b"\n")):
+            kind, name, target, mode, uid, gid, size, digest, gap, length, xattrs = read(line)
             start = at + gap if length else 0
             at = start + length if length else at
-            found.append(
-                TocEntry(
-                    type=kind,
-                    name=name,
-                    link_name=target,
-                    mode=mode,
-                    size=size,
-                    uid=uid,
-                    gid=gid,
-                    xattrs=xattrs,
-                    digest=digest,
-                    offset=start,
-                    end_offset=start + length,
-                )
+            yield TocEntry(
+                type=kind,
+                name=name,
+                link_name=target,
+                mode=mode,
+                size=size,
+                uid=uid,
+                gid=gid,
+                xattrs=xattrs,
+                digest=digest,
+                offset=start,
+                end_offset=start + length,
             )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{where}: its compact index is malformed", cause=str(error)) from error
-    return tuple(found)

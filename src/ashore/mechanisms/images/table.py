@@ -32,7 +32,11 @@ class Position(msgspec.Struct, frozen=True):
     digest: Digest
 
 
-class Listed(msgspec.Struct, frozen=True):
+_PLAIN: dict[str, bytes] = {}
+"""One for all members without attributes."""
+
+
+class Listed(msgspec.Struct, gc=False, frozen=True):
     """A member of the layer; a file's content is in the bytes from `start` to `end` of the blob."""
 
     entry: TarEntry
@@ -41,7 +45,7 @@ class Listed(msgspec.Struct, frozen=True):
     end: int = 0
 
 
-class TocEntry(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+class TocEntry(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True, rename="camel"):
     """An entry as the table has it: the order of its fields is that of the JSON."""
 
     type: str
@@ -138,7 +142,7 @@ def _listed(entry: TocEntry, size: int) -> Listed:
         gid=entry.gid,
         size=entry.size if kind is Member.FILE else 0,
         target=target,
-        xattrs={name: base64.b64decode(value, validate=True) for name, value in entry.xattrs.items()},
+        xattrs={name: base64.b64decode(value, validate=True) for name, value in entry.xattrs.items()} or _PLAIN,
         what="" if kind is not Member.OTHER else f"a {entry.type}",
     )
     digest = Digest(entry.digest) if entry.size else of(b"")

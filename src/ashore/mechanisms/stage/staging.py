@@ -36,7 +36,7 @@ _EMPTY = re.compile(r"d\d+")
 """Folders that have nothing in them before they have their place."""
 
 
-class Loose(msgspec.Struct, frozen=True):
+class Loose(msgspec.Struct, gc=False, frozen=True):
     """A staged file that no step has claimed yet: where, and its inode's number, mode and owner as it was made.
 
     `stat` is how it lies there if nothing has touched it since.

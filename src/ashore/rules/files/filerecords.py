@@ -27,7 +27,7 @@ def record_of(
 ) -> FileRecord:
     """The record that a path has from now on; what lay there before ashore stays on it."""
     lines_of_before = base or put or found
-    return FileRecord(
+    record = FileRecord(
         bundle=wanted.bundle,
         entry=wanted.entry,
         base=base,
@@ -42,3 +42,4 @@ def record_of(
         reload=wanted.reload,
         restart=wanted.restart,
     )
+    return before if before is not None and record == before else record  # most stay, and are in memory already

@@ -67,13 +67,18 @@ _WORDS = frozenset(folder.partition("/")[0] for folder, _ in _DROP_INS.values())
 }
 """A path without any of these names sets off nothing: most paths of a large bundle are told apart by that alone."""
 
+_TOPS = ("etc/", "usr/", "lib/")
 _REMEMBERED = 1 << 16
 """Paths: each is asked for at several places of one plan."""
 
 
-@functools.lru_cache(_REMEMBERED)
 def kind_of(path: str) -> Kind | None:
     """The trigger that a change of `path` sets off, libraries aside: where those are looked for, the host says."""
+    return _kind_of(path) if path.startswith(_TOPS) else None
+
+
+@functools.lru_cache(_REMEMBERED)
+def _kind_of(path: str) -> Kind | None:
     if _WORDS.isdisjoint(path.split("/")):
         return None
     path = merged_usr(path)

@@ -7,7 +7,7 @@ Needs no network, no image, no template: only the journal. Every part may be cut
 import errno
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -189,19 +189,25 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
             for area in areas:
                 if area is not None:
                     syscalls.syncfs(area)
+        taken: list[Digest] = []
         for step in displaced:
             area = areas[step.area]
             if area is not None:
-                _keep_one(tools, area, step, needed, generation.number, sync=not batch)
+                taken += _keep_one(tools, area, step, needed, generation.number, sync=not batch)
         if batch:
             tools.content.sync()
+        elif taken:
+            tools.content.sync_names(taken)
     finally:
         for area in areas:
             if area is not None:
                 os.close(area)
 
 
-def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int, *, sync: bool) -> None:
+def _keep_one(
+    tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int, *, sync: bool
+) -> Iterator[Digest]:
+    """Yields what was moved into the store; that its name there is durable, is left to the caller."""
     old = step.step.old
     if old is None or old.kind is not Kind.FILE:
         return
@@ -219,8 +225,11 @@ def _keep_one(tools: Tools, area: int, step: StagedStep, needed: set[Digest], ge
             entry = msgspec.structs.replace(old, digest=digest, size=size)
             edit = Edit(path=step.step.path, digest=digest, generation=generation, entry=entry)
             tools.history.keep_edits((*tools.history.edits(), edit))
-        wanted = digest in needed or digest != old.digest
-        if wanted and not tools.content.take(digest, area, step.name, sync=sync):
+        if digest not in needed and digest == old.digest:
+            return
+        if tools.content.take(digest, area, step.name, sync=False):
+            yield digest
+        else:
             tools.content.put(digest, descriptor, sync=sync)
     finally:
         os.close(descriptor)

@@ -81,11 +81,15 @@ def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:
         if len(files) > FEW:
             syscalls.syncfs(area)
             continue
-        for name in files:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area)
-            try:
+        opened: list[int] = []
+        try:
+            for name in files:
+                opened.append(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area))
+                syscalls.start_writing(opened[-1])  # so that the first sync has little to leave to the others
+            for descriptor in opened:
                 os.fsync(descriptor)
-            finally:
+        finally:
+            for descriptor in opened:
                 os.close(descriptor)
         os.fsync(area)
 

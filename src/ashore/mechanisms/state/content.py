@@ -112,6 +112,17 @@ class ContentStore:
             self._unsynced.clear()
             syscalls.syncfs(base)
 
+    def sync_names(self, digests: Iterable[Digest]) -> None:
+        """Make the names of contents that were taken without sync durable; they themselves are."""
+        base = self.state.prepare()
+        # One after the other: the first has the file system write what all of them wait for.
+        for path in sorted({"content", "content/sha256", *(os.path.dirname(_path(digest)) for digest in digests)}):
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
     def take(self, digest: Digest, directory: int, name: str, *, sync: bool = True) -> bool:
         """Move a file of the same mount in, without copying. False where that cannot be: copy it then.
 

@@ -17,6 +17,8 @@ from ashore.nouns.files import parent
 from ashore.nouns.plan import Action, Step
 
 FEW = 64
+_WAITING = 64
+"""Open files."""
 LARGE = 8 << 20
 """Bytes: such a file is on its way to the disk while the next one comes."""
 
@@ -33,8 +35,9 @@ class Writeback:
         self._thread: threading.Thread | None = None
 
     def file(self, descriptor: int) -> None:
-        """The bytes of an open file, which may be closed at once."""
-        self._ask(os.dup(descriptor))
+        """The bytes of an open file, which may be closed at once; unless too many are waiting for a slow disk."""
+        if self._asked.qsize() < _WAITING:
+            self._ask(os.dup(descriptor))
 
     def systems(self, folders: Sequence[int]) -> None:
         """All of the file systems of open folders."""

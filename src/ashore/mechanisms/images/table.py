@@ -32,6 +32,7 @@ class Position(msgspec.Struct, frozen=True):
     digest: Digest
 
 
+_LINKS = (Member.HARDLINK, Member.SYMLINK)
 _PLAIN: dict[str, bytes] = {}
 """One for all members without attributes."""
 
@@ -132,7 +133,7 @@ def _listed(entry: TocEntry, size: int) -> Listed:
     if kind is Member.FILE and entry.size and not (entry.digest and 0 <= entry.offset < entry.end_offset <= size):
         raise TarError(f"a file without a digest or a place: {entry.name!r}")
     target = normal(entry.link_name) if kind is Member.HARDLINK else entry.link_name
-    if kind in {Member.HARDLINK, Member.SYMLINK} and (not target or "\0" in target):
+    if kind in _LINKS and (not target or "\0" in target):
         raise TarError(f"a {kind} without a target: {entry.name!r}")
     member = TarEntry(
         name=normal(entry.name),

@@ -23,6 +23,7 @@ _KINDS: Final = {
 _OTHERS: Final = {b"3": "a character device", b"4": "a block device", b"6": "a FIFO", b"S": "a sparse file"}
 _USUAL: Final = re.compile(rb"([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0[0-7]{11}\0([0-7]{6})\0 ")
 """Mode, uid, gid, size and checksum as today's programs write them; other forms are legal, and read one by one."""
+_LINKS: Final = (Member.HARDLINK, Member.SYMLINK)
 _WITHOUT_DATA: Final = b"123456"
 _XATTR, _XATTR_BSD, _SPARSE = b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"GNU.sparse."
 
@@ -164,7 +165,7 @@ def to_entry(header: Header, extended: Extended) -> tuple[TarEntry, int]:
     text = os.fsdecode(target)
     if kind is Member.HARDLINK:
         text = normal(text)
-    if kind in {Member.HARDLINK, Member.SYMLINK} and (not text or "\0" in text):
+    if kind in _LINKS and (not text or "\0" in text):
         raise TarError(f"a {kind} without a target")
     return TarEntry(
         name=path,

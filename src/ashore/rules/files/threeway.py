@@ -92,7 +92,7 @@ def questions(
         if record is None or path not in seen:
             continue
         base, ours, theirs = base_of(wanted, record), seen[path].entry, aim(wanted)
-        files = {base.kind, ours.kind, theirs.kind} == {Kind.FILE}
+        files = base.kind is ours.kind is theirs.kind is Kind.FILE
         if files and len({base.digest, ours.digest, theirs.digest}) == 3:
             yield Question(path=path, base=base, ours=ours, theirs=theirs)
 

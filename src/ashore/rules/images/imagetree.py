@@ -69,6 +69,7 @@ class ImageTree:
     def __init__(self, prefix: str, limits: Limits) -> None:
         self._prefix = prefix.split("/") if prefix else []
         self._base = [] if prefix == BUNDLE_PATH else [ROOT]
+        self._lead, self._cut = "/".join([*self._base, ""]), len(prefix) + 1 if prefix else 0
         self._limits = limits
         self._top = folder(-1)
         self._layer = -1
@@ -105,6 +106,8 @@ class ImageTree:
 
     def dropped(self) -> Sequence[str]:
         """Paths whose content, asked for before, is not needed there any more; each is told once."""
+        if not self._dropped:
+            return ()
         gone, self._dropped = self._dropped, []
         return gone
 
@@ -139,14 +142,15 @@ class ImageTree:
             self._refuse(entry, problem)
         if parent is None:
             return None
-        path, name = "/".join(self._base + parts), parts[-1]
+        path, name = self._lead + entry.name[self._cut :], parts[-1]
         old = parent.children.get(name)
         if entry.kind is Member.HARDLINK:
             self._link(path, parent, name, entry)
         elif entry.kind is Member.DIR and old is not None and old.kind is Kind.DIR:
             old.inode.entry, old.layer = _entry(entry), self._layer
         else:
-            self._remove(parent, name, path)
+            if old is not None:
+                self._remove(parent, name, path)
             inode = Inode(_entry(entry), path, (self._layer, entry.name))
             self._count()
             parent.children[name] = Node(inode, self._layer)

@@ -17,6 +17,8 @@ class Opener:
 
     def __init__(self) -> None:
         self.open = self.peak = 0
+        self.threads: list[bool] = []
+        """Whether each was opened by a thread of its own."""
         self._lock = threading.Lock()
 
     def __call__(self, number: int) -> "Counted":
@@ -24,6 +26,7 @@ class Opener:
             raise ValueError("no such stream")
         with self._lock:
             self.open += 1
+            self.threads.append(threading.current_thread() is not threading.main_thread())
             self.peak = max(self.peak, self.open)
         return Counted(self, number)
 
@@ -73,3 +76,39 @@ def test_a_fault_comes_in_its_turn() -> None:
         with pytest.raises(ValueError, match="no such stream"):
             next(streams)
     assert opener.open == 0
+
+
+def _opened(count: int, *seconds: float) -> list[bool]:
+    """Whether threads opened each of `count` streams, where the first answers took so many seconds."""
+    now, answers = 0.0, iter(seconds)
+    opener = Opener()
+
+    def clock() -> float:
+        return now
+
+    def open_it(number: int) -> Counted:
+        nonlocal now
+        now += next(answers, 0.001)
+        return opener(number)
+
+    found = []
+    for number, stream in opened_ahead(open_it, range(count), MOST, clock):
+        assert stream is not None
+        found.append(number)
+        stream.close()
+    assert found == list(range(count))
+    assert opener.open == 0
+    return opener.threads
+
+
+def test_a_near_registry_is_asked_for_one_after_the_other() -> None:
+    assert not any(_opened(12))
+
+
+def test_a_far_one_is_asked_for_several_as_soon_as_that_is_seen() -> None:
+    assert _opened(8, 0.02) == [False, *[True] * 7]
+    assert _opened(8, 0.001, 0.001, 0.5) == [*[False] * 3, *[True] * 5]
+
+
+def test_many_are_asked_for_several_at_a_time_anyway() -> None:
+    assert all(_opened(4 * MOST + 1))

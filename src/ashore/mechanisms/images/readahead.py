@@ -4,6 +4,7 @@
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from itertools import islice
@@ -14,6 +15,9 @@ from ashore.mechanisms.images.streams import BLOCK, Poured, Readable, Unpacked
 T = TypeVar("T")
 
 _DEPTH = 8
+_NEAR = 0.01
+"""Seconds: an answer within them came from near by."""
+_FEW = 4
 
 
 class ReadAhead(Poured):
@@ -72,15 +76,30 @@ class ReadAhead(Poured):
 
 
 def opened_ahead(
-    open_it: Callable[[T], Readable | None], wanted: Sequence[T], most: int
+    open_it: Callable[[T], Readable | None],
+    wanted: Sequence[T],
+    most: int,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[tuple[T, Readable | None], None, None]:
     """Open each of `wanted`, in order, the next ones while one is read: at most `most` are open. A generator to close.
 
-    Who takes a stream closes it; what nobody took is closed here.
+    Few that are answered at once are opened one after the other: nothing is gained by asking a near registry for
+    several at a time. Who takes a stream closes it; what nobody took is closed here.
     """
-    if len(wanted) == 1:  # no thread for what has nothing to wait for
-        yield wanted[0], open_it(wanted[0])
-        return
+    near = _NEAR if len(wanted) <= _FEW * most else 0.0
+    for at, item in enumerate(wanted):
+        if near <= 0:
+            yield from _several(open_it, wanted[at:], most)
+            return
+        begun = clock()
+        stream = open_it(item)
+        near = near if clock() - begun < near else 0.0
+        yield item, stream
+
+
+def _several(
+    open_it: Callable[[T], Readable | None], wanted: Sequence[T], most: int
+) -> Generator[tuple[T, Readable | None], None, None]:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     waiting: deque[tuple[T, Future[Readable | None]]] = deque()

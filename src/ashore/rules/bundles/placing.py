@@ -44,12 +44,9 @@ def is_template(manifest: BundleManifest | None, path: str, kind: Kind) -> bool:
 
 def is_shell(manifest: BundleManifest | None, path: str, kind: Kind) -> bool:
     """Whether ``$NAME`` is expanded in the file `path` below root/: [templates] shell names it."""
-    return (
-        kind is Kind.FILE
-        and manifest is not None
-        and bool(manifest.shell_templates)
-        and any_matches(manifest.shell_templates, path)
-    )
+    if manifest is None or not manifest.shell_templates:  # nearly all bundles
+        return False
+    return kind is Kind.FILE and any_matches(manifest.shell_templates, path)
 
 
 def host_path(manifest: BundleManifest | None, path: str, kind: Kind) -> str:

@@ -32,12 +32,12 @@ class Bases:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self.known = Known(os.path.join(tools.cache.path, FOLDER), tools.limits)
-        self._here = functools.cache(lambda: here(tools))
+        self.here = functools.cache(lambda: here(tools))
         self._openers = functools.cache(lambda: on_host(tools, tools.history.current()))
 
     def has(self, digest: Digest) -> bool:
         """Whether it should be here, by the host's record."""
-        return digest in self._here() or self.known.get(digest) is not None
+        return digest in self.here() or self.known.get(digest) is not None
 
     @contextlib.contextmanager
     def opened(self, digest: Digest) -> Iterator[Content | None]:
@@ -59,7 +59,7 @@ class Bases:
         return self._on_host(digest) if data is None else rendered({digest: data})(digest)
 
     def _on_host(self, digest: Digest) -> int | None:
-        if digest not in self._here():
+        if digest not in self.here():
             return None
         for opener in self._openers():
             descriptor = opener(digest)

@@ -107,7 +107,6 @@ class IntoStaging:
         self._tools, self._staging, self._cache = tools, staging, cache
         self._following = Following(tools.host)
         self.used: list[str] = []
-        self._here = functools.cache(lambda: here(tools))
 
     def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
         key = cache_key(image.image, prefix)
@@ -118,16 +117,15 @@ class IntoStaging:
         sink = StagingSink(self._staging, self._target)
         size = sum(layer.size for layer in image.image.manifest.layers)
         partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
-        got = self._in_parts(partial, source.bases, sink) if partial is not None and self._worth(partial) else None
+        got = (
+            self._in_parts(partial, source.bases, sink)
+            if partial is not None and _worth(partial, source.bases)
+            else None
+        )
         if got is None:
             got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
             self._staging.begin_sync()
         return got
-
-    def _worth(self, partial: PartialImage) -> bool:
-        """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""
-        wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
-        return partial.cost(wanted - self._here()) <= _WORTH_PARTS * partial.whole
 
     def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink) -> Fetch | None:
         """What rules must read now; the rest when the plan is known."""
@@ -139,7 +137,7 @@ class IntoStaging:
             found = self._staging.open_loose(digest)
             if found is None and digest in texts:
                 found = bases.open(digest)
-            wanted = digest in texts or digest not in self._here()
+            wanted = digest in texts or digest not in bases.here()
             if found is None and wanted and partial.fetch([digest], sink):
                 found = self._staging.open_loose(digest)
             return found
@@ -149,7 +147,7 @@ class IntoStaging:
             partial.tell()
             return done
 
-        return Fetch(tree=partial.tree, contents=open_it, more=more)
+        return Fetch(tree=partial.hand_over(), contents=open_it, more=more)
 
     def _target(self, path: str) -> str | None:
         below = path.partition("/")[2] if path.startswith("root/") else ""
@@ -157,6 +155,12 @@ class IntoStaging:
             return self._following.physical(below) if below else None
         except OSError:
             return None  # Planning says what is wrong with the path; until then its content lies beside the state.
+
+
+def _worth(partial: PartialImage, bases: Bases) -> bool:
+    """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""
+    wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
+    return partial.cost(wanted - bases.here()) <= _WORTH_PARTS * partial.whole
 
 
 def cache_key(image: Image, prefix: str) -> str:

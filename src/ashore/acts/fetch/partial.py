@@ -110,6 +110,11 @@ class PartialImage:
         self._paths = {entry.digest: path for path, entry in entries.items() if entry.kind is Kind.FILE}
         return True
 
+    def hand_over(self) -> Mapping[str, Entry]:
+        """The tree, which is not kept here any longer: it is large, and contents are asked for by digest."""
+        tree, self.tree = self.tree, {}
+        return tree
+
     def fetch(self, digests: Collection[Digest], sink: ContentSink) -> bool:
         """Put these contents into `sink`, as far as the image has them; False if only whole blobs are given."""
         places = {d: self._places[d] for d in set(digests) if d in self._places and d in self._paths}

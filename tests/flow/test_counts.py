@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts that are the same on every machine: requests, files read, bytes written, syncs. No clock is read."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ashore.acts.change.outcome import Recovered
+from ashore.acts.transaction.recover import recover
 from ashore.cli import run
+from ashore.errors import ChangedError
 from ashore.mechanisms import syscalls
+from ashore.mechanisms.state.content import ContentStore
 from tests.fakes.bundles import File, Tree
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.touched import touched
@@ -156,6 +161,59 @@ def test_no_other_change_syncs_by_file_either(machine: Machine, syncs: dict[str,
         change()
         assert syncs["fsync"] <= 50
         assert 1 <= syncs["syncfs"] <= 6
+
+
+FEW_CHANGED = 5
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Machine:
+    """A host with few files, and a second version of each."""
+    made = Machine(tmp_path)
+    made.images.add(ONE, tree(1, FEW_CHANGED))
+    made.images.add(TWO, tree(2, FEW_CHANGED))
+    made.install(ONE)
+    return made
+
+
+def stored(machine: Machine) -> set[str]:
+    """The folders of the content store."""
+    return {str(path.parent) for path in (machine.root / STATE / "content/sha256").rglob("*") if path.is_file()}
+
+
+def test_few_displaced_files_are_in_the_store_by_synced_names(
+    few: Machine, syncs: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    before = stored(few)
+
+    def named(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", named)
+    few.install(TWO)
+    assert len(stored(few) - before) >= FEW_CHANGED
+    assert stored(few) - before <= set(synced)
+    assert str(few.root / STATE / "content/sha256") in synced
+    assert syncs["syncfs"] == 0
+
+
+def test_what_an_interrupted_try_has_moved_into_the_store_is_synced_by_the_next(
+    few: Machine, syncs: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched, pytest.raises(ChangedError):
+        patched.setattr(ContentStore, "sync_names", breaks)
+        few.install(TWO)
+    assert syncs["syncfs"] == 0
+    tools = few.tools()
+    with tools.state.locked():
+        assert recover(tools) is Recovered.FORWARD
+    assert syncs["syncfs"] > 0
 
 
 def written() -> int:

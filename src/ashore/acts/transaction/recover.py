@@ -7,7 +7,7 @@ Needs no network, no image, no template: only the journal. Every part may be cut
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -182,8 +182,9 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
     generations = [g for g in tools.history.all() if g.number <= generation.number]
     needed = retention.needed(generations, generation, tools.history.edits(), tools.history.discarded())
     displaced = [s for s in staged.steps if s.name and s.step.action in (Action.REPLACE, Action.REMOVE)]
-    batch = len(displaced) > FEW
     areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    # What an interrupted try has moved already may not be synced, and only all of it together is known to be.
+    batch = len(displaced) > FEW or not all(_lies(areas[s.area], s.name) for s in displaced)
     try:
         if batch:
             for area in areas:
@@ -193,7 +194,8 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
         for step in displaced:
             area = areas[step.area]
             if area is not None:
-                taken += _keep_one(tools, area, step, needed, generation.number, sync=not batch)
+                kept = _keep_one(tools, area, step, needed, generation.number, sync=not batch)
+                taken += [kept] if kept else []
         if batch:
             tools.content.sync()
         elif taken:
@@ -204,18 +206,25 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
                 os.close(area)
 
 
+def _lies(area: int | None, name: str) -> bool:
+    try:
+        return area is not None and bool(os.stat(name, dir_fd=area, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def _keep_one(
     tools: Tools, area: int, step: StagedStep, needed: set[Digest], generation: int, *, sync: bool
-) -> Iterator[Digest]:
-    """Yields what was moved into the store; that its name there is durable, is left to the caller."""
+) -> Digest | None:
+    """What was moved into the store; that its name there is durable is left to the caller."""
     old = step.step.old
     if old is None or old.kind is not Kind.FILE:
-        return
+        return None
     try:
         descriptor = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=area)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-            return  # It was kept before a crash, or is no file.
+            return None  # It was kept before a crash, or is no file.
         raise
     try:
         if sync:
@@ -226,11 +235,11 @@ def _keep_one(
             edit = Edit(path=step.step.path, digest=digest, generation=generation, entry=entry)
             tools.history.keep_edits((*tools.history.edits(), edit))
         if digest not in needed and digest == old.digest:
-            return
+            return None
         if tools.content.take(digest, area, step.name, sync=False):
-            yield digest
-        else:
-            tools.content.put(digest, descriptor, sync=sync)
+            return digest
+        tools.content.put(digest, descriptor, sync=sync)
+        return None
     finally:
         os.close(descriptor)
 

@@ -19,7 +19,7 @@ from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.files.filecontexts import FileContexts
-from ashore.rules.files.threeway import is_base, merges
+from ashore.rules.files.threeway import is_base
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
@@ -195,9 +195,7 @@ def _is_base(plan: Plan, staged: StagedStep) -> bool:
     record = plan.files.get(path)
     if new is None or record is None:
         return new is not None and is_base(path, new, OnEdit.KEEP)  # given back: a rollback adopts it again
-    if not merges(path, record.on_edit):
-        return False
-    return new.digest in {entry.digest for entry in record.ours} and is_base(path, new, record.on_edit)
+    return is_base(path, new, record.on_edit) and new.digest in {entry.digest for entry in record.ours}
 
 
 def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContexts | None = None) -> None:

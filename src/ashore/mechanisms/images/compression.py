@@ -119,8 +119,9 @@ class _Unpacker(Unpacked):
         # A frame may be a few bytes: together they are worth handing on.
         found, size = [], 0
         while size < _WORTH_HANDING and (data := self._step()) is not None:
-            found.append(data)
-            size += len(data)
+            if data:
+                found.append(data)
+                size += len(data)
         return b"".join(found)
 
     def close(self) -> None:

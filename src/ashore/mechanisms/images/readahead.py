@@ -18,6 +18,7 @@ _DEPTH = 8
 _NEAR = 0.01
 """Seconds: an answer within them came from near by."""
 _FEW = 4
+"""Times as many as can be open: more are asked for several at a time, however near."""
 
 
 class ReadAhead(Poured):
@@ -86,14 +87,14 @@ def opened_ahead(
     Few that are answered at once are opened one after the other: nothing is gained by asking a near registry for
     several at a time. Who takes a stream closes it; what nobody took is closed here.
     """
-    near = _NEAR if len(wanted) <= _FEW * most else 0.0
+    several = len(wanted) > _FEW * most
     for at, item in enumerate(wanted):
-        if near <= 0:
+        if several:
             yield from _several(open_it, wanted[at:], most)
             return
         begun = clock()
         stream = open_it(item)
-        near = near if clock() - begun < near else 0.0
+        several = clock() - begun >= _NEAR
         yield item, stream
 
 

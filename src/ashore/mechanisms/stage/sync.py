@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make many changes durable at once: file by file for a few, by file system for many.
 
-Syncing each of 5,000 files takes nine times as long as one syncfs (`make bench`), but syncfs also waits for
+Syncing each of 5,000 files takes several times as long as one syncfs (`make bench`), but syncfs also waits for
 what others wrote: so it is for many files only.
 """
 
@@ -18,7 +18,7 @@ from ashore.nouns.plan import Action, Step
 
 FEW = 64
 _WAITING = 64
-"""Open files."""
+"""Open files: what a slow disk does not take in time, it gets with the sync."""
 LARGE = 8 << 20
 """Bytes: such a file is on its way to the disk while the next one comes."""
 

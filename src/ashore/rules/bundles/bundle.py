@@ -51,15 +51,15 @@ def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
     return entry.kind is Kind.FILE and (
         path.endswith(TEMPLATE_SUFFIX)
         or is_shell(manifest, path, entry.kind)
-        or (path.endswith(_UNIT_ENDS) and is_unit_file(path))
-        or ((kind := kind_of(path)) is not None and kind in SPEAKING)
+        or is_unit_file(path)
+        or kind_of(path) in SPEAKING
     )
 
 
 def is_unit_file(path: str) -> bool:
     """Whether systemd reads `path` as a unit or a drop-in of one (systemd.unit(5))."""
     path = path.removesuffix(TEMPLATE_SUFFIX)
-    if not path.endswith(_UNIT_ENDS):
+    if not path.endswith(_UNIT_ENDS):  # nearly all paths
         return False
     folder, _, name = path.rpartition("/")
     if folder in UNIT_FOLDERS:

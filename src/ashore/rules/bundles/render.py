@@ -113,11 +113,7 @@ def render(
 
 def _makes_users(bundle: Bundle, path: str, entry: Entry) -> bool:
     """Whether it is a sysusers.d(5) file: those come first, since files may belong to the users that they make."""
-    return (
-        entry.kind is Kind.FILE
-        and "/sysusers.d/" in path
-        and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
-    )
+    return entry.kind is Kind.FILE and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
 
 
 def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> Entry:

@@ -13,7 +13,7 @@ IMPLICIT_DIR = Entry(kind=Kind.DIR, mode=0o755)
 
 
 _NONE: dict[str, "Node"] = {}
-"""What no folder has: nothing is ever put there."""
+"""The children of all that are no folders: nothing is ever put there."""
 
 
 class Inode:

@@ -67,7 +67,10 @@ _WORDS = frozenset(folder.partition("/")[0] for folder, _ in _DROP_INS.values())
 }
 """A path without any of these names sets off nothing: most paths of a large bundle are told apart by that alone."""
 
-_TOPS = ("etc/", "usr/", "lib/")
+_TOPS = tuple(
+    {f"{p.partition('/')[0]}/" for p in (*_CONFIGURATION, *(p for ps in _PATTERNS.values() for p in ps))} | {"lib/"}
+)
+"""The folders that all of them lie in; lib is another name of usr/lib."""
 _REMEMBERED = 1 << 16
 """Paths: each is asked for at several places of one plan."""
 

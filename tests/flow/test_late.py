@@ -3,7 +3,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,9 +14,11 @@ from ashore.acts.boot.watching import watch_on
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.repair import Scope, repair
 from ashore.cli.status import status_text
+from ashore.errors import UnitsFailedError
 from ashore.nouns.bundle import Health
 from ashore.nouns.late import Late
-from tests.fakes.systemd import FakeSystemd
+from ashore.nouns.units import JobResult, UnitAction
+from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
 from tests.flow.test_kill import Story, in_child, kill_and_recover
 
@@ -178,6 +180,57 @@ def test_what_another_change_took_down_and_brought_back_has_not_failed(live: Mac
     answers = iter(["", *["refused"] * 4])
     assert watching(live, {}, probe=lambda *_: next(answers, "")) is None
     assert live.tools().history.current_number() == 2
+
+
+def goes_back_by_itself(live: Machine) -> None:
+    """Another change comes, and fails: what it restarted, PID 1 has restarted once by then."""
+    fake(live).add("bad.service", Behaviour.FAILS)
+    live.images.add(THREE, {SERVICE: UNIT.format(3), SERVICE.replace("app", "bad"): UNIT.format(3)})
+    run = fake(live).run
+
+    def restarts(actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        results = run(actions, deadline)
+        fake(live).units["app.service"].restarts += 1
+        return results
+
+    fake(live).run = restarts  # type: ignore[method-assign]
+    with pytest.raises(UnitsFailedError):
+        live.install(THREE)
+    fake(live).run = run  # type: ignore[method-assign]
+
+
+def test_what_a_change_that_went_back_has_brought_up_again_gets_its_time_to_answer(live: Machine) -> None:
+    live.install(TWO)
+    began = live.seconds
+
+    def probe(_health: Health, _seconds: float) -> str:
+        return "refused" if 1 <= live.seconds - began <= 6 else ""
+
+    assert watching(live, {4: lambda: goes_back_by_itself(live)}, probe=probe) is None
+    assert live.tools().history.current_number() == 2
+
+
+def test_a_change_that_goes_back_just_before_the_lock_is_taken_makes_nothing_ill(live: Machine) -> None:
+    live.install(TWO)
+    well_from = [float("inf")]
+    asked = iter(range(100))
+
+    def probe(_health: Health, _seconds: float) -> str:
+        if next(asked) == 3:
+            goes_back_by_itself(live)
+            well_from[0] = live.seconds + 2
+        return "refused" if live.seconds <= well_from[0] else ""
+
+    assert watching(live, {}, probe=probe) is None
+    assert live.tools().history.current_number() == 2
+
+
+def test_what_fails_after_another_change_went_back_goes_back_all_the_same(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+    outcome = watching(live, {3: lambda: goes_back_by_itself(live), 8: fails(live)})
+    assert outcome is not None and "failed (exit-code)" in outcome.generation.why
+    assert live.tree() == before
 
 
 def test_the_watch_of_a_change_ends_with_the_next_one(live: Machine) -> None:

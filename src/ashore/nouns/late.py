@@ -19,6 +19,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its unit, as the change left it."""
     why: str = ""
     """Why it is watched, where that is not plain."""
+    again: float = 0.0
+    """When another change that went back had brought it up again, in seconds since the machine booted."""
 
 
 class Late(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,6 +6,7 @@ Nobody waits for that and nothing is locked (docs/adr/0015-late-failures-go-back
 
 import contextlib
 import datetime
+from collections.abc import Collection
 
 import msgspec
 
@@ -16,7 +17,7 @@ from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.late import Late, watch_unit
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.units.health import Watched
-from ashore.rules.units.late import to_watch_on
+from ashore.rules.units.late import brought_up_again, to_watch_on
 
 _VERBS = frozenset({Verb.INSTALL, Verb.UPGRADE, Verb.FOLLOW})
 """What brings a version that nobody has seen here. Who goes back, removes or repairs has decided already."""
@@ -60,6 +61,20 @@ def see_to(tools: Tools) -> None:
     # Where it cannot be started the change is kept as it is, and healthy.
     with contextlib.suppress(AshoreError):
         tools.systemd.start_service(late.unit, argv, "Watch what a change by ashore started")
+
+
+def note_again(tools: Tools, reached: Collection[str]) -> None:
+    """Another change went back: what is watched begins anew, with those units that it had `reached` as they run now."""
+    late = watched_now(tools)
+    if tools.systemd is None or late is None:
+        return
+    names = sorted({s.health.unit for s in late.subjects} & set(reached))
+    states = tools.systemd.states(names) if names else {}
+    now = tools.uptime()
+    subjects = tuple(brought_up_again(s, states.get(s.health.unit), now=now) for s in late.subjects)
+    # Where it cannot be noted, it is judged more strictly than it would have to be.
+    with contextlib.suppress(OSError):
+        record.leave(tools.host.root, msgspec.structs.replace(late, subjects=subjects))
 
 
 def _stop(tools: Tools, transaction: str) -> None:

@@ -62,6 +62,12 @@ def watch_on(tools: Tools, transaction: str, *, probe: Probe = probes.probe) -> 
             record.drop(tools.host.root)
 
 
+def _as_noted(tools: Tools, late: Late) -> Late:
+    """What is watched, as it is noted now: a change that went back meanwhile has noted anew how it runs."""
+    noted = record.read(tools.host.root)
+    return late if noted is None or noted.transaction != late.transaction else noted
+
+
 def _is_ill(tools: Tools, subject: Subject, probe: Probe) -> bool:
     assert tools.systemd is not None
     unit = subject.health.unit
@@ -75,7 +81,8 @@ def _until_failed(tools: Tools, late: Late, probe: Probe) -> Mapping[Subject, Is
     assert tools.systemd is not None
     bad: dict[int, float | None] = dict.fromkeys(range(len(late.subjects)))
     while bad and tools.history.current_number() == late.generation:
-        subjects = [late.subjects[n] for n in bad]
+        noted = _as_noted(tools, late)
+        subjects = [noted.subjects[n] for n in bad]
         states = tools.systemd.states([s.health.unit for s in subjects if s.health.unit])
         failed = {}
         for n, subject in zip(list(bad), subjects, strict=True):
@@ -117,7 +124,9 @@ def _back_from(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe:
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         if current.transaction != late.transaction:
             raise _SupersededError("another change came meanwhile")
-        if not any(_is_ill(tools, subject, probe) for subject in failed):
+        checks = {subject.health for subject in failed}
+        noted = [subject for subject in _as_noted(tools, late).subjects if subject.health in checks]
+        if not any(_is_ill(tools, subject, probe) for subject in noted):
             raise _WellAgainError("it is well again")
         for issue in failed.values():
             tools.progress.say(f"failed late: {issue}")

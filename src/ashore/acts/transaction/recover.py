@@ -103,6 +103,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
         else:
             triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
         issues += unit_acts.restore(tools, staged, left.begun.boot)
+        late.note_again(tools, staged.units)
         issues += steps.undo(tools, left, same_boot=same_boot)
     unconfirmed.see_to(tools)
     # Contents that were stored for what did not happen; the generations stay as they are.

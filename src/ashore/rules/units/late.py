@@ -34,6 +34,11 @@ def to_watch_on(
     )
 
 
+def brought_up_again(subject: Subject, state: UnitState | None, *, now: float) -> Subject:
+    """A subject that another change may have taken down before it went back, as that left it: what was is forgotten."""
+    return msgspec.structs.replace(subject, again=now, state=subject.state if state is None else state)
+
+
 def _can_fail(watched: Watched, states: Mapping[str, UnitState]) -> bool:
     """Whether anything is left to watch: a oneshot that is done without a probe has nothing."""
     state = states.get(watched.health.unit)
@@ -58,7 +63,7 @@ def look(subject: Subject, state: UnitState | None, probe: str, *, bad_since: fl
         return Look(failure=failure)
     if not probe or (state is not None and state.active != "active"):
         return Look()
-    began = now if bad_since is None else bad_since
+    began = max(now if bad_since is None else bad_since, subject.again)
     return Look(failure=probe if now - began >= subject.patience else "", bad_since=began)
 
 

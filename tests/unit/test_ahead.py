@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ashore.mechanisms.images.readahead import opened_ahead
+from ashore.mechanisms.images.readahead import SOON, opened_ahead
 from ashore.mechanisms.images.streams import BytesStream
 
 MOST = 3
@@ -103,6 +103,15 @@ def _opened(count: int, *seconds: float) -> list[bool]:
 
 def test_a_near_registry_is_asked_for_one_after_the_other() -> None:
     assert not any(_opened(12))
+
+
+def test_each_is_expected_once_and_before_its_turn() -> None:
+    expected: list[int] = []
+    for number, stream in opened_ahead(Opener(), range(40), 20, lambda: 0.0, expected.append):
+        assert stream is not None
+        assert number < len(expected) <= number + SOON
+        stream.close()
+    assert expected == list(range(40))
 
 
 def test_a_far_one_is_asked_for_several_as_soon_as_that_is_seen() -> None:

@@ -43,6 +43,10 @@ class RangedReader(ImageReader, Protocol):
         """`length` bytes from `start` on, their number checked, nothing else; None if it gives only the whole."""
         ...
 
+    def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
+        """The same will be asked for soon, or not: may be used to be quicker then."""
+        ...
+
 
 @runtime_checkable
 class ReferrerReader(ImageReader, Protocol):

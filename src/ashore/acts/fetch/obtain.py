@@ -36,7 +36,7 @@ POLICY_PATH = "etc/containers/policy.json"
 _LEAST_PARTS = 256 << 10
 """Bytes: a smaller image is here in one request, before its table would be."""
 _WORTH_PARTS = 0.6
-"""Beyond this share of an image's bytes, one stream is quicker than many parts."""
+"""The share of an image's bytes up to which it is fetched in parts."""
 
 
 class Obtained(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,21 +117,21 @@ class IntoStaging:
         sink = StagingSink(self._staging, self._target)
         size = sum(layer.size for layer in image.image.manifest.layers)
         partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
-        got = (
-            self._in_parts(partial, source.bases, sink)
-            if partial is not None and _worth(partial, source.bases)
-            else None
-        )
+        lacking = _lacking(partial, source.bases) if partial is not None else set[Digest]()
+        # With more than that, one stream is quicker than many parts.
+        worth = partial is not None and partial.cost(lacking) <= _WORTH_PARTS * partial.whole
+        got = self._in_parts(partial, source.bases, sink, lacking) if partial is not None and worth else None
         if got is None:
             got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
             self._staging.begin_sync()
         return got
 
-    def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink) -> Fetch | None:
+    def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink, lacking: set[Digest]) -> Fetch | None:
         """What rules must read now; the rest when the plan is known."""
         texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
         if not partial.fetch([digest for digest in texts if not bases.has(digest)], sink):
             return None
+        partial.expect(lacking - texts)
 
         def open_it(digest: Digest) -> int | None:
             found = self._staging.open_loose(digest)
@@ -157,10 +157,9 @@ class IntoStaging:
             return None  # Planning says what is wrong with the path; until then its content lies beside the state.
 
 
-def _worth(partial: PartialImage, bases: Bases) -> bool:
-    """Whether enough of the image lies on the host already: else one stream is quicker than many parts."""
-    wanted = {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE}
-    return partial.cost(wanted - bases.here()) <= _WORTH_PARTS * partial.whole
+def _lacking(partial: PartialImage, bases: Bases) -> set[Digest]:
+    """The contents of an image that are not on this host yet."""
+    return {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE} - bases.here()
 
 
 def cache_key(image: Image, prefix: str) -> str:

@@ -3,13 +3,13 @@
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
 
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.images.readahead import opened_ahead
+from ashore.mechanisms.images.readahead import SOON, opened_ahead
 from ashore.mechanisms.images.streams import Readable, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
@@ -122,15 +122,21 @@ class PartialImage:
             sink.create(self._paths[empty.digest], 0).commit(empty.digest, 0)
         needed = {d: Needed(self._paths[d], p.size, p.end - p.start) for d, p in places.items() if p.size}
         made = self._shortcuts.take(needed, sink) if needed else set()
-        lacking = sorted(places[d] for d in needed.keys() - made)
-        runs = list(joined(lacking, lambda place: (place.start, place.end), self._limits.range_gap))
-        with contextlib.closing(opened_ahead(self._open_run, runs, self._limits.connections)) as opened:
+        runs = self._runs(places[d] for d in needed.keys() - made)
+        ahead = opened_ahead(self._open_run, runs, self._limits.connections, expect=self._expect)
+        with contextlib.closing(ahead) as opened:
             for run, stream in opened:
                 if stream is None:
                     return False
                 self._take_run(run, stream, sink)
                 self._fetched += run[-1].end - run[0].start
         return True
+
+    def expect(self, digests: Collection[Digest]) -> None:
+        """These will be asked for, most likely: the registry may begin."""
+        places = [self._places[d] for d in digests if d in self._paths and self._shortcuts.cost(d) is None]
+        for run in self._runs(p for p in places if p.size)[:SOON]:
+            self._expect(run)
 
     def tell(self) -> None:
         """Say how much crossed the network, and how much did not have to."""
@@ -166,9 +172,15 @@ class PartialImage:
             place = _Place(layer, item.start, item.end, item.entry.size, item.digest)
             self._places.setdefault(item.digest, place)
 
+    def _runs(self, places: Iterable[_Place]) -> list[list[_Place]]:
+        """What is asked for at once: places that lie close to each other."""
+        return list(joined(sorted(places), lambda place: (place.start, place.end), self._limits.range_gap))
+
     def _open_run(self, run: list[_Place]) -> Readable | None:
-        layer = self._layers[run[0].layer]
-        return self._reader.blob_range(layer, run[0].start, run[-1].end - run[0].start)
+        return self._reader.blob_range(self._layers[run[0].layer], run[0].start, run[-1].end - run[0].start)
+
+    def _expect(self, run: list[_Place]) -> None:
+        self._reader.expect_range(self._layers[run[0].layer], run[0].start, run[-1].end - run[0].start)
 
     def _take_run(self, run: list[_Place], stream: Readable, sink: ContentSink) -> None:
         try:

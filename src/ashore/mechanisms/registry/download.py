@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ashore.errors import VerificationError
 from ashore.mechanisms.registry import retry
-from ashore.mechanisms.registry.transport import Fault, Response
+from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.nouns import digest as digests
 from ashore.nouns.image import Descriptor
 from ashore.nouns.ports import Progress

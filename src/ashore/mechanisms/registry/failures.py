@@ -4,7 +4,7 @@
 import msgspec
 
 from ashore.errors import RegistryError
-from ashore.mechanisms.registry.transport import Fault, Response
+from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.nouns.files import printable
 
 _LONGEST = 300

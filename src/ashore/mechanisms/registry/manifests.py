@@ -5,8 +5,8 @@ import msgspec
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.registry.failures import NotFoundError
+from ashore.mechanisms.registry.messages import Response
 from ashore.mechanisms.registry.registries import Source
-from ashore.mechanisms.registry.transport import Response
 from ashore.nouns.files import printable
 from ashore.nouns.image import INDEXES, MANIFESTS
 from ashore.nouns.reference import ImageReference

@@ -12,8 +12,8 @@ import msgspec
 
 from ashore.errors import RegistryError
 from ashore.mechanisms.registry import manifests, urls
+from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.session import Call, Session
-from ashore.mechanisms.registry.transport import Fault, Response
 from ashore.mechanisms.registry.urls import Url
 from ashore.nouns import digest as digests
 from ashore.nouns.digest import Digest

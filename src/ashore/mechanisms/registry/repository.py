@@ -8,10 +8,11 @@ from ashore.errors import InputError, Issue, RegistryError, VerificationError
 from ashore.mechanisms.registry import manifests, referrers, retry, upload
 from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer
 from ashore.mechanisms.registry.failures import UnreachableError
+from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.policy import TlsPolicy
 from ashore.mechanisms.registry.session import Call, Session
 from ashore.mechanisms.registry.settings import RegistrySettings
-from ashore.mechanisms.registry.transport import Fault, Response, Transport
+from ashore.mechanisms.registry.transport import Transport
 from ashore.nouns import digest as digests
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import Descriptor, Referrers
@@ -146,13 +147,9 @@ class Repository:
         Raises:
             RegistryError, VerificationError: it answers with something else.
         """
-        what = f"pull part of blob {digests.short(descriptor.digest)} of {self._reference}"
-        headers = {"Range": f"bytes={start}-{start + length - 1}"}
-        path = f"blobs/{descriptor.digest}"
-        call = Call(method="GET", path=path, what=what, expect=(200, 206), headers=headers)
         if not self._ranges:
             return None
-        response = self._first(lambda session: session.call(call))
+        response = self._first(lambda session: session.call(self._part(descriptor, start, length)))
         if response.status == 200:
             # Whoever asked will read the blob as a whole then: the answer that has begun is that.
             self._ranges = False
@@ -164,6 +161,16 @@ class Repository:
             response.close()
             raise
         return RangeStream(response, length, self._main.fault)
+
+    def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
+        """Ask for it now, if that is free: `blob_range` finds it answered."""
+        if self._ranges:
+            self._sessions[0].ask_ahead(self._part(descriptor, start, length))
+
+    def _part(self, descriptor: Descriptor, start: int, length: int) -> Call:
+        what = f"pull part of blob {digests.short(descriptor.digest)} of {self._reference}"
+        headers = {"Range": f"bytes={start}-{start + length - 1}"}
+        return Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=(200, 206), headers=headers)
 
     def referrers(
         self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False

@@ -10,8 +10,9 @@ from ashore.errors import RegistryError
 from ashore.mechanisms.registry import failures, retry, urls
 from ashore.mechanisms.registry.auth import Authenticator
 from ashore.mechanisms.registry.credentials import CredentialStore
+from ashore.mechanisms.registry.messages import Body, Fault, Request, Response
 from ashore.mechanisms.registry.policy import TlsPolicy
-from ashore.mechanisms.registry.transport import Body, Fault, Request, Response, Transport
+from ashore.mechanisms.registry.transport import Transport
 from ashore.mechanisms.registry.urls import Url
 from ashore.nouns.limits import Limits
 
@@ -94,6 +95,14 @@ class Session:
         if response.status in call.expect:
             return response
         raise self._failure(response, call.what)
+
+    def ask_ahead(self, call: Call) -> None:
+        """Send a GET of this registry now, if that is free; `call` reads the answer."""
+        if isinstance(call.path, str):
+            url, authorization = self._url(call.path), self._authenticator.header((self._scope, *call.also))
+            headers = {**call.headers, **({"Authorization": authorization} if authorization else {})}
+            request = Request(method=call.method, url=url, headers=headers, document=call.document)
+            self._transport.ask_ahead(request, verify=not self._policy.insecure(url))
 
     def fault(self, fault: Fault) -> Exception:
         """What to raise for a fault: `retry.Again` where another attempt may help."""

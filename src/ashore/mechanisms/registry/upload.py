@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ashore.errors import RegistryError
 from ashore.mechanisms.registry import retry
 from ashore.mechanisms.registry.failures import NotFoundError
+from ashore.mechanisms.registry.messages import Response
 from ashore.mechanisms.registry.session import Call, Session
-from ashore.mechanisms.registry.transport import Response
 from ashore.mechanisms.registry.urls import Url
 from ashore.nouns import digest as digests
 from ashore.nouns.image import Descriptor

@@ -16,6 +16,7 @@ from ashore.mechanisms import syscalls
 from ashore.nouns.files import ancestors, parent
 
 _CACHED_FOLDERS = 400
+_NO_FOLDER: tuple[str | None, int] = (None, -1)
 """Well below the usual limit of 1,024 descriptors."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
@@ -35,6 +36,7 @@ class Beneath:
         self.root = os.path.realpath(root)
         self.fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folders: OrderedDict[str, int] = OrderedDict()
+        self._latest = _NO_FOLDER
         self._kernel_resolves = True
 
     def close(self) -> None:
@@ -67,6 +69,8 @@ class Beneath:
 
     def folder(self, path: str) -> int:
         """A descriptor of the folder at a physical path. It stays ours: do not close it."""
+        if path == self._latest[0]:  # paths come in order, mostly
+            return self._latest[1]
         descriptor = self._folders.get(path)
         if descriptor is None:
             above, _, name = path.rpartition("/")
@@ -86,10 +90,12 @@ class Beneath:
                 os.close(self._folders.popitem(last=False)[1])
         else:
             self._folders.move_to_end(path)
+        self._latest = path, descriptor
         return descriptor
 
     def forget(self) -> None:
         """Drop remembered folders: after one was removed or made."""
+        self._latest = _NO_FOLDER
         while self._folders:
             os.close(self._folders.popitem()[1])
 

@@ -177,17 +177,18 @@ def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted
     ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
     folders = _Folders(Following(tools.host), ours)
     for path, wanted in done.wanted.items():
+        folder, _, name = path.rpartition("/")
         try:
             if wanted.entry.kind is Kind.DIR:
-                moved[path] = folders.physical(path)
+                moved[path] = place = folders.physical(path)
+            elif (above := folders.physical(folder)) == folder:
+                moved[path] = place = path
             else:
-                folder, _, name = path.rpartition("/")
-                above = folders.physical(folder)
-                moved[path] = f"{above}/{name}" if above else name
+                moved[path] = place = f"{above}/{name}" if above else name
         except OSError as error:
             raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
-        if message := forbidden(moved[path]):  # by a symlink of the host: /var/run is /run
-            where = f"{shown(path)}, which is {shown(moved[path])} on this host"
+        if message := forbidden(place):  # by a symlink of the host: /var/run is /run
+            where = f"{shown(path)}, which is {shown(place)} on this host"
             raise InputError(f"the bundle {wanted.bundle} cannot be used", issues=[Issue(where=where, message=message)])
     result = []
     for path, wanted in done.wanted.items():

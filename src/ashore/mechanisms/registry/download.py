@@ -8,9 +8,11 @@ from collections.abc import Callable
 from ashore.errors import VerificationError
 from ashore.mechanisms.registry import retry
 from ashore.mechanisms.registry.messages import Fault, Response
+from ashore.mechanisms.registry.session import Call
 from ashore.nouns import digest as digests
 from ashore.nouns.image import Descriptor
 from ashore.nouns.ports import Progress
+from ashore.nouns.reference import ImageReference
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _BYTES_PER_RESUME = 64 * 1024 * 1024
@@ -143,6 +145,13 @@ def wrong(descriptor: Descriptor, cause: str) -> VerificationError:
     """The error for a blob that is not what its descriptor says."""
     remedy = "the registry, or something on the way to it, changed it: nothing of it is used"
     return VerificationError(f"blob {descriptor.digest} is not what was asked for", cause=cause, remedy=remedy)
+
+
+def range_call(descriptor: Descriptor, start: int, length: int, reference: ImageReference) -> Call:
+    """Asks for a part of a blob of what `reference` names."""
+    what = f"pull part of blob {digests.short(descriptor.digest)} of {reference}"
+    headers = {"Range": f"bytes={start}-{start + length - 1}"}
+    return Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=(200, 206), headers=headers)
 
 
 def check_answer(response: Response, descriptor: Descriptor, start: int, length: int | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ashore.errors import InputError, Issue, RegistryError, VerificationError
 from ashore.mechanisms.registry import manifests, referrers, retry, upload
-from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer
+from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer, range_call
 from ashore.mechanisms.registry.failures import UnreachableError
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.policy import TlsPolicy
@@ -149,7 +149,8 @@ class Repository:
         """
         if not self._ranges:
             return None
-        response = self._first(lambda session: session.call(self._part(descriptor, start, length)))
+        call = range_call(descriptor, start, length, self._reference)
+        response = self._first(lambda session: session.call(call))
         if response.status == 200:
             # Whoever asked will read the blob as a whole then: the answer that has begun is that.
             self._ranges = False
@@ -165,12 +166,7 @@ class Repository:
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """Ask for it now, if that is free: `blob_range` finds it answered."""
         if self._ranges:
-            self._sessions[0].ask_ahead(self._part(descriptor, start, length))
-
-    def _part(self, descriptor: Descriptor, start: int, length: int) -> Call:
-        what = f"pull part of blob {digests.short(descriptor.digest)} of {self._reference}"
-        headers = {"Range": f"bytes={start}-{start + length - 1}"}
-        return Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=(200, 206), headers=headers)
+            self._sessions[0].ask_ahead(range_call(descriptor, start, length, self._reference))
 
     def referrers(
         self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
@@ -241,14 +237,8 @@ class Repository:
 
     def _get(self, session: Session, name: str) -> tuple[str, bytes]:
         what = f"pull {self._reference}" if name == self._reference.tag else f"pull {self._reference} ({name})"
-        call = Call(
-            method="GET",
-            path=f"manifests/{name}",
-            what=what,
-            expect=(200, 404),
-            headers=manifests.ACCEPT,
-            document=True,
-        )
+        path, headers = f"manifests/{name}", manifests.ACCEPT
+        call = Call(method="GET", path=path, what=what, expect=(200, 404), headers=headers, document=True)
 
         def once() -> tuple[str, bytes]:
             answer = session.attempt(call)

@@ -22,6 +22,8 @@ ROOT = "root"
 """The folder of a bundle that is laid on the host."""
 FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
 _UNIT_ENDS = (*UNIT_SUFFIXES, ".conf")
+_TEXT_ENDS = (TEMPLATE_SUFFIX, *_UNIT_ENDS)
+"""How whatever `is_text` names ends, shell templates aside: that tells nearly all paths apart."""
 TITLE = "org.opencontainers.image.title"
 
 
@@ -42,12 +44,16 @@ def needs_text(
         return False
     if path == MANIFEST_NAME and not prefix_is_root:
         return entry.size <= limits.bundle_toml
+    if not path.endswith(_TEXT_ENDS) and (manifest is None or not manifest.shell_templates):
+        return False
     below = _below(path, prefix_is_root)
     return bool(below) and is_text(below, entry, manifest) and entry.size <= limits.template
 
 
 def is_text(path: str, entry: Entry, manifest: BundleManifest | None) -> bool:
     """Whether rules read the file `path` below root/: templates, unit files and drop-ins, what triggers go by."""
+    if not path.endswith(_TEXT_ENDS):
+        return is_shell(manifest, path, entry.kind)
     return entry.kind is Kind.FILE and (
         path.endswith(TEMPLATE_SUFFIX)
         or is_shell(manifest, path, entry.kind)
@@ -152,22 +158,27 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
     placed: dict[str, str] = {}
     solid = any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
     for path, entry in sorted(entries.items()):
-        where = files.printable(f"{ROOT}/{path}")
-        for message, remedy in _entry_issues(path, entry, entries if solid else {}):
-            yield Issue(where=where, message=message, remedy=remedy)
+        problems = [] if _is_ordinary(path, entry) and not solid else list(_entry_issues(path, entry, entries))
         if entry.size > limits.template and is_text(path, entry, manifest):
-            yield Issue(
-                where=where, message=f"has {entry.size} bytes, more than {limits.template} for a template or unit"
-            )
+            problems.append((f"has {entry.size} bytes, more than {limits.template} for a template or unit", ""))
         target = host_path(manifest, path, entry.kind)
         if target != path and (message := forbidden(target)):
-            yield Issue(where=where, message=message)
+            problems.append((message, ""))
         if not target or target.endswith("/"):
-            yield Issue(where=where, message="has no name without its suffix")
+            problems.append(("has no name without its suffix", ""))
         other = placed.setdefault(target, path)
         if other != path:
             where_other = files.printable(f"{ROOT}/{other}")
-            yield Issue(where=where, message=f"lands on the same path as {where_other}", remedy="remove one of them")
+            problems.append((f"lands on the same path as {where_other}", "remove one of them"))
+        for message, remedy in problems:
+            yield Issue(where=files.printable(f"{ROOT}/{path}"), message=message, remedy=remedy)
+
+
+def _is_ordinary(path: str, entry: Entry) -> bool:
+    """Whether it is plain that nothing is wrong with a path for itself; of nearly all paths it is."""
+    between = f"/{path}/"
+    odd = "//" in between or "/." in between or entry.kind is Kind.OTHER
+    return not odd and path.isascii() and not path.startswith(FORBIDDEN)
 
 
 def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
@@ -182,7 +193,7 @@ def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Itera
         yield "nothing may be called .ashore: transactions use it", ""
     if entry.kind is Kind.OTHER:
         yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
-    for folder in files.ancestors(path) if others else ():
+    for folder in files.ancestors(path):
         above = others.get(folder)
         if above is not None and above.kind is not Kind.DIR:
             yield f"lies below {files.printable(folder)}, which is a {above.kind}", "write the physical path"

@@ -51,6 +51,8 @@ def is_shell(manifest: BundleManifest | None, path: str, kind: Kind) -> bool:
 
 def host_path(manifest: BundleManifest | None, path: str, kind: Kind) -> str:
     """Where a path below root/ lies on the host."""
+    if not path.endswith(TEMPLATE_SUFFIX):
+        return path
     return path.removesuffix(TEMPLATE_SUFFIX) if is_template(manifest, path, kind) else path
 
 

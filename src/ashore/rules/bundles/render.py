@@ -20,7 +20,7 @@ from ashore.nouns.facts import Facts
 from ashore.nouns.files import Entry, Kind, Wanted, format_mode, printable, shown
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.owners import Owners
-from ashore.rules.bundles.placing import host_path, is_shell, is_template, rule_for
+from ashore.rules.bundles.placing import host_path, is_shell, rule_for
 from ashore.rules.bundles.reads import Path, Reads, Scope, as_text, dotted
 from ashore.rules.bundles.templates import Templates
 from ashore.rules.bundles.values import Values
@@ -30,6 +30,8 @@ from ashore.rules.triggers.kinds import kind_of
 from ashore.rules.triggers.sysusers import with_newcomers
 
 _CAPABILITY = "security.capability"
+_NO_RULE = FileRule(path="")
+"""What a manifest without [[files]] says of every path."""
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +77,11 @@ def render(
     makers = {path for path, entry in bundle.entries.items() if _makes_users(bundle, path, entry)}
     for path in (*sorted(makers), *sorted(bundle.entries.keys() - makers)):
         entry = bundle.entries[path]
-        rule = rule_for(bundle.manifest, path, entry.kind)
+        rule = rule_for(bundle.manifest, path, entry.kind) if bundle.manifest.files else _NO_RULE
+        target = host_path(bundle.manifest, path, entry.kind)
         secret = False
         shell = is_shell(bundle.manifest, path, entry.kind)
-        if shell or is_template(bundle.manifest, path, entry.kind):
+        if shell or target != path:
             text, problems = templates.render(path, bundle.texts[entry.digest], shell=shell)
             issues += problems
             reads = templates.scope.reads
@@ -88,12 +91,11 @@ def render(
         if path in makers:
             data = contents.get(entry.digest) or bundle.texts[entry.digest]
             owners = with_newcomers(owners, [data.decode(errors="replace")])
-        item, problems = _wanted(
-            bundle, host_path(bundle.manifest, path, bundle.entries[path].kind), entry, rule, owners, secret=secret
-        )
+        item, problems = _wanted(bundle, target, entry, rule, owners, secret=secret)
         issues += problems
-        wanted[item.path] = item
-        notes += _notes(item)
+        wanted[target] = item
+        if secret or item.entry.mode & 0o6000 or item.entry.xattrs:
+            notes += _notes(item)
     if issues:
         raise InputError(f"the bundle {bundle.manifest.name} cannot be rendered for this host", issues=_unique(issues))
     notes += [
@@ -125,21 +127,7 @@ def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> E
 def _wanted(
     bundle: Bundle, path: str, entry: Entry, rule: FileRule, owners: Owners, *, secret: bool
 ) -> tuple[Wanted, list[Issue]]:
-    issues: list[Issue] = []
-    ids: dict[str, int] = {}
-    for key, kind, name, id_of in (
-        ("uid", "user", rule.owner, owners.user),
-        ("gid", "group", rule.group, owners.group),
-    ):
-        if name is None:
-            continue
-        if (found := id_of(name)) is not None:
-            ids[key] = found
-        else:
-            remedy = "create it first, or let the bundle ship a sysusers.d(5) file that does"
-            issues.append(
-                Issue(where=shown(path), message=f"the {kind} {name} does not exist on this host", remedy=remedy)
-            )
+    ids, issues = _ids(path, rule, owners) if rule.owner or rule.group else (dict[str, int](), list[Issue]())
     mode = _mode(entry, rule, secret=secret)
     if ids or mode != entry.mode:
         entry = msgspec.structs.replace(entry, mode=mode, **ids)
@@ -155,6 +143,26 @@ def _wanted(
         restart=rule.restart or (),
     )
     return item, issues
+
+
+def _ids(path: str, rule: FileRule, owners: Owners) -> tuple[dict[str, int], list[Issue]]:
+    """The numbers of the owners that a rule names, and those that this host does not know."""
+    issues: list[Issue] = []
+    ids: dict[str, int] = {}
+    for key, kind, name, id_of in (
+        ("uid", "user", rule.owner, owners.user),
+        ("gid", "group", rule.group, owners.group),
+    ):
+        if name is None:
+            continue
+        if (found := id_of(name)) is not None:
+            ids[key] = found
+        else:
+            remedy = "create it first, or let the bundle ship a sysusers.d(5) file that does"
+            issues.append(
+                Issue(where=shown(path), message=f"the {kind} {name} does not exist on this host", remedy=remedy)
+            )
+    return ids, issues
 
 
 def _mode(entry: Entry, rule: FileRule, *, secret: bool) -> int:
@@ -180,9 +188,10 @@ def _links_kept(wanted: Mapping[str, Wanted]) -> dict[str, Wanted]:
     """Hard links only where both names still have one content, mode and owner."""
     kept = {}
     for path, item in wanted.items():
-        first = wanted.get(item.entry.link)
-        if item.entry.link and (first is None or not first.entry.same(item.entry)):
-            item = msgspec.structs.replace(item, entry=msgspec.structs.replace(item.entry, link=""))
+        if item.entry.link:
+            first = wanted.get(item.entry.link)
+            if first is None or not first.entry.same(item.entry):
+                item = msgspec.structs.replace(item, entry=msgspec.structs.replace(item.entry, link=""))
         kept[path] = item
     return kept
 

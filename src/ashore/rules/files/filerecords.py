@@ -1,8 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a generation records of a path, from what was wanted and what became of it. Pure."""
 
-from ashore.nouns.files import Entry, Seen, Wanted
+from ashore.nouns.files import Entry, Kind, Seen, Wanted
 from ashore.nouns.generation import FileRecord
+
+
+def stays(wanted: Wanted, before: FileRecord, seen: Seen | None) -> bool:
+    """Whether a file's record stays to the last letter: what is wanted is what was, and it lies there as it was put."""
+    return (
+        seen is not None
+        and seen.entry is before.entry  # of several versions none waits, none was merged, and none was found
+        and seen.stat == before.stat
+        and not (before.base or before.put or before.found or before.deleted)
+        and not (wanted.edit or wanted.decided or wanted.absent)
+        and wanted.entry == before.entry
+        and wanted.entry.kind is not Kind.DIR
+        and (wanted.bundle, wanted.secret, wanted.on_edit) == (before.bundle, before.secret, before.on_edit)
+        and wanted.validate == before.validate
+        and wanted.reload == before.reload
+        and wanted.restart == before.restart
+    )
 
 
 def laid_record(

@@ -12,6 +12,7 @@ from ashore.nouns.files import FileSet, Kind, Wanted, ancestors, folders_of
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_unwanted, plan_wanted, step_for
+from ashore.rules.files.filerecords import stays
 from ashore.rules.files.folders import plan_folders
 from ashore.rules.files.hardlinks import regrouped
 
@@ -67,9 +68,14 @@ def plan_files(
             note = f"{current.made.get(path, 'a trigger')} made it"
             draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note))
     for path, wanted in desired.items():
-        if wanted.entry.kind is not Kind.DIR:
-            plan_wanted(path, wanted, current.files.get(path), view, draft)
+        record = current.files.get(path)
+        if record is not None and stays(wanted, record, view.seen.get(path)):
+            draft.records[path] = record  # most paths of most plans
+        elif wanted.entry.kind is not Kind.DIR:
+            plan_wanted(path, wanted, record, view, draft)
     for path, record in current.files.items():
+        if path in draft.records:
+            continue
         unwanted = path not in desired or desired[path].entry.kind is Kind.DIR
         if unwanted and record.entry.kind is not Kind.DIR:
             plan_unwanted(path, record, view.seen.get(path), draft)

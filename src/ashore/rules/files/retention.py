@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind
+from ashore.nouns.files import Entry
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
 from ashore.rules.files.threeway import is_base, merges
@@ -47,11 +47,10 @@ def needed(
     wanted = {edit.digest for edit in edits}
     for generation in generations:
         wanted |= {bundle.source for bundle in generation.bundles if bundle.source}
-        entries = _entries(generation, edits=generation.number > discarded)
-        wanted |= {entry.digest for entry in entries if entry.kind is Kind.FILE}
-    lying = {
-        lay.digest for record in current.files.values() if (lay := record.lay) is not None and lay.kind is Kind.FILE
-    }
+        wanted |= {record.entry.digest for record in generation.files.values()}
+        wanted |= {entry.digest for entry in _others(generation, edits=generation.number > discarded)}
+    wanted.discard(Digest(""))  # of what is no file
+    lying = {lay.digest for record in current.files.values() if (lay := record.lay) is not None}
     return (wanted - lying) | bases(current)
 
 
@@ -68,16 +67,19 @@ def secrets_of(generations: Iterable[Generation]) -> set[str]:
     return {value.secret for g in generations for b in g.bundles for value in b.sets.values() if value.secret}
 
 
-def _entries(generation: Generation, *, edits: bool) -> Iterable[Entry]:
+def _others(generation: Generation, *, edits: bool) -> Iterable[Entry]:
+    """What a generation may want beside the versions of its bundles."""
     if edits:
         yield from generation.displaced.values()
-    records = generation.files.values()
-    yield from (record.entry for record in records)
-    yield from (e for record in records if (e := record.base) is not None)
-    yield from (e for record in records if (e := record.original) is not None)
-    if edits:
-        yield from (e for record in records if (e := record.put) is not None)
-        yield from (e for record in records if (e := record.found) is not None)
+    for record in generation.files.values():
+        if record.base is not None:
+            yield record.base
+        if record.original is not None:
+            yield record.original
+        if edits and record.put is not None:
+            yield record.put
+        if edits and record.found is not None:
+            yield record.found
 
 
 def before(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation | None:

@@ -173,10 +173,15 @@ _ENTRIES = st.lists(
         xattrs=st.dictionaries(_NAMES, _NAMES, max_size=2),
         digest=st.sampled_from([ONE, TWO]),
         offset=st.integers(0, 10_000),
-        end_offset=st.integers(10_000, 20_000),
+        end_offset=st.integers(10_001, 20_000),
     ),
     max_size=20,
 )
+
+
+def test_a_table_with_a_file_without_frames_has_no_index() -> None:
+    assert compactindex.encode([toc(size=1, offset=10, end_offset=10)]) is None
+    assert compactindex.encode([toc(size=0, offset=10, end_offset=10)]) is not None
 
 
 @settings(deadline=None)

@@ -214,8 +214,8 @@ class Following:
         """The physical path of a folder that is reached by at most `links` symlinks."""
         found = self._known.get(logical)
         if found is None:
-            found = ""
-            for at in (*ancestors(logical), logical):
+            found = self._known.get(above := parent(logical), "")
+            for at in (logical,) if above in self._known else (*ancestors(logical), logical):
                 if at not in self._known:
                     self._known[at] = self._child(found, at.rpartition("/")[2], links)
                 found = self._known[at]

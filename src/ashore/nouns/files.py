@@ -165,13 +165,13 @@ def _down_to(folder: str) -> tuple[str, ...]:
 
 def folders_of(paths: Iterable[str]) -> set[str]:
     """All folders above any of `paths`, without the root."""
-    found: set[str] = set()
-    for path in paths:
-        above = path.rpartition("/")[0]
-        while above and above not in found:
+    found = {path.rpartition("/")[0] for path in paths}
+    for folder in tuple(found):
+        above = folder.rpartition("/")[0]
+        while above not in found:
             found.add(above)
             above = above.rpartition("/")[0]
-    return found
+    return found - {""}
 
 
 def shown(path: str) -> str:

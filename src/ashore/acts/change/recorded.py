@@ -37,5 +37,6 @@ def record_for(ask: Ask, current: Generation) -> BundleRecord | None:
 
 def here(tools: Tools) -> frozenset[Digest]:
     """Contents that lie on the host by the current generation's record, or are in the store."""
-    lying = (record.lay for record in tools.history.current().files.values())
-    return frozenset(e.digest for e in lying if e is not None) | frozenset(d for d, _ in tools.content.digests())
+    records = tools.history.current().files.values()
+    lying = {lay.digest for record in records if (lay := record.lay) is not None}
+    return frozenset(lying).union(digest for digest, _ in tools.content.digests())

@@ -21,8 +21,8 @@ def on_host(tools: Tools, current: Generation) -> list[Opener]:
     """The openers for what this host has without a network: the content store, and what lies in place."""
     paths: dict[Digest, str] = {}
     for path, record in current.files.items():
-        if record.lay is not None and record.lay.kind is Kind.FILE:
-            paths.setdefault(record.lay.digest, path)
+        if (lay := record.lay) is not None and lay.kind is Kind.FILE:
+            paths.setdefault(lay.digest, path)
     return [tools.content.open, lying(tools.host, paths)]
 
 

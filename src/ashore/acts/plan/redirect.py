@@ -16,7 +16,8 @@ from ashore.rules.units.unitpaths import merged_usr
 
 def redirected(tools: Tools, bundle: str, done: Rendered) -> Rendered:
     """`done` with its firmware elsewhere, and the file that tells the kernel so at boot; as it is where it can stay."""
-    paths = {path: merged for path in done.wanted if firmware.moved(merged := merged_usr(path), "") != merged}
+    near = [path for path in done.wanted if "lib/firmware" in path]
+    paths = {path: merged for path in near if firmware.moved(merged := merged_usr(path), "") != merged}
     if not paths or not _read_only(tools, firmware.USUAL):
         return done
     now = kernel.read(tools.host, [firmware.PARAMETER]).get(firmware.PARAMETER)

@@ -38,8 +38,9 @@ def observe(
         if listings is not None and path in listings:
             listings[path] = _names(host, path)
         record = records.get(path)
-        if record is not None and not read_all and record.lay is not None and record.stat == stat_of(status):
-            found[path] = Seen(entry=record.lay, stat=record.stat, links=status.st_nlink)
+        lay = record.lay if record is not None and not read_all else None
+        if lay is not None and record is not None and record.stat == stat_of(status):
+            found[path] = Seen(entry=lay, stat=record.stat, links=status.st_nlink)
             continue
         directory, name = host.at(path)
         try:

@@ -19,7 +19,7 @@ _Line = tuple[str, str, str, int, int, int, int, str, int, int, dict[str, str]]
 
 
 def encode(entries: Iterable[TocEntry]) -> bytes | None:
-    """The index of a table's entries; None where there can be none (holes left out of the blob)."""
+    """The index of a table's entries; None where there can be none (a hole, or a file, has no bytes in the blob)."""
     at, lines = 0, []
     for entry in entries:
         if entry.chunk_type == "zeros":
@@ -30,6 +30,8 @@ def encode(entries: Iterable[TocEntry]) -> bytes | None:
         full = entry.type == "reg" and entry.size > 0
         if full:
             gap, length = entry.offset - at, entry.end_offset - entry.offset
+            if length <= 0:
+                return None
             at = entry.end_offset
         line: _Line = (
             *(entry.type, entry.name, entry.link_name, entry.mode, entry.uid, entry.gid),

@@ -143,7 +143,9 @@ def _listed(entry: TocEntry, size: int) -> Listed:
         gid=entry.gid,
         size=entry.size if kind is Member.FILE else 0,
         target=target,
-        xattrs={name: base64.b64decode(value, validate=True) for name, value in entry.xattrs.items()} or _PLAIN,
+        xattrs={name: base64.b64decode(value, validate=True) for name, value in entry.xattrs.items()}
+        if entry.xattrs
+        else _PLAIN,
         what="" if kind is not Member.OTHER else f"a {entry.type}",
     )
     digest = Digest(entry.digest) if entry.size else of(b"")

@@ -123,5 +123,6 @@ def _in_the_way(path: str, wanted: Wanted) -> Conflict:
 
 def listed(records: Mapping[str, FileRecord], desired: FileSet) -> frozenset[str]:
     """The folders whose names planning must know: ours that nothing in `desired` needs."""
-    needed = folders_of(desired) | {p for p, w in desired.items() if w.entry.kind is Kind.DIR}
-    return frozenset(p for p, r in records.items() if r.entry.kind is Kind.DIR and p not in needed)
+    ours = {p for p, r in records.items() if r.entry.kind is Kind.DIR}
+    undeclared = {p for p in ours if (w := desired.get(p)) is None or w.entry.kind is not Kind.DIR}
+    return frozenset(undeclared - folders_of(desired) if undeclared else ())

@@ -14,8 +14,8 @@ def regrouped(
 
     A path that is `changing` is written anyway, and one that somebody edited, or that was not ours, is left.
     """
-    wanted = _groups((path, item.entry) for path, item in desired.items())
-    placed = _groups((path, record.placed) for path, record in records.items())
+    wanted = _groups((path, item.entry) for path, item in desired.items() if item.entry.link)
+    placed = _groups((path, placed) for path, record in records.items() if (placed := record.placed).link)
     return [
         path
         for path in sorted(wanted.keys() | placed.keys())
@@ -33,6 +33,6 @@ def _groups(entries: Iterable[tuple[str, Entry]]) -> dict[str, set[str]]:
     """All names of its inode, by name; without the files that have only one."""
     by_first: dict[str, set[str]] = {}
     for path, entry in entries:
-        if entry.kind is Kind.FILE and entry.link:
+        if entry.kind is Kind.FILE:
             by_first.setdefault(entry.link, set()).add(path)
     return {path: names for names in by_first.values() for path in names}

@@ -105,7 +105,8 @@ def plan_files(
 
 def _ordered(steps: list[Step], desired: FileSet) -> tuple[Step, ...]:
     """What is in the way goes first, what is no longer wanted last; folders around their files."""
-    above = folders_of(desired)
+    away = any(step.action in (Action.REMOVE, Action.RMDIR) for step in steps)
+    above = folders_of(desired) if away else set[str]()
 
     def blocks(path: str) -> bool:
         return (

@@ -37,7 +37,11 @@ class ImageReader(Protocol):
 
 @runtime_checkable
 class RangedReader(ImageReader, Protocol):
-    """A reader that may give parts of a blob."""
+    """A reader of what is far away, that may give parts of a blob."""
+
+    def resolve_whole(self) -> Descriptor:
+        """As `resolve`, and `manifest` has the document then: one request where both are wanted."""
+        ...
 
     def blob_range(self, descriptor: Descriptor, start: int, length: int) -> Stream | None:
         """`length` bytes from `start` on, their number checked, nothing else; None if it gives only the whole."""

@@ -18,7 +18,7 @@ from ashore.nouns.files import Entry, shown
 from ashore.nouns.image import Descriptor, Image, Index, Platform, VerifiedImage
 from ashore.nouns.layer import Member
 from ashore.nouns.limits import MIB, Limits
-from ashore.nouns.ports import ContentSink, ImageReader, Progress
+from ashore.nouns.ports import ContentSink, ImageReader, Progress, RangedReader
 from ashore.nouns.reference import ImageReference
 from ashore.rules.images.documents import carried_bundle, check_platform, choose, parse_config, parse_manifest_or_index
 from ashore.rules.images.imagetree import ImageTree, Lost
@@ -39,7 +39,7 @@ def resolve_image(
         InputError: a document is malformed, or there is no image for `platform`.
         RegistryError, VerificationError: as the reader has it.
     """
-    top = found or reader.resolve()
+    top = found or (reader.resolve_whole() if isinstance(reader, RangedReader) else reader.resolve())
     if reference.digest and top.digest != reference.digest:
         raise VerificationError(f"{reference} was asked for", cause=f"{top.digest} came")
     chosen, named, seen = top, top, {top.digest}

@@ -96,10 +96,12 @@ class Repository:
             VerificationError: the reference's digest does not hold.
             InputError: what lies there is no image, or over a limit.
         """
+        found = None if self._reference.digest else self._first(self._head)
+        return found or self.resolve_whole()
+
+    def resolve_whole(self) -> Descriptor:
+        """As `resolve`, by GET: `manifest` has it then."""
         wanted = self._reference.digest
-        found = None if wanted else self._first(self._head)
-        if found:
-            return found
         name = str(wanted or self._reference.tag)
         media_type, data = self._first(lambda session: self._get(session, name))
         digest = digests.of(data)

@@ -191,7 +191,7 @@ MANIFESTS: dict[str, Behaviour] = {
     "a manifest that stalls": always("manifests", replies.stalled(20)),
     "an endless manifest": always("manifests", replies.endless, (3, 4)),
     "a manifest of 5 MiB": always("manifests", replies.altered(lambda b: b + b" " * (5 << 20)), (3, 4, 5)),
-    "a manifest of another type": always("manifests", replies.with_headers(Content_Type="text/html"), (3, 4)),
+    "a manifest of another type": always("manifests", replies.with_headers(Content_Type="text/html"), (3, 5)),
     "a manifest of no type": always("manifests", replies.with_headers(Content_Type=""), (0, 3, 4)),
     "a page that greets": always("manifests", replies.answer(200, {"Content-Type": "text/html"}, b"<h1>hello"), (3, 4)),
     "nothing": always("manifests", replies.answer(204), (3, 4)),

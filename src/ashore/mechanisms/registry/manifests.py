@@ -7,6 +7,7 @@ from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.registry.failures import NotFoundError
 from ashore.mechanisms.registry.messages import Response
 from ashore.mechanisms.registry.registries import Source
+from ashore.nouns.digest import of
 from ashore.nouns.files import printable
 from ashore.nouns.image import INDEXES, MANIFESTS
 from ashore.nouns.reference import ImageReference
@@ -20,7 +21,11 @@ class _Typed(msgspec.Struct, rename="camel"):
 
 
 def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
-    """The header's media type; the document must not contradict it, and says it where the header is vague."""
+    """The header's media type; the document must not contradict it, and says it where the header is vague.
+
+    Raises:
+        InputError, VerificationError: it is no image's, or the headers are those of another document.
+    """
     said = answer.header("Content-Type").partition(";")[0].strip().lower()
     written = ""
     if data:
@@ -28,6 +33,9 @@ def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
             written = msgspec.json.decode(data, type=_Typed).media_type
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise InputError(f"the manifest of {reference} is not JSON") from None
+        digest = answer.header("Docker-Content-Digest")
+        if digest.startswith("sha256:") and digest != of(data):
+            raise not_as_named(printable(digest[:100]), of(data))
     if said in ("", "application/json", "application/octet-stream", "text/plain"):
         said = written
     if written and written != said:

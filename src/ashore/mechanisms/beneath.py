@@ -106,8 +106,9 @@ class Beneath:
 
     def lstat(self, path: str) -> os.stat_result | None:
         """What lies at a physical path, None if nothing does or its folder is no folder."""
+        folder, _, name = path.rpartition("/")
         try:
-            directory, name = self.at(path)
+            directory = self._latest[1] if folder == self._latest[0] else self.folder(folder)
             return os.stat(name, dir_fd=directory, follow_symlinks=False) if name else os.stat(directory)
         except (FileNotFoundError, NotADirectoryError):
             return None

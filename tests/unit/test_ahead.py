@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ashore.mechanisms.images.readahead import SOON, opened_ahead
+from ashore.mechanisms.images.readahead import opened_ahead
 from ashore.mechanisms.images.streams import BytesStream
 
 MOST = 3
@@ -107,9 +107,9 @@ def test_a_near_registry_is_asked_for_one_after_the_other() -> None:
 
 def test_each_is_expected_once_and_before_its_turn() -> None:
     expected: list[int] = []
-    for number, stream in opened_ahead(Opener(), range(40), 20, lambda: 0.0, expected.append):
+    for number, stream in opened_ahead(Opener(), range(40), 20, lambda: 0.0, expect=expected.append, soon=7):
         assert stream is not None
-        assert number < len(expected) <= number + SOON
+        assert number < len(expected) <= number + 7
         stream.close()
     assert expected == list(range(40))
 

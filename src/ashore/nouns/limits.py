@@ -40,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of images for their next versions: tables of contents, and the texts that rules read."""
     connections: int = 6
     """Ranges of a blob that are asked for at once, each over a connection of its own."""
+    connections_near: int = 16
+    """The same of a registry that is near: it is asked before an update is planned, and read when it is."""
     rate: int = 0
     """Bytes a second that all downloads take together; 0: as many as come."""
     entries: int = 1_000_000

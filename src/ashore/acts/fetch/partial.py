@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.images.readahead import SOON, opened_ahead
+from ashore.mechanisms.images.readahead import opened_ahead
 from ashore.mechanisms.images.streams import Readable, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
@@ -123,7 +123,8 @@ class PartialImage:
         needed = {d: Needed(self._paths[d], p.size, p.end - p.start) for d, p in places.items() if p.size}
         made = self._shortcuts.take(needed, sink) if needed else set()
         runs = self._runs(places[d] for d in needed.keys() - made)
-        ahead = opened_ahead(self._open_run, runs, self._limits.connections, expect=self._expect)
+        most, near = self._limits.connections, self._limits.connections_near
+        ahead = opened_ahead(self._open_run, runs, most, expect=self._expect, soon=near)
         with contextlib.closing(ahead) as opened:
             for run, stream in opened:
                 if stream is None:
@@ -135,7 +136,7 @@ class PartialImage:
     def expect(self, digests: Collection[Digest]) -> None:
         """These will be asked for, most likely: the registry may begin."""
         places = [self._places[d] for d in digests if d in self._paths and self._shortcuts.cost(d) is None]
-        for run in self._runs(p for p in places if p.size)[:SOON]:
+        for run in self._runs(p for p in places if p.size)[: self._limits.connections_near]:
             self._expect(run)
 
     def tell(self) -> None:

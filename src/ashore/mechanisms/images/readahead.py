@@ -15,8 +15,6 @@ from ashore.mechanisms.images.streams import BLOCK, Poured, Readable, Unpacked
 T = TypeVar("T")
 
 _DEPTH = 8
-SOON = 16
-"""How many are asked for ahead of their turn where that needs no thread."""
 _NEAR = 0.01
 """Seconds: an answer within them came from near by."""
 _FEW = 4
@@ -83,12 +81,15 @@ def opened_ahead(
     wanted: Sequence[T],
     most: int,
     clock: Callable[[], float] = time.monotonic,
+    *,
     expect: Callable[[T], None] = lambda _item: None,
+    soon: int = 1,
 ) -> Generator[tuple[T, Readable | None], None, None]:
     """Open each of `wanted`, in order, the next ones while one is read: at most `most` are open. A generator to close.
 
     Few that are answered at once are opened one after the other: threads cost more than they gain with a near
-    registry. It is told which ones to `expect`. Who takes a stream closes it; what nobody took is closed here.
+    registry. It is told to `expect` those whose turn comes `soon`. Who takes a stream closes it; what nobody took is
+    closed here.
     """
     several = len(wanted) > _FEW * most
     for at, item in enumerate(wanted):
@@ -96,8 +97,8 @@ def opened_ahead(
             yield from _several(open_it, wanted[at:], most)
             return
         begun = clock()
-        for soon in wanted[at + SOON - 1 : at + SOON] if at else wanted[:SOON]:
-            expect(soon)
+        for coming in wanted[at + soon - 1 : at + soon] if at else wanted[:soon]:
+            expect(coming)
         stream = open_it(item)
         several = clock() - begun >= _NEAR
         yield item, stream

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the program ends: what it said has been said, wherever its output goes, and its code is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "ashore"]
+
+
+def test_all_that_was_said_arrives_before_the_end() -> None:
+    done = subprocess.run([*PROGRAM, "install", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ") and done.stdout.endswith("Show this message and exit.\n")
+    assert subprocess.run([*PROGRAM, "nonsense"], capture_output=True).returncode == 2
+
+
+def test_a_full_disk_is_no_success() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_a_reader_that_went_away_is_no_fault() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*PROGRAM, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_is_still_being_written_is_waited_for(stream: str) -> None:
+    """As in the service of PID 1, where a thread writes: a slow reader gets all of it."""
+    script = f"""
+import sys
+import ashore.cli
+def run(arguments):
+    from ashore.mechanisms.output import survive_lost_output
+    survive_lost_output()
+    sys.{stream}.write("x" * 300_000)
+    return 9
+ashore.cli.run = run
+from ashore.__main__ import main
+main()
+"""
+    reader, writer = os.pipe()
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert len(file.read()) == 300_000
+    assert program.wait() == 9

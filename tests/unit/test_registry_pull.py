@@ -277,11 +277,35 @@ def test_part_of_a_blob_that_is_another_part(pull: Pull) -> None:
         pull.open().blob_range(blob_of(LAYER), 5, 10)
 
 
-def test_part_of_a_blob_that_breaks(pull: Pull) -> None:
-    pull.fake.misbehave("blobs", replies.cut(1000))
+def test_part_of_a_blob_that_breaks_goes_on_where_it_broke(pull: Pull) -> None:
+    for cut in (1000, 0, 50_000):
+        pull.fake.misbehave("blobs", replies.cut(cut))
+    stream = pull.open().blob_range(blob_of(LAYER), 5, 100_000)
+    assert stream is not None
+    assert drain(stream) == LAYER[5:100_005]
+    ranges = [seen.headers["Range"] for seen in pull.fake.seen]
+    assert ranges == [f"bytes={start}-100004" for start in (5, 1005, 1005, 51_005)]
+    assert len(pull.waits.seconds) == 3
+
+
+def test_part_of_a_blob_that_breaks_for_ever(pull: Pull) -> None:
+    pull.fake.misbehave("blobs", replies.cut(10), times=99)
     stream = pull.open().blob_range(blob_of(LAYER), 5, 100_000)
     assert stream is not None
     with pytest.raises(RegistryError):
+        drain(stream)
+    assert len(pull.waits.seconds) == LIMITS.retries
+
+
+@pytest.mark.parametrize(
+    "other", [replies.answer(200, {}, LAYER), replies.with_headers(Content_Range="bytes 5-100004/300000")]
+)
+def test_part_of_a_blob_that_goes_on_with_something_else(pull: Pull, other: replies.Change) -> None:
+    pull.fake.misbehave("blobs", replies.cut(1000))
+    pull.fake.misbehave("blobs", other, times=99)
+    stream = pull.open().blob_range(blob_of(LAYER), 5, 100_000)
+    assert stream is not None
+    with pytest.raises(VerificationError):
         drain(stream)
 
 

@@ -22,6 +22,34 @@ Open = Callable[[int], Response]
 """Opens a blob from an offset on; raises retry.Again or RegistryError. The answer may be a 200: the whole."""
 
 
+class _Resumes:
+    """How often one download may break, and go on from there."""
+
+    def __init__(self, fault: Callable[[Fault], Exception], retries: retry.Retry, size: int) -> None:
+        self._fault, self._retries = fault, retries
+        self._most = retries.attempts + size // _BYTES_PER_RESUME
+        self._broken = 0
+
+    def reopened(self, fault: Fault, open_it: Callable[[], Response]) -> Response:
+        """What goes on where `fault` ended it; `open_it` may raise `retry.Again`.
+
+        Raises:
+            RegistryError: it broke too often, or in a way that will not pass.
+        """
+        again = self._fault(fault)
+        while True:
+            if not isinstance(again, retry.Again):
+                raise again
+            if self._broken >= self._most:
+                raise again.error
+            self._broken += 1
+            self._retries.pause(self._broken, again)
+            try:
+                return open_it()
+            except retry.Again as another:
+                again = another
+
+
 class BlobStream:
     """A `ports.Stream` of one blob."""
 
@@ -37,9 +65,7 @@ class BlobStream:
         self._descriptor = descriptor
         self._open_at = open_at
         self._fault = fault
-        self._retries = retries
-        self._resumes = retries.attempts + descriptor.size // _BYTES_PER_RESUME
-        self._broken = 0
+        self._resumes = _Resumes(fault, retries, descriptor.size)
         self._progress = progress
         self._name = digests.short(descriptor.digest)
         self._hash = hashlib.sha256()
@@ -111,21 +137,7 @@ class BlobStream:
         return wrong(self._descriptor, cause)
 
     def _resume(self, fault: Fault) -> None:
-        """Open again from where it broke."""
-        again = self._fault(fault)
-        while True:
-            if not isinstance(again, retry.Again):
-                raise again
-            if self._broken >= self._resumes:
-                raise again.error
-            self._broken += 1
-            self._retries.pause(self._broken, again)
-            try:
-                self._response = self._opened(self._count)
-            except retry.Again as another:
-                again = another
-            else:
-                return
+        self._response = self._resumes.reopened(fault, lambda: self._opened(self._count))
 
     def _opened(self, start: int) -> Response:
         response = self._open_at(start)
@@ -180,25 +192,50 @@ def check_answer(response: Response, descriptor: Descriptor, start: int, length:
 
 
 class RangeStream:
-    """A `ports.Stream` of part of a blob. Only its length is checked: whoever asks has a digest for the part."""
+    """A `ports.Stream` of part of a blob, resumed where it broke. Only its length is checked: who asks has a digest.
 
-    def __init__(self, response: Response, length: int, fault: Callable[[Fault], Exception]) -> None:
-        self._response = response
-        self._left = length
-        self._fault = fault
+    `open_at` opens what is left after so many bytes of it; `response` is the answer for all of it.
+    """
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        start: int,
+        length: int,
+        response: Response,
+        open_at: Open,
+        *,
+        fault: Callable[[Fault], Exception],
+        retries: retry.Retry,
+    ) -> None:
+        self._descriptor, self._start, self._length = descriptor, start, length
+        self._open_at = open_at
+        self._resumes = _Resumes(fault, retries, length)
+        self._count = 0
+        self._response = self._checked(response)
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        if not self._left:
-            return 0
-        try:
-            amount = self._response.readinto(memoryview(buffer)[: self._left])
-        except Fault as fault:
-            error = self._fault(fault)
-            raise (error.error if isinstance(error, retry.Again) else error) from fault
-        if not amount and len(buffer):
-            raise VerificationError("a part of a blob ends early")
-        self._left -= amount
-        return amount
+        while self._count < self._length:
+            try:
+                amount = self._response.readinto(memoryview(buffer)[: self._length - self._count])
+            except Fault as fault:
+                self._response = self._resumes.reopened(fault, lambda: self._checked(self._open_at(self._count)))
+                continue
+            if not amount and len(buffer):
+                raise VerificationError("a part of a blob ends early")
+            self._count += amount
+            return amount
+        return 0
 
     def close(self) -> None:
         self._response.close()
+
+    def _checked(self, response: Response) -> Response:
+        try:
+            if response.status != 206:
+                raise wrong(self._descriptor, "all of it came where a part was asked for")
+            check_answer(response, self._descriptor, self._start + self._count, self._length - self._count)
+        except VerificationError:
+            response.close()
+            raise
+        return response

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ashore.errors import InputError, Issue, RegistryError, VerificationError
 from ashore.mechanisms.registry import manifests, referrers, retry, upload
-from ashore.mechanisms.registry.download import BlobStream, RangeStream, check_answer, range_call
+from ashore.mechanisms.registry.download import BlobStream, RangeStream, range_call
 from ashore.mechanisms.registry.failures import UnreachableError
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.policy import TlsPolicy
@@ -151,19 +151,19 @@ class Repository:
         """
         if not self._ranges:
             return None
-        call = range_call(descriptor, start, length, self._reference)
-        response = self._first(lambda session: session.call(call))
+
+        def call(done: int) -> Call:
+            return range_call(descriptor, start + done, length - done, self._reference)
+
+        response = self._first(lambda session: session.call(call(0)))
         if response.status == 200:
             # Whoever asked will read the blob as a whole then: the answer that has begun is that.
             self._ranges = False
             self._keep_whole(descriptor.digest, response)
             return None
-        try:
-            check_answer(response, descriptor, start, length)
-        except VerificationError:
-            response.close()
-            raise
-        return RangeStream(response, length, self._main.fault)
+        main = self._main
+        again = lambda done: self._first(lambda session: self._attempt(session, call(done)))  # noqa: E731
+        return RangeStream(descriptor, start, length, response, again, fault=main.fault, retries=main.retries)
 
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """Ask for it now, if that is free: `blob_range` finds it answered."""

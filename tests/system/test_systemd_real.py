@@ -130,15 +130,15 @@ def test_killing_the_command_line_half_way_changes_nothing_for_the_service(host:
 
 def test_closing_the_terminal_half_way_changes_nothing_for_the_service(host: lab.Host) -> None:
     ours, theirs = os.openpty()
-    follower = subprocess.Popen(
-        client(host, {"wait": True}), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+    # Whoever runs these tests under nohup has us ignore the signal, and what we start.
+    heeding = ["env", "--default-signal=HUP", *client(host, {"wait": True})]
+    follower = subprocess.Popen(heeding, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     wait_for("the start", lambda: exists(host, "/run/started"))
     assert host.show("ashore-test.service", "ActiveState") == "active"
     os.close(ours)
     os.killpg(follower.pid, signal.SIGHUP)
-    follower.wait()
+    follower.wait(timeout=60)
     Path(host.live_root + "/run/go").touch()
     wait_for("the end", lambda: exists(host, "/run/ended"))
 

@@ -196,9 +196,9 @@ def test_a_unit_that_does_not_stay_up_for_the_settle_time_goes_back(site: Site, 
 
 
 def command_line(site: Site, *arguments: str) -> "subprocess.Popen[bytes]":
-    """`ashore` on the host, followed by nobody."""
+    """`ashore` on the host, followed by nobody; it heeds signals that whoever runs the tests may ignore (nohup)."""
     return subprocess.Popen(
-        site.host.argv(["/usr/local/bin/ashore", *arguments]),
+        ["env", "--default-signal=HUP,INT", *site.host.argv(["/usr/local/bin/ashore", *arguments])],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

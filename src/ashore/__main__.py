@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """Exit, and leave it to the kernel to take apart what was read: that costs Python a twentieth of many a run."""
+    """Exit, and leave it to the kernel to take apart what was read: Python would do so piece by piece."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -67,6 +67,29 @@ def test_what_is_expected_is_asked_at_once_and_once(fake: FakeRegistry, tmp_path
     repository.close()
 
 
+def test_a_far_one_is_asked_on_the_connection_that_is_idle_and_no_other(
+    fake: FakeRegistry, tmp_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ashore.mechanisms.registry.transport._NEAR", 0.0)
+    repository = opened(fake, str(tmp_path))
+    for start in (0, 1000, 2000):
+        repository.expect_range(BLOB, start, 500)
+    time.sleep(0.2)
+    assert len(fake.seen) == 1
+    assert part(repository, 2000, 500) == LAYER[2000:2500]
+    repository.close()
+
+
+def test_who_must_show_a_token_shows_it_ahead_as_well(tmp_path: str) -> None:
+    with FakeRegistry(auth="token", public=True) as fake:
+        replies.put_image(fake, "team/app", "1.0", LAYER)
+        repository = opened(fake, str(tmp_path))
+        repository.expect_range(BLOB, 0, 500)
+        assert part(repository, 0, 500) == LAYER[:500]
+        assert [seen.method for seen in fake.seen] == ["GET"]
+        repository.close()
+
+
 def test_what_is_expected_need_not_be_read(fake: FakeRegistry, tmp_path: str) -> None:
     repository = opened(fake, str(tmp_path))
     repository.expect_range(BLOB, 0, 500)

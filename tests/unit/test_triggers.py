@@ -11,7 +11,8 @@ from ashore.nouns.owners import Owners
 from ashore.nouns.plan import Action, Step
 from ashore.nouns.triggers import Setting, Trigger, Undo, When
 from ashore.rules import firmware
-from ashore.rules.triggers import sysctl
+from ashore.rules.bundles.bundle import is_text
+from ashore.rules.triggers import kinds, sysctl
 from ashore.rules.triggers.ground import Ground
 from ashore.rules.triggers.kinds import kind_of
 from ashore.rules.triggers.sysusers import newcomers, settled, stand_in, with_newcomers
@@ -379,3 +380,15 @@ def test_a_program_that_the_host_lacks_runs_never_and_makes_nothing() -> None:
         ("udev", When.NEVER, ("there is no udevadm here",)),
     ]
     assert found.made == {}
+
+
+@pytest.mark.parametrize("kind", kinds.SPEAKING)
+def test_what_speaking_kinds_go_by_is_read(kind: kinds.Kind) -> None:
+    """`is_text` tells paths apart by how they end, before it asks of which kind they are."""
+    folder, suffix = kinds._DROP_INS.get(kind, ("", ""))
+    named = [f"etc/{folder}/x{suffix}"] if folder else []
+    named += [pattern.replace("*", "x") for pattern in kinds._PATTERNS.get(kind, ())]
+    assert named
+    for path in named:
+        assert kinds.kind_of(path) is kind
+        assert is_text(path, Entry(kind=Kind.FILE, mode=0o644), None)

@@ -16,8 +16,8 @@ from ashore.mechanisms import syscalls
 from ashore.nouns.files import ancestors, parent
 
 _CACHED_FOLDERS = 400
-_NO_FOLDER: tuple[str | None, int] = (None, -1)
 """Well below the usual limit of 1,024 descriptors."""
+_NO_FOLDER: tuple[str | None, int] = (None, -1)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _LOGICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -108,7 +108,7 @@ class Beneath:
         """What lies at a physical path, None if nothing does or its folder is no folder."""
         folder, _, name = path.rpartition("/")
         try:
-            directory = self._latest[1] if folder == self._latest[0] else self.folder(folder)
+            directory = self.folder(folder)
             return os.stat(name, dir_fd=directory, follow_symlinks=False) if name else os.stat(directory)
         except (FileNotFoundError, NotADirectoryError):
             return None

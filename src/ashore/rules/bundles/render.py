@@ -127,7 +127,7 @@ def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> E
 def _wanted(
     bundle: Bundle, path: str, entry: Entry, rule: FileRule, owners: Owners, *, secret: bool
 ) -> tuple[Wanted, list[Issue]]:
-    ids, issues = _ids(path, rule, owners) if rule.owner or rule.group else (dict[str, int](), list[Issue]())
+    ids, issues = _ids(path, rule, owners)
     mode = _mode(entry, rule, secret=secret)
     if ids or mode != entry.mode:
         entry = msgspec.structs.replace(entry, mode=mode, **ids)
@@ -149,6 +149,8 @@ def _ids(path: str, rule: FileRule, owners: Owners) -> tuple[dict[str, int], lis
     """The numbers of the owners that a rule names, and those that this host does not know."""
     issues: list[Issue] = []
     ids: dict[str, int] = {}
+    if rule.owner is None and rule.group is None:
+        return ids, issues
     for key, kind, name, id_of in (
         ("uid", "user", rule.owner, owners.user),
         ("gid", "group", rule.group, owners.group),

@@ -58,11 +58,15 @@ class Written:
     factor: float
     size: int
     ours: str
+    bound: str = ""
+    """As in `Claim`."""
 
-    def text(self, ours: Series) -> str:
+    def text(self, ours: Series, bound: Series | None = None) -> str:
         ratio = ours.written / self.size
-        met = "met" if ratio <= self.factor else "MISSED"
-        return f"{ratio:.2f} times what is unpacked goes to the disk, target at most {self.factor:g}: {met}"
+        met = ratio <= self.factor
+        best = f" ({bound.name} itself: {bound.written / self.size:.2f})" if bound is not None and not met else ""
+        words = f"{ratio:.2f} times what is unpacked goes to the disk, target at most {self.factor:g}"
+        return f"{words}: {'met' if met else 'MISSED'}{best}"
 
 
 @dataclass
@@ -90,7 +94,7 @@ class Table:
                 mine = by_name[claim.ours] if claim.ours else ours
                 found.append(f"{mine.name}: {claim.text(mine)}")
             elif isinstance(claim, Written):
-                found.append(f"{claim.ours}: {claim.text(by_name[claim.ours])}")
+                found.append(f"{claim.ours}: {claim.text(by_name[claim.ours], by_name.get(claim.bound))}")
             elif claim.peer in by_name:
                 mine = by_name[claim.ours] if claim.ours else ours
                 named = f"{mine.name} against" if claim.ours else "against"

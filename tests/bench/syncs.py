@@ -22,13 +22,13 @@ def copy(mode: str, source: str, target: str) -> None:
             if not os.path.islink(path):
                 _write(mode, path, f"{count}", staged)
                 count += 1
-    _sync_all(mode, staged)
+    sync_all(mode, staged)
     for number in range(count):
         os.rename(f"{number}", f"{number}", src_dir_fd=staged, dst_dir_fd=placed)
     if mode == "fsync":
         os.fsync(staged)
         os.fsync(placed)
-    _sync_all(mode, placed)
+    sync_all(mode, placed)
 
 
 def _write(mode: str, path: str, name: str, folder: int) -> None:
@@ -41,7 +41,8 @@ def _write(mode: str, path: str, name: str, folder: int) -> None:
     os.close(descriptor)
 
 
-def _sync_all(mode: str, folder: int) -> None:
+def sync_all(mode: str, folder: int) -> None:
+    """By file system, if that is the mode."""
     if mode == "syncfs" and ctypes.CDLL(None).syncfs(folder) != 0:
         raise OSError("syncfs")
 

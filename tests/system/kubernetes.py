@@ -53,7 +53,7 @@ def programs() -> Path:
         return Path(folder).absolute()
     archive = _archive()
     assert archive, "absent() is asked before"
-    return lab._cached("kubernetes", [archive.name, str(archive.stat().st_size)], lambda to: _unpack(archive, to))
+    return lab.cached("kubernetes", [archive.name, str(archive.stat().st_size)], lambda to: _unpack(archive, to))
 
 
 class Cluster:

@@ -71,13 +71,13 @@ def base_tree(include: Sequence[str] = ()) -> Path:
     """The unpacked Debian tree, made in about 30 seconds when its recipe is new; `include` names further packages."""
     packages = ",".join((PACKAGES, *sorted(include)))
     recipe = [SUITE, packages, *QUIET_UNITS, WRAPPER, HOSTS]
-    return _cached("base", recipe, functools.partial(_make_base, packages=packages))
+    return cached("base", recipe, functools.partial(_make_base, packages=packages))
 
 
 def dependencies() -> Path:
     """The dependencies of pyproject.toml for the hosts' CPython 3.11."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return _cached("deps", list(project["dependencies"]), _make_dependencies)
+    return cached("deps", list(project["dependencies"]), _make_dependencies)
 
 
 class Host:
@@ -332,7 +332,8 @@ def _ticks(seconds: float) -> Iterator[None]:
         time.sleep(0.05)
 
 
-def _cached(kind: str, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
+def cached(kind: str, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, kept until its recipe is another one."""
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
     folder = LAB / f"{kind}-{key}"
     if not folder.is_dir():
@@ -345,8 +346,13 @@ def _cached(kind: str, recipe: Sequence[str], make: Callable[[Path], None]) -> P
     return folder
 
 
+def make_tree(tree: Path, packages: str, suite: str = SUITE) -> None:
+    """A Debian release's least system, and these packages."""
+    _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, str(tree)])
+
+
 def _make_base(tree: Path, packages: str) -> None:
-    _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITE, str(tree)])
+    make_tree(tree, packages)
     finish_base(tree)
 
 

@@ -23,7 +23,7 @@ def own_build() -> Path:
     for old in lab.LAB.glob("own-*"):
         if old.name != f"own-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}":
             shutil.rmtree(old, ignore_errors=True)
-    return lab._cached("own", recipe, _make)
+    return lab.cached("own", recipe, _make)
 
 
 def without_python(host: lab.Host) -> None:

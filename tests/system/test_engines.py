@@ -14,15 +14,26 @@ import pytest
 
 from ashore.cli import run
 from tests.system.registry_server import RegistryServer, available
+from tests.system.releases import NEWER, OWN, command
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(
-        os.geteuid() != 0 or not (available() and shutil.which("podman") and shutil.which("buildah")),
-        reason="needs root, docker-registry, podman and buildah",
+        os.geteuid() != 0 or not (available() and shutil.which("podman") and shutil.which("mmdebstrap")),
+        reason="needs root, docker-registry, podman, and mmdebstrap for the engines of a newer Debian",
     ),
 ]
 _SECONDS = 60
+_PARTS = """
+[storage]
+driver = "overlay"
+graphroot = "{place}/podman"
+runroot = "{place}/run"
+[storage.options]
+pull_options = {{enable_partial_images = "true", use_hard_links = "false"}}
+"""
+_READS = {OWN: ("gzip",), NEWER: ("gzip", "zstd", "zstd:chunked")}
+"""What a release's docker can unpack."""
 
 
 @pytest.fixture(scope="module")
@@ -67,48 +78,63 @@ def engine_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture
-def podman(engine_folder: Path) -> list[str]:
-    return ["podman", "--storage-driver=vfs", f"--root={engine_folder}/podman", f"--runroot={engine_folder}/run"]
+@pytest.fixture(params=[OWN, NEWER])
+def podman(request: pytest.FixtureRequest, engine_folder: Path) -> "Podman":
+    return Podman(request.param, engine_folder)
 
 
 @pytest.mark.parametrize("compression", ["zstd:chunked", "zstd", "gzip"])
 def test_podman_has_the_files_that_ashore_built(
-    compression: str, registry: RegistryServer, bundle: Path, podman: list[str]
+    compression: str, registry: RegistryServer, bundle: Path, podman: "Podman"
 ) -> None:
-    name = f"{registry.host}/engines/ours:{compression.replace(':', '-')}"
-    assert run(["build", str(bundle), "-t", name, "--push", "--compression", compression]) == 0
-    do(*podman, "pull", "-q", "--tls-verify=false", name)
-    mounted = Path(do(*podman, "image", "mount", name))
-    try:
-        assert tree(mounted / "ashore/root") == tree(bundle / "root")
-    finally:
-        do(*podman, "image", "unmount", name)
+    name = built(bundle, f"{registry.host}/engines/{podman.release}", compression)
+    podman("pull", "-q", "--tls-verify=false", name)
+    assert tree(podman.files_of(name)) == tree(bundle / "root")
 
 
+@pytest.mark.parametrize(("release", "compression"), [(name, kind) for name in _READS for kind in _READS[name]])
 def test_docker_has_the_files_that_ashore_built_for_it(
-    registry: RegistryServer, bundle: Path, tmp_path: Path, engine_folder: Path
+    release: str, compression: str, registry: RegistryServer, bundle: Path, engine_folder: Path
 ) -> None:
-    name = f"{registry.host}/engines/docker:1"
-    assert run(["build", str(bundle), "-t", name, "--push", "--compression", "gzip"]) == 0
-    with Docker(engine_folder / "docker") as docker:
+    name = built(bundle, f"{registry.host}/engines/docker-{release}", compression)
+    with Docker(release, engine_folder / "docker") as docker:
         docker("pull", "-q", name)
         docker("create", "--name", "ours", name, "/none")
-        (tmp_path / "out").mkdir()
-        docker("cp", "-a", "ours:/ashore/root/.", str(tmp_path / "out"))
-    assert tree(tmp_path / "out") == tree(bundle / "root")
+        (engine_folder / "out").mkdir()
+        docker("cp", "-a", "ours:/ashore/root/.", str(engine_folder / "out"))
+    assert tree(engine_folder / "out") == tree(bundle / "root")
+
+
+def test_podman_fetches_only_the_change_of_what_ashore_built_in_chunks(
+    registry: RegistryServer, bundle: Path, engine_folder: Path
+) -> None:
+    (engine_folder / "storage.conf").write_text(_PARTS.format(place=engine_folder))
+    podman = Podman(NEWER, engine_folder, settings=engine_folder / "storage.conf")
+    asked = []
+    for version in range(2):
+        (bundle / "root/opt/engines/0/file0").write_text(f"version {version}\n")
+        name = built(bundle, f"{registry.host}/engines/parts", "zstd:chunked")
+        before = len(Path(registry.log).read_bytes())
+        podman("pull", "-q", "--tls-verify=false", name)
+        asked.append(parts_since(registry, before))
+        assert tree(podman.files_of(name)) == tree(bundle / "root")
+    first, second = asked
+    assert first > 200 * 4000, "all of it, in parts"
+    assert second < 100_000
 
 
 def test_of_what_podman_pushed_in_chunks_only_the_change_is_fetched(
-    registry: RegistryServer, bundle: Path, tmp_path: Path, podman: list[str], monkeypatch: pytest.MonkeyPatch
+    registry: RegistryServer, bundle: Path, tmp_path: Path, podman: "Podman", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASHORE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY root/ /ashore/root/\n")
-    names = [f"{registry.host}/engines/theirs:{version}" for version in (1, 2)]
+    context = podman.folder / "context"
+    shutil.copytree(bundle, context, symlinks=True)
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY root/ /ashore/root/\n")
+    names = [f"{registry.host}/engines/theirs-{podman.release}:{version}" for version in (1, 2)]
     for version, name in enumerate(names):
-        (bundle / "root/opt/engines/0/file0").write_text(f"version {version}\n")
-        do(*podman, "build", "-q", "-f", str(tmp_path / "Dockerfile"), "-t", name, str(bundle))
-        do(*podman, "push", "-q", "--tls-verify=false", "--compression-format", "zstd:chunked", name)
+        (context / "root/opt/engines/0/file0").write_text(f"version {version}\n")
+        podman("build", "-q", "-f", str(context / "Dockerfile"), "-t", name, str(context))
+        podman("push", "-q", "--tls-verify=false", "--compression-format", "zstd:chunked", name)
     host = tmp_path / "host"
     (host / "var/lib").mkdir(parents=True)
     log = Path(registry.log)
@@ -119,26 +145,61 @@ def test_of_what_podman_pushed_in_chunks_only_the_change_is_fetched(
     parts = [int(size) for status, size in answers if status == "206"]
     assert len(parts) == 2, "the table of contents and one file"
     assert sum(parts) < 100_000
-    assert tree(host / "opt") == tree(bundle / "root/opt")
+    assert tree(host / "opt") == tree(context / "root/opt")
+
+
+def built(bundle: Path, name: str, compression: str) -> str:
+    """The reference of a bundle in the registry."""
+    reference = f"{name}:{compression.replace(':', '-')}"
+    assert run(["build", str(bundle), "-t", reference, "--push", "--compression", compression]) == 0
+    return reference
+
+
+def parts_since(registry: RegistryServer, before: int) -> int:
+    """The bytes of all blobs and parts of blobs that the registry gave since its log had `before` bytes."""
+    lines = Path(registry.log).read_text()[before:].splitlines()
+    answers = [line.split('"')[2].split() for line in lines if '"GET ' in line and "/blobs/" in line]
+    return sum(int(size) for _, size in answers)
+
+
+class Podman:
+    """A release's podman, with a store of its own below a folder that has a short path."""
+
+    def __init__(self, release: str, folder: Path, settings: Path | None = None) -> None:
+        self.release, self.folder = release, folder
+        own = ["--storage-driver=vfs", f"--root={folder}/podman", f"--runroot={folder}/run"]
+        self._program = [*(["env", f"CONTAINERS_STORAGE_CONF={settings}"] if settings else []), "podman"]
+        self._program += [] if settings else own
+
+    def __call__(self, *argv: str) -> str:
+        return do(*command(self.release, *self._program, *argv))
+
+    def files_of(self, name: str) -> Path:
+        """The files of a pulled image's bundle, copied out."""
+        out = self.folder / f"files{len(list(self.folder.glob('files*')))}"
+        script = f'cp -a "$("$@" image mount {name})/ashore/root" {out} && "$@" image unmount {name}'
+        do(*command(self.release, "sh", "-ec", script, "sh", *self._program))
+        return out
 
 
 class Docker:
-    """A dockerd with everything of its own."""
+    """A release's dockerd with everything of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, release: str, folder: Path) -> None:
         folder.mkdir()
-        self._folder, self._socket = folder, f"unix://{folder}/s"
+        self._release, self._folder, self._socket = release, folder, f"unix://{folder}/s"
 
     def __call__(self, *argv: str) -> str:
-        return do("docker", "-H", self._socket, *argv)
+        return do(*command(self._release, "docker", "-H", self._socket, *argv))
 
     def __enter__(self) -> "Docker":
         own = [f"--{name}={self._folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
         with (self._folder / "log").open("wb") as log:
-            command = ["dockerd", "-H", self._socket, "--bridge=none", "--iptables=false", *own]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            daemon = command(self._release, "dockerd", "-H", self._socket, "--bridge=none", "--iptables=false", *own)
+            self._process = subprocess.Popen(daemon, stdout=log, stderr=log)
         deadline = time.monotonic() + _SECONDS
-        while subprocess.run(["docker", "-H", self._socket, "info"], capture_output=True).returncode:
+        asking = command(self._release, "docker", "-H", self._socket, "info")
+        while subprocess.run(asking, capture_output=True).returncode:
             assert time.monotonic() < deadline and self._process.poll() is None, (self._folder / "log").read_text()
             time.sleep(0.05)
         return self

@@ -10,7 +10,7 @@ import subprocess
 from enum import StrEnum
 from pathlib import Path
 
-from tests.system.lab import CHECKOUT, LAB, QUIET_UNITS, SUITE, LabError, _cached
+from tests.system.lab import CHECKOUT, LAB, QUIET_UNITS, SUITE, LabError, cached
 
 _HERE = Path(__file__).parent
 _TOOLS = ("mmdebstrap", "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "genisoimage")
@@ -89,7 +89,7 @@ def missing() -> str:
 def disks() -> Path:
     """The folder with ``KIND.img``, ``vmlinuz`` and ``initrd.img``; made in about two minutes when new."""
     recipe = [SUITE, _PACKAGES, *_PYTHON, *_MASKED, _SIZE, _MODULES_HOOK, *_FILES, *_FILES.values()]
-    return _cached("disks", [*recipe, *((_HERE / name).read_text() for name in ("agent", "initramfs"))], _make)
+    return cached("disks", [*recipe, *((_HERE / name).read_text() for name in ("agent", "initramfs"))], _make)
 
 
 def _make(folder: Path) -> None:

@@ -4,14 +4,17 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ashore.acts.boot import following
 from ashore.acts.boot.follow import Round, follow
-from ashore.errors import InputError, UnitsFailedError
+from ashore.errors import ExitCode, InputError, UnitsFailedError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.follow import Finding
 from ashore.nouns.journal import Held
+from ashore.nouns.ports import ImageReader
+from ashore.nouns.reference import ImageReference, Transport
 from ashore.nouns.units import UnitAction
 from tests.fakes.bundles import FakeImages
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -101,10 +104,49 @@ def test_a_bad_version_does_not_keep_a_good_one_of_another_bundle_back(live: Mac
     fails_from(live, 2)
     release(live, 2)
     live.images.add(OTHER, {"etc/other": "2"})
-    with pytest.raises(UnitsFailedError):
-        follow(live.tools())
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW}
+    assert done.code is ExitCode.UNCHANGED and "app.service" in done.found[0].why
     assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "2"
     assert findings(follow(live.tools())) == {"app": Finding.HELD, "other": Finding.SAME}
+
+
+@pytest.mark.parametrize(
+    ("files", "toml", "code"),
+    [
+        ({}, "[values]\nport = { required = true }\n", ExitCode.INPUT),
+        ({"etc/taken": "the bundle's"}, "", ExitCode.CONFLICT),
+    ],
+)
+def test_what_one_bundle_asks_of_somebody_keeps_no_other_back(
+    live: Machine, files: dict[str, str], toml: str, code: ExitCode
+) -> None:
+    live.write("etc/taken", "somebody's own")
+    before = live.read(SERVICE)
+    live.images.add(APP, {SERVICE: UNIT + "# 2\n", **files}, toml and f'[bundle]\nname = "app"\n{toml}')
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and done.code is code
+    assert live.read(SERVICE) == before and live.read("etc/other") == "2"
+    assert live.read("etc/taken") == "somebody's own"
+
+
+def test_an_image_on_disk_that_is_gone_is_one_bundles_affair(live: Machine, tmp_path: Path) -> None:
+    tools = live.tools()
+    layout = f"oci:{tmp_path}/layout:app"
+
+    def open_image(name: ImageReference) -> ImageReader:
+        if name.transport is Transport.REGISTRY:
+            return tools.open_image(name)
+        raise InputError(f"{name} is not there")
+
+    generation = tools.history.current()
+    bundles = tuple(msgspec.structs.replace(b, reference=layout) if b.name == "app" else b for b in generation.bundles)
+    tools.history.write(msgspec.structs.replace(generation, bundles=bundles))
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(msgspec.structs.replace(tools, open_image=open_image))
+    assert findings(done) == {"app": Finding.UNREACHABLE, "other": Finding.NEW} and done.code is ExitCode.NETWORK
+    assert layout in done.found[0].why and live.read("etc/other") == "2"
 
 
 def test_a_reference_with_a_digest_is_not_asked_for(live: Machine) -> None:

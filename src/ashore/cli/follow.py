@@ -12,6 +12,9 @@ from ashore.errors import ExitCode, UsageError
 from ashore.nouns.files import printable
 from ashore.nouns.follow import EVERY, Finding
 
+_NOT = {Finding.UNREACHABLE: "could not be asked for", Finding.FAILED: "could not be upgraded"}
+"""What somebody has to look at."""
+
 
 @click.command()
 @click.option("--enable", "act", flag_value="enable", help="Have a timer of PID 1 do it from now on.")
@@ -66,9 +69,9 @@ def _round(tools: Tools, *, as_json: bool) -> int:
 
     end_in_order()
     done = follow(tools)
-    unreachable = [item for item in done.found if item.finding is Finding.UNREACHABLE]
-    for item in unreachable:
-        output.say(f"{item.bundle} could not be asked for: {printable(item.why)}")
+    for item in done.found:
+        if item.finding in _NOT:
+            output.say(f"{item.bundle} {_NOT[item.finding]}: {printable(item.why)}")
     if as_json:
         output.result_json(
             {
@@ -91,9 +94,9 @@ def _round(tools: Tools, *, as_json: bool) -> int:
         output.result(f"nothing was asked: {done.skipped}")
     else:
         lines = [f"{item.bundle}: {item.finding}" + (f" ({printable(item.why)})" if item.why else "")
-                 for item in done.found if item.finding is not Finding.UNREACHABLE]  # fmt: skip
+                 for item in done.found if item.finding not in _NOT]  # fmt: skip
         for outcome in done.outcomes:
             lines.append(outcome_text(outcome.plan, outcome.generation, changed=outcome.changed))
             lines += [provisional_text(outcome.waiting)] if outcome.waiting else []
         output.result("\n".join(lines))
-    return ExitCode.NETWORK if unreachable else ExitCode.DONE
+    return done.code

@@ -34,6 +34,8 @@ class Finding(StrEnum):
     PINNED = "pinned"
     """Its reference names a digest, which never moves."""
     UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    """It is new, and could not be installed."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,15 @@ from ashore.acts.change.install import install
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
-from ashore.errors import RegistryError, UnitsFailedError
+from ashore.errors import (
+    AshoreError,
+    ConflictError,
+    ExitCode,
+    InputError,
+    RegistryError,
+    UnchangedError,
+    VerificationError,
+)
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.state import following
 from ashore.nouns import reference
@@ -34,13 +42,19 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     skipped: str = ""
     found: tuple[Found, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    code: ExitCode = ExitCode.DONE
+    """Of the first bundle that could not be brought to its new version, or be asked for."""
+
+
+_ONE_BUNDLES = (InputError, RegistryError, VerificationError, ConflictError, UnchangedError)
+"""What may be the fault of one bundle among several, with the host as it was."""
 
 
 def follow(tools: Tools) -> Round:
     """Install what the recorded references name now, where that is new.
 
     Raises:
-        AshoreError: as `install`; of several new ones, those that work alone are installed.
+        AshoreError: as `install`; of several new ones, those that work alone are installed, and `code` says so.
     """
     if tools.state.fd is None:
         return Round(generation=tools.history.current(), skipped="no bundle is installed")
@@ -60,8 +74,24 @@ def follow(tools: Tools) -> Round:
         return Round(generation=current, skipped="no bundle is installed")
     found = tuple(_ask(tools, record) for record in current.bundles)
     new = [item for item in found if item.finding is Finding.NEW]
-    outcomes = _install(tools, current, new) if new else ()
-    return Round(generation=tools.history.current(), found=found, outcomes=outcomes)
+    outcomes, failed = _install(tools, current, new) if new else ((), {})
+    return Round(
+        generation=tools.history.current(),
+        found=tuple(_with_failure(item, failed.get(item.bundle)) for item in found),
+        outcomes=outcomes,
+        code=_code(found, failed),
+    )
+
+
+def _with_failure(item: Found, error: AshoreError | None) -> Found:
+    return item if error is None else msgspec.structs.replace(item, finding=Finding.FAILED, why=str(error))
+
+
+def _code(found: Sequence[Found], failed: Mapping[str, AshoreError]) -> ExitCode:
+    for error in failed.values():
+        return error.code
+    unreachable = any(item.finding is Finding.UNREACHABLE for item in found)
+    return ExitCode.NETWORK if unreachable else ExitCode.DONE
 
 
 def _paused(tools: Tools, moment: datetime.datetime) -> str:
@@ -86,7 +116,9 @@ def _ask(tools: Tools, record: BundleRecord) -> Found:
         return msgspec.structs.replace(said, finding=Finding.PINNED)
     try:
         digest = _digest(tools, named, record)
-    except RegistryError as error:
+    except (RegistryError, InputError) as error:
+        if isinstance(error, InputError) and named.transport is Transport.REGISTRY:
+            raise  # what this host has set for registries, which is every bundle's
         return msgspec.structs.replace(said, finding=Finding.UNREACHABLE, why=str(error))
     if digest == record.digest:
         return said
@@ -119,31 +151,30 @@ def _remember(tools: Tools, index: Digest, bundle: Digest) -> None:
         following.write(tools.state, msgspec.structs.replace(remembered, known=known))
 
 
-def _install(tools: Tools, current: Generation, new: Sequence[Found]) -> tuple[Outcome, ...]:
+def _install(
+    tools: Tools, current: Generation, new: Sequence[Found]
+) -> tuple[tuple[Outcome, ...], Mapping[str, AshoreError]]:
     """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back."""
     asks = {ask.name: ask for ask in upgrades(current, [item.bundle for item in new], _NOTHING)}
     for item in new:
         tools.progress.say(f"{item.bundle}: {item.reference} is {item.digest} now")
     try:
-        return (install(tools, list(asks.values()), Verb.FOLLOW, confirm=_NOBODY_THERE),)
-    except UnitsFailedError as error:
+        return (install(tools, list(asks.values()), Verb.FOLLOW, confirm=_NOBODY_THERE),), {}
+    except _ONE_BUNDLES as error:
         if len(asks) == 1:
             raise
         tools.progress.say(f"{error}; each by itself now")
     return _one_by_one(tools, asks)
 
 
-def _one_by_one(tools: Tools, asks: Mapping[str, Ask]) -> tuple[Outcome, ...]:
-    outcomes, failed = [], []
+def _one_by_one(tools: Tools, asks: Mapping[str, Ask]) -> tuple[tuple[Outcome, ...], Mapping[str, AshoreError]]:
+    outcomes, failed = [], dict[str, AshoreError]()
     for name, ask in asks.items():
         try:
             outcomes.append(install(tools, [ask], Verb.FOLLOW, confirm=_NOBODY_THERE))
-        except UnitsFailedError as error:
-            failed.append(error)
-            tools.progress.say(f"{name}: {error}")
-    if failed:
-        raise failed[0]
-    return tuple(outcomes)
+        except _ONE_BUNDLES as error:
+            failed[name] = error
+    return tuple(outcomes), failed
 
 
 _NOTHING = Ask(reference=ImageReference(transport=Transport.LAYOUT, place=""))

@@ -36,7 +36,7 @@ compare: $(READY)
 	@scripts/real-parts busybox-static bash-static ansible-core openssh-client
 	@$(PYTHON) -m tests.compare --write
 
-# Everything that is promised, tried in full, and docs/reliability.md's tables written from it. Takes an hour; broken off,
+# Everything that is promised, tried in full, and docs/reliability.md's tables written from it. Takes two hours; broken off,
 # it goes on where it was.
 figures: $(READY) real-parts
 	@$(PYTHON) -m tests.figures --continue --write

@@ -48,7 +48,7 @@ def main() -> None:
         if options.write:
             command = " ".join(["python -m tests.bench.bench", *sys.argv[1:]])
             tree = str(lab.trees["tree"])
-            text = report.page(tables, skipped, command=command, ground=str(lab.ground), rounds=lab.rounds, tree=tree)
+            text = report.page(tables, skipped, command=command, ground=str(lab.ground), tree=tree)
             _PAGE.write_text(text)
             say(f"\nwrote {_PAGE}")
     say(f"\n{time.monotonic() - begun:.0f} s in all")

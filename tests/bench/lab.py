@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.ground import Ground
 from tests.bench.measure import Contender, FailedError, Series, in_turn
 from tests.bench.peers import Published
-from tests.bench.report import Claim, Peak, Table, Written
+from tests.bench.report import LEFT_OUT, Claim, Peak, Table, Written
 from tests.bench.trees import Made, Shape
 from tests.system.registry_server import RegistryServer
 
@@ -103,7 +103,7 @@ class Lab:
         again = [contender for contender in contenders if contender.name == control]
         taken, left_out = in_turn([*contenders, *again], rounds or self.rounds)
         second: Series | None = taken.pop() if again else None
-        return Table(title, note, taken, claims, [*facts, *(f"LEFT OUT: {line}" for line in left_out)], second)
+        return Table(title, note, taken, claims, [*facts, *(f"{LEFT_OUT}{line}" for line in left_out)], second)
 
     def _get(self, path: str, accept: str = "*/*") -> "urllib.request._UrlopenRet":
         request = urllib.request.Request(f"http://{self.registry.host}{path}", headers={"Accept": accept})

@@ -19,7 +19,8 @@ class Usage:
     wall: float
     cpu: float
     peak: int
-    written: int = 0
+    written: int | None = None
+    """None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Contender:
     env: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Callable[[], float] = lambda: 0.0
     """Seconds of processor that daemons have used so far on its behalf."""
-    disk: Callable[[], int] = lambda: 0
-    """Bytes that the disk which it writes to has taken so far."""
+    disk: Callable[[], int] | None = None
+    """Bytes that the disk which it writes to has taken so far, where that is looked at."""
 
 
 @dataclass
@@ -57,8 +58,10 @@ class Series:
         return max(run.peak for run in self.runs)
 
     @property
-    def written(self) -> int:
-        return int(statistics.median(run.written for run in self.runs))
+    def written(self) -> int | None:
+        """None where nobody looked."""
+        seen = [run.written for run in self.runs if run.written is not None]
+        return int(statistics.median(seen)) if seen else None
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -77,7 +80,7 @@ def run(contender: Contender) -> Usage:
         FailedError: with what the program said.
     """
     contender.prepare()
-    before, disk = contender.elsewhere(), contender.disk()
+    before, disk = contender.elsewhere(), contender.disk() if contender.disk else None
     reader, writer = os.pipe()
     launcher = [sys.executable, "-I", "-S", _LAUNCHER, str(writer)]
     try:
@@ -90,7 +93,7 @@ def run(contender: Contender) -> Usage:
             stderr=subprocess.STDOUT,
         )
         daemons = contender.elsewhere() - before
-        written = contender.disk() - disk
+        written = contender.disk() - disk if contender.disk and disk is not None else None
     finally:
         contender.finish()
     os.close(writer)

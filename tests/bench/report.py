@@ -33,8 +33,11 @@ class Claim:
         met = ratio >= self.factor if self.faster else ratio <= self.factor
         what = "" if self.of == "wall" else "processor: "
         words = "times faster, target at least" if self.faster else "times as much, target at most"
+        said = f"{ratio:.2f} {words} {self.factor:g}"
+        if self.faster and ratio < 1:
+            said = f"{1 / ratio:.2f} times as long, target at least {self.factor:g} times faster"
         best = f" ({bound.name} itself: {self.ratio(bound, peer):.2f})" if bound is not None and not met else ""
-        return f"{what}{ratio:.2f} {words} {self.factor:g}: {'met' if met else 'MISSED'}{best}"
+        return f"{what}{said}: {'met' if met else 'MISSED'}{best}"
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,10 @@ class Written:
     """As in `Claim`."""
 
     def text(self, ours: Series, bound: Series | None = None) -> str:
-        ratio = ours.written / self.size
+        ratio = (ours.written or 0) / self.size
         met = ratio <= self.factor
-        best = f" ({bound.name} itself: {bound.written / self.size:.2f})" if bound is not None and not met else ""
+        least = bound.written if bound is not None else None
+        best = f" ({bound.name} itself: {least / self.size:.2f})" if bound is not None and least and not met else ""
         words = f"{ratio:.2f} times what is unpacked goes to the disk, target at most {self.factor:g}"
         return f"{words}: {'met' if met else 'MISSED'}{best}"
 
@@ -111,7 +115,7 @@ class Table:
 
     def head(self) -> tuple[str, ...]:
         """The columns' names; what was not counted has none."""
-        return HEAD if any(series.written for series in self.series) else HEAD[:-1]
+        return HEAD if any(series.written is not None for series in self.series) else HEAD[:-1]
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name, median, spread, processor, memory, bytes written."""
@@ -122,12 +126,13 @@ class Table:
                 "{:,.0f} - {:,.0f}".format(*(bound * 1000 for bound in series.spread)),
                 f"{series.cpu * 1000:,.0f}",
                 f"{series.peak / 1e6:,.0f}",
-                f"{series.written / 1e6:,.0f}",
+                "-" if series.written is None else f"{series.written / 1e6:,.0f}",
             )[: len(self.head())]
             for series in self.series
         ]
 
 
+LEFT_OUT = "LEFT OUT: "
 HEAD = ("", "median, ms", "fastest - slowest", "processor, ms", "memory, MB", "written, MB")
 
 
@@ -164,9 +169,15 @@ def as_markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def page(tables: Sequence[Table], skipped: Sequence[str], *, command: str, ground: str, rounds: int, tree: str) -> str:
+def page(tables: Sequence[Table], skipped: Sequence[str], *, command: str, ground: str, tree: str) -> str:
     """docs/performance.md."""
-    left_out = [f"- {line}" for line in skipped] or ["- none"]
+    absent = [
+        f"- {table.title}: {fact.removeprefix(LEFT_OUT)}"
+        for table in tables
+        for fact in table.facts
+        if fact.startswith(LEFT_OUT)
+    ]
+    left_out = [*(f"- {line}" for line in skipped), *absent] or ["- none"]
     return "\n".join(
         [
             "# Performance",
@@ -179,9 +190,9 @@ def page(tables: Sequence[Table], skipped: Sequence[str], *, command: str, groun
             f"- machine: {machine()}",
             f"- files go to: {ground}",
             f"- the tree: {tree}, real files of the machine",
-            f"- rounds: {rounds}, after one to warm up; times are medians, memory is the largest of all rounds",
+            "- rounds: as each table says, after one to warm up; times are medians, memory is the largest of all",
             "- ashore runs with full durability; of the peers, none syncs what it wrote",
-            "- written: what the disk took, with all that was on its way when the program ended",
+            "- written: what the disk took, with all that was on its way when the program ended; -: nobody looked",
             "- left out:",
             *(f"  {line}" for line in left_out),
             "",

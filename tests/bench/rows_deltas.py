@@ -148,7 +148,8 @@ def _ostree(folder: Path, before: Path, after: Path) -> tuple[list[Series], int]
     _do(
         f"ostree --repo={source} init --mode=archive && {commit}={before}/root > {folder}/first"
         f" && {commit}={after}/root > {folder}/second"
-        f" && ostree --repo={host} init --mode=bare-user && ostree --repo={host} pull-local {source} {first}"
+        f" && ostree --repo={host} init --mode=bare-user"
+        f" && ostree --repo={host} config set core.fsync false && ostree --repo={host} pull-local {source} {first}"
     )
     generate = f"ostree --repo={source} static-delta generate --from={first} --to={second}"
     options = f"--max-bsdiff-size=512 --min-fallback-size=0 --inline --filename={delta}"

@@ -78,7 +78,8 @@ def updating(lab: Lab, before: str, after: str, name: str = "ashore") -> Contend
         lab.ground.fresh()
         lab.do("install", lab.images[before].reference, "--root", root)
 
-    return Contender(name, lab.ashore("install", lab.images[after].reference, "--root", root), prepare, env=lab.env)
+    command = lab.ashore("install", lab.images[after].reference, "--root", root)
+    return Contender(name, command, prepare, env=lab.env, disk=lab.ground.disk)
 
 
 def _asked(lab: Lab, contender: Contender) -> int:

@@ -11,6 +11,23 @@ from tests.cli.shell import Ran, Shell
 FILES = {"etc/app/app.conf.j2": "port={{ port }} on {{ facts.hostname }}\n", "opt/bin/app": "binary\n"}
 TOML = 'name = "app"\nversion = "1.0"\n[values]\nport = 80\n'
 
+CAREFUL = """
+name = "careful"
+[[files]]
+path = "/etc/a.conf"
+validate = ["/usr/bin/test", "-s", "{path}"]
+[[step]]
+name = "drain"
+phase = "before"
+command = ["/opt/drain", "the node"]
+reason = "nobody may be on it"
+[[health]]
+command = ["/opt/well"]
+[confirm]
+within = "1m"
+by = "ssh-login"
+"""
+
 
 @pytest.fixture
 def installed(shell: Shell) -> Shell:
@@ -63,8 +80,28 @@ def test_diff_is_drift_and_says_so_by_its_code(installed: Shell) -> None:
     assert "+mine" in ran.out and "/opt/bin/app" in ran.out and "deleted" in ran.out
     only = done(installed.on_root("diff", "/etc", "--exit-code"), 10)
     assert "mine" in only.out and "/opt/bin/app" not in only.out
+    assert done(installed.on_root("diff", "/", "--exit-code"), 10).out.count("/opt/bin/app") == 1
     verdicts = {item["path"]: item["verdict"] for item in done(installed.on_root("diff", "--json")).json()}
     assert verdicts == {"/etc/app/app.conf": "edited", "/opt/bin/app": "deleted"}
+
+
+def test_diff_and_repair_go_by_a_units_name_to_its_file_and_know_what_nobody_has(shell: Shell) -> None:
+    unit = "[Service]\nExecStart=/bin/true\n"
+    files = {"etc/systemd/system/a.service": unit, "etc/systemd/system/b.service": unit}
+    done(shell.on_root("install", shell.image("units", {**files, "etc/systemd/system/a.service.d/x.conf": unit})))
+    for name in files:
+        (shell.root / name).unlink()
+    (shell.root / "etc/systemd/system/a.service.d/x.conf").write_text("edited\n")
+    ran = done(shell.on_root("diff", "a.service", "--exit-code"), 10)
+    assert "system/a.service" in ran.out and "a.service.d/x.conf" in ran.out and "b.service" not in ran.out
+    for verb in ("diff", "repair"):
+        ran = done(shell.on_root(verb, "/etc/nope", "a.service", "none.service"), 2)
+        assert "/etc/nope: no bundle has it" in ran.err and "none.service: no bundle" in ran.err
+        assert "a.service:" not in ran.err
+    done(shell.on_root("repair", "a.service"))
+    assert (shell.root / "etc/systemd/system/a.service").read_text() == unit
+    assert not (shell.root / "etc/systemd/system/b.service").exists()
+    assert done(shell.on_root("diff", "a.service", "--exit-code")).out == ""
 
 
 def test_a_damaged_file_of_the_same_size_and_time_is_found(installed: Shell) -> None:
@@ -113,6 +150,20 @@ def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:
     ran = done(installed.ashore("inspect", second(installed)))
     assert "/etc/new" in ran.out and "port" in ran.out and "2.0" in ran.out
     assert isinstance(done(installed.ashore("inspect", second(installed), "--json")).json(), dict)
+
+
+def test_inspect_shows_each_command_that_would_run(shell: Shell) -> None:
+    image = shell.image("careful", {"etc/a.conf": "a\n"}, CAREFUL)
+    text = done(shell.ashore("inspect", image)).out
+    assert "commands that run as root on a live host\n" in text
+    for line in (
+        "validate /etc/a.conf: /usr/bin/test -s '{path}'",
+        "before drain: /opt/drain 'the node'  (nobody may be on it)",
+        "health: /opt/well",
+        "within 1m, by ssh-login",
+        "platform  any",
+    ):
+        assert f"  {line}\n" in text
 
 
 def test_installing_again_says_that_there_is_nothing_to_do(installed: Shell) -> None:

@@ -17,8 +17,8 @@ _CLI = """\
 # Command line
 
 A command is `ashore`, a verb, and then its options and arguments. The result goes to stdout (text, or with `--json` as
-[documented](json.md)), talk and errors to stderr. Every error has a message, a cause and a remedy; the exit codes are
-[here](exit-codes.md). Made from the program itself by `tests/docs/generate.py`.
+[documented](json.md)), talk and errors to stderr. An error has a message and, where there is one, a cause and a remedy;
+the exit codes are [here](exit-codes.md). Made from the program itself by `tests/docs/generate.py`.
 
 `IMAGE`, `SRC` and `DST` name an image by its transport: `[docker://]REGISTRY/NAME[:TAG][@DIGEST]`, `oci:DIR[:TAG]`,
 `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME:TAG]`. `oci:DIR` without a tag takes the only image.
@@ -27,6 +27,7 @@ A command is `ashore`, a verb, and then its options and arguments. The result go
 |---|---|
 | `ASHORE_ROOT` | the same as `--root` |
 | `ASHORE_CACHE` | where `plan` keeps what it fetched ([files](files.md)) |
+| `ASHORE_SELF_CONTAINED` | the same as `--self-contained` of `build` |
 | `NO_COLOR` | no colours |
 | `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, `SSL_CERT_FILE`, `HTTPS_PROXY` and others | [registries](registry.md) |
 

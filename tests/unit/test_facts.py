@@ -10,7 +10,7 @@ import pytest
 
 from ashore.acts.ask.facts import facts, lines
 from ashore.acts.author.schemas import facts_schema
-from ashore.errors import InputError, UnchangedError
+from ashore.errors import InputError, UsageError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.host import factsfile, network
 from ashore.mechanisms.host.config import read_config
@@ -203,7 +203,7 @@ def test_facts_are_shown_by_the_names_that_templates_use(tmp_path: Path) -> None
     assert "facts.network.interfaces.eth0.addresses_ipv4 = 1.2.3.4/8" in lines(WHOLE)
     put(tmp_path, {"etc/hostname": "n1\x1b[2J\n"})
     assert lines(facts(str(tmp_path))) == ["facts.hostname = n1\\x1b[2J"]
-    with pytest.raises(UnchangedError):
+    with pytest.raises(UsageError):
         facts(str(tmp_path / "none"))
 
 

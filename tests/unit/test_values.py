@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from ashore.errors import InputError
+from ashore.errors import InputError, UsageError
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.bundles.values import Deferred, merge_values, parse_set
 
@@ -31,7 +31,7 @@ def test_a_set_is_toml_or_text(text: str, key: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "=1", "a..b=1", ".a=1"])
 def test_no_set(text: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(UsageError):
         parse_set(text)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, UsageError
 from ashore.mechanisms.attributes import may_own
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.cache import Cache
@@ -15,6 +15,7 @@ from ashore.mechanisms.state.content import ContentStore
 from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 from ashore.nouns.facts import Facts
+from ashore.nouns.files import printable
 from ashore.nouns.image import Descriptor, Platform
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, Processes, Programs, Progress, Systemd
@@ -81,15 +82,31 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         return self.systemd is not None
 
 
+def host_at(root: str) -> Beneath:
+    """The files below a root.
+
+    Raises:
+        UsageError: there is no such folder.
+        UnchangedError: it cannot be opened.
+    """
+    try:
+        return Beneath(root)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"the root {printable(root)} is no folder",
+            cause=error.strerror or "",
+            remedy="make it, as a host's: mkdir -p DIR/etc DIR/var/lib",
+        ) from error
+    except OSError as error:
+        raise UnchangedError(f"cannot open the root {printable(root)}", cause=error.strerror or str(error)) from error
+
+
 def open_root(root: str) -> tuple[Beneath, State, History, ContentStore]:
     """The root's files and ashore's state in it.
 
     Raises:
-        UnchangedError: there is no such folder.
+        UsageError, UnchangedError: as `host_at`.
     """
-    try:
-        host = Beneath(root)
-    except OSError as error:
-        raise UnchangedError(f"cannot open the root {root}", cause=error.strerror or str(error)) from error
+    host = host_at(root)
     state = State(host)
     return host, state, History(state), ContentStore(state)

@@ -2,6 +2,7 @@
 """``ashore build``."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.reference import ImageReference, Transport
 
+ENVIRONMENT = "ASHORE_SELF_CONTAINED"
 COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 
 
@@ -29,9 +31,7 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("--folder", "folders", multiple=True, metavar="NAME=DIR", help="Where [[include]] finds a folder.")
 @click.option("--delta-from", "bases", multiple=True, metavar="IMAGE", help="Add what makes it out of this image.")
 @click.option("--installer", is_flag=True, help="Make an image that a container engine runs to install the bundle.")
-@click.option(
-    "--self-contained", metavar="DIR", envvar="ASHORE_SELF_CONTAINED", help="The build of ashore that it brings along."
-)
+@click.option("--self-contained", metavar="DIR", envvar=ENVIRONMENT, help="The build of ashore that it brings along.")
 @json_option
 @debug_option
 def command(
@@ -56,6 +56,10 @@ def command(
     from ashore.cli.deltas import add_deltas
     from ashore.rules.images.packing import parse_platform
 
+    if self_contained and not installer and ENVIRONMENT not in os.environ:
+        raise UsageError("--self-contained is for --installer", remedy="give both")
+    if level is not None and compression == "none":
+        raise UsageError("--level is for what compresses", remedy="leave it out, or choose another --compression")
     targets = _targets(tag, push, place)
     olds = [reference.parse(text) for text in bases]
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))

@@ -31,6 +31,8 @@ def command(act: str | None, every: str | None, for_time: str | None, root: str,
     if (every and act != "enable") or (for_time and act != "pause"):
         raise UsageError("--every goes with --enable, --for with --pause")
     seconds = seconds_given("--every", every) if every else EVERY
+    if not seconds:
+        raise UsageError("--every 0 is no time between two rounds", remedy="write 15m, or run: ashore follow")
     pause = seconds_given("--for", for_time) if for_time else None
     with wired(root) as tools:
         if act is None:

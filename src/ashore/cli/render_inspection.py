@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An inspection as text for people. No I/O."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from ashore.acts.author.inspect import FileShown, Inspection
 from ashore.nouns.amounts import size
-from ashore.nouns.bundle import ValueSpec
+from ashore.nouns.bundle import Health, ValueSpec
+from ashore.nouns.duration import duration
 from ashore.nouns.files import Kind, printable
 
 
@@ -29,8 +31,39 @@ def _lines(found: Inspection) -> Iterator[str]:
     if found.units:
         yield "units"
         yield from (f"  {printable(unit.name)}  {'enabled' if unit.enable else 'not enabled'}" for unit in found.units)
+    if found.health:
+        yield "health"
+        yield from (f"  {_health(health)}" for health in found.health)
+    if commands := list(_commands(found)):
+        yield "commands that run as root on a live host"
+        yield from (f"  {line}" for line in commands)
+    if found.confirm is not None:
+        within, by = duration(found.confirm.within), found.confirm.by
+        yield "confirmation"
+        yield f"  within {within}, by {by}" if found.confirm.within else "  none"
     yield "files"
     yield from (f"  {_file(file)}" for file in found.files)
+
+
+def _health(health: Health) -> str:
+    probe = health.http or health.tcp or _command(health.command)
+    parts = [printable(part) for part in (health.unit, probe) if part]
+    return f"{'  '.join(parts)}  within {duration(health.within)}"
+
+
+def _commands(found: Inspection) -> Iterator[str]:
+    for validator in found.validators:
+        yield f"validate {printable(validator.path)}: {_command(validator.command)}"
+    for step in found.steps:
+        yield f"{step.phase} {printable(step.name)}: {_command(step.command)}  ({printable(step.reason)})"
+    for health in found.health:
+        if health.command:
+            yield f"health: {_command(health.command)}"
+
+
+def _command(argv: Sequence[str]) -> str:
+    """As it can be pasted into a shell."""
+    return printable(shlex.join(argv))
 
 
 def _value(spec: ValueSpec) -> str:

@@ -3,8 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from ashore.errors import UnchangedError
-from ashore.mechanisms.beneath import Beneath
+from ashore.acts.tools import host_at
 from ashore.mechanisms.host.facts import collect, runs_here
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
@@ -15,13 +14,9 @@ def facts(root: str) -> Facts:
     """The facts of the host at `root`.
 
     Raises:
-        UnchangedError: there is no such folder.
+        UsageError, UnchangedError: as `host_at`.
     """
-    try:
-        host = Beneath(root)
-    except OSError as error:
-        raise UnchangedError(f"cannot open the root {printable(root)}", cause=error.strerror or str(error)) from error
-    with host:
+    with host_at(root) as host:
         return collect(host, live=runs_here(root))
 
 

@@ -9,6 +9,7 @@ from ashore.acts.ask.drifting import host_drift
 from ashore.acts.boot import following
 from ashore.acts.boot.late import watched_now
 from ashore.acts.tools import Tools
+from ashore.errors import Issue, UsageError
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Provisional
@@ -19,6 +20,7 @@ from ashore.nouns.journal import Held
 from ashore.nouns.late import Late
 from ashore.nouns.units import UnitState
 from ashore.rules.files.drift import Drift, Verdict
+from ashore.rules.units.enablement import unit_of
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,19 +69,44 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
 
 
 def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tuple[tuple[Drift, str], ...]:
-    """Drift with the unified diff from what ashore placed to what lies there, where both can be read."""
+    """Drift with the unified diff from what ashore placed to what lies there, where both can be read.
+
+    Raises:
+        UsageError: as `named`.
+    """
     generation = tools.history.current()
     found = host_drift(tools, generation, verify=verify)
     if paths:
-        found = named(tools, found, paths)
+        found = named(tools, generation, found, paths)
     supply = Supply([tools.content.open])
     return tuple((item, _difference(tools, item, generation.files.get(item.path), supply)) for item in found)
 
 
-def named(tools: Tools, found: Sequence[Drift], names: Sequence[str]) -> tuple[Drift, ...]:
-    """What of it concerns these paths, with all below them, or these units."""
-    wanted = [tools.host.physical(name.strip("/")) for name in names]
-    return tuple(d for d in found if d.unit in names or any(d.path == w or d.path.startswith(f"{w}/") for w in wanted))
+def named(tools: Tools, generation: Generation, found: Sequence[Drift], names: Sequence[str]) -> tuple[Drift, ...]:
+    """What of it concerns these paths, with all below them, or these units and their files.
+
+    Raises:
+        UsageError: no bundle has what a name says, and nothing there differs.
+    """
+    places = {name: tools.host.physical(name.strip("/")) for name in names}
+
+    def concerns(name: str, path: str, unit: str = "") -> bool:
+        place = places[name]
+        return not place or path == place or path.startswith(f"{place}/") or name in (unit, unit_of(path))
+
+    units = {unit for bundle in generation.bundles for unit in (*bundle.units, *bundle.enabled)}
+    unknown = [
+        Issue(where=name, message="no bundle has it")
+        for name in names
+        if name not in units
+        and not any(concerns(name, path) for path in generation.files)
+        and not any(concerns(name, d.path, d.unit) for d in found)
+    ]
+    if unknown:
+        raise UsageError(
+            "not a path or unit of a bundle", remedy="name an absolute path, or app.service", issues=unknown
+        )
+    return tuple(d for d in found if any(concerns(name, d.path, d.unit) for name in names))
 
 
 def _difference(tools: Tools, item: Drift, record: FileRecord | None, supply: Supply) -> str:

@@ -7,13 +7,15 @@ import msgspec
 
 from ashore.acts.fetch.obtain import IntoCache, obtain
 from ashore.acts.tools import Tools
-from ashore.nouns.bundle import Bundle, Health, ValueSpec
+from ashore.nouns.bundle import Bundle, BundleStep, Health, ValueSpec
+from ashore.nouns.confirm import Confirm
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind, format_mode, shown
 from ashore.nouns.image import Image
 from ashore.nouns.reference import ImageReference
 from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.placing import host_path, is_shell, is_template
+from ashore.rules.images.documents import platform_of
 from ashore.rules.units.enablement import has_install, is_drop_in
 
 
@@ -47,6 +49,13 @@ class UnitShown(msgspec.Struct, frozen=True, kw_only=True):
     enable: bool
 
 
+class ValidatorShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that has to agree with the files that `path`, a path or glob, names."""
+
+    path: str
+    command: tuple[str, ...]
+
+
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """Everything there is to know of a bundle image."""
 
@@ -61,6 +70,9 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, ValueSpec]
     units: tuple[UnitShown, ...]
     health: tuple[Health, ...]
+    validators: tuple[ValidatorShown, ...]
+    steps: tuple[BundleStep, ...]
+    confirm: Confirm | None
     files: tuple[FileShown, ...]
 
 
@@ -82,7 +94,7 @@ def describe(image: Image, bundle: Bundle) -> Inspection:
         reference=image.reference,
         digest=image.digest,
         manifest_digest=image.manifest_digest,
-        platform=str(image.config.platform),
+        platform=platform_of(image.config),
         labels=image.config.labels,
         layers=tuple(LayerShown(media_type=d.media_type, digest=d.digest, size=d.size) for d in image.manifest.layers),
         name=manifest.name,
@@ -93,6 +105,9 @@ def describe(image: Image, bundle: Bundle) -> Inspection:
         },
         units=tuple(_units(bundle)),
         health=manifest.health,
+        validators=tuple(ValidatorShown(path=shown(r.path), command=r.validate) for r in manifest.files if r.validate),
+        steps=manifest.steps,
+        confirm=manifest.confirm,
         files=tuple(_file(bundle, path, entry) for path, entry in sorted(bundle.entries.items())),
     )
 

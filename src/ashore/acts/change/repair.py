@@ -77,7 +77,7 @@ def _sorted_out(tools: Tools, current: Generation, scope: Scope) -> tuple[tuple[
     """What is to be put right, and what is left as it is."""
     found = host_drift(tools, current, verify=scope.verify)
     if scope.names:
-        found = named(tools, found, scope.names)
+        found = named(tools, current, found, scope.names)
         if not found:
             raise UsageError(f"{', '.join(scope.names)}: nothing differs", remedy="ashore diff lists what does")
     at_hand = Supply(on_host(tools, current))

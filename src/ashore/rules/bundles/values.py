@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ashore.errors import InputError, Issue
+from ashore.errors import InputError, Issue, UsageError
 from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import printable, shown
@@ -41,13 +41,13 @@ def parse_set(text: str) -> tuple[str, object]:
     """``"K=V"`` -> key and value. V is TOML, else it is text; K may be dotted.
 
     Raises:
-        InputError: there is no ``=``, or a part of the key is empty.
+        UsageError: there is no ``=``, or a part of the key is empty.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
         # Not quoted whole: what follows the = may be a secret.
-        raise InputError(
+        raise UsageError(
             f"--set {printable(key[:80])!r} is not KEY=VALUE", remedy="write --set NAME=VALUE, like --set port=8080"
         )
     return key, _toml_or_text(value)

@@ -115,6 +115,11 @@ def carried_bundle(index: Index) -> Descriptor | None:
     return next((entry for entry in index.manifests if entry.annotations.get(ANNOTATION_ROLE) == ROLE_BUNDLE), None)
 
 
+def platform_of(config: ImageConfig) -> str:
+    """What it fits, as text: ``linux/amd64``, or ``any``."""
+    return ANY if config.labels.get(LABEL_PLATFORM) == ANY else str(config.platform)
+
+
 def check_platform(config: ImageConfig, platform: Platform, where: str) -> None:
     """An image made for another architecture is refused, unless it says that it fits any.
 

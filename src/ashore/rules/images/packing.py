@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.errors import InputError, Issue
+from ashore.errors import Issue, UsageError
 from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, ancestors, folders_of
+from ashore.nouns.files import Entry, Kind, ancestors, folders_of, printable
 from ashore.nouns.image import (
     BUNDLE_PATH,
     OCI_MANIFEST,
@@ -26,6 +26,18 @@ from ashore.rules.images.documents import ANY, LABEL_PLATFORM
 
 DEFAULT_PLATFORM = Platform("amd64")
 """What an image that fits all calls itself, since an image must say something."""
+_ARCHITECTURES = frozenset({
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x",
+})  # fmt: skip
+"""Go's names for Linux (``go tool dist list``), by which engines choose."""
+_NAMES = ", ".join(sorted(_ARCHITECTURES))
+_OTHER_NAMES = {
+    "x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "armhf": "arm/v7",
+    "i386": "386", "i686": "386", "ppc64el": "ppc64le", "mips64el": "mips64le", "mipsel": "mipsle",
+    "loongarch64": "loong64",
+}  # fmt: skip
+"""What kernels and distributions call them."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _FOLDER = Entry(kind=Kind.DIR, mode=0o755)
@@ -36,13 +48,16 @@ def parse_platform(text: str) -> Platform:
     """``amd64``, ``linux/arm64`` or ``linux/arm/v7``.
 
     Raises:
-        InputError: it is none of these.
+        UsageError: it is none of these.
     """
     parts = text.split("/")
     if len(parts) == 1:
         parts = ["linux", *parts]
-    if parts[0] != "linux" or len(parts) > 3 or not all(re.fullmatch(r"[a-z0-9_.-]+", part) for part in parts):
-        raise InputError(f"not a platform: {text[:100]!r}", remedy="write linux/amd64, linux/arm64 or linux/arm/v7")
+    known = len(parts) > 1 and parts[1] in _ARCHITECTURES
+    if parts[0] != "linux" or len(parts) > 3 or not known or not re.fullmatch(r"[a-z0-9_.-]*", "".join(parts[2:])):
+        other = _OTHER_NAMES.get(parts[1]) if len(parts) > 1 else None
+        remedy = f"did you mean linux/{other}?" if other else "write linux/amd64, linux/arm64 or linux/arm/v7"
+        raise UsageError(f"not a platform: {printable(text[:100])!r}", cause=f"Go names {_NAMES}", remedy=remedy)
     return Platform(parts[1], parts[0], parts[2] if len(parts) == 3 else "")
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.errors import ExitCode, InputError, UsageError
+from ashore.errors import ExitCode, UsageError
 from ashore.nouns.config import Pull
 from ashore.nouns.installer import PROGRAM_LINK
 from ashore.nouns.reference import ImageReference, Transport
@@ -107,9 +107,9 @@ def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str,
 
 def _fetch(fetched: Fetched) -> tuple[str, ...]:
     if len(fetched.sha256) != 64 or set(fetched.sha256) - set("0123456789abcdef"):
-        raise InputError("--sha256 is not a SHA-256", cause=f"{fetched.sha256[:80]!r}", remedy="64 hexadecimal digits")
+        raise UsageError("--sha256 is not a SHA-256", cause=f"{fetched.sha256[:80]!r}", remedy="64 hexadecimal digits")
     if not fetched.url.startswith(("https://", "http://")) or set(fetched.url) & set(" '\"\\$%\n"):
-        raise InputError("--ashore-url is not an address", cause=f"{fetched.url[:200]!r}", remedy="https://...")
+        raise UsageError("--ashore-url is not an address", cause=f"{fetched.url[:200]!r}", remedy="https://...")
     folder = f"/opt/ashore/{fetched.sha256[:12]}"
     return (
         "ExecStartPre=/bin/sh -ec '\\",

@@ -120,14 +120,21 @@ class IntoStaging:
         lacking = _lacking(partial, source.bases) if partial is not None else set[Digest]()
         # With more than that, one stream is quicker than many parts.
         worth = partial is not None and partial.cost(lacking) <= _WORTH_PARTS * partial.whole
-        got = self._in_parts(partial, source.bases, sink, lacking) if partial is not None and worth else None
+        got = self._in_parts(partial, source, sink, lacking) if partial is not None and worth else None
         if got is None:
             got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
             self._staging.begin_sync()
         return got
 
-    def _in_parts(self, partial: PartialImage, bases: Bases, sink: ContentSink, lacking: set[Digest]) -> Fetch | None:
+    def _in_parts(self, partial: PartialImage, source: Source, sink: ContentSink, lacking: set[Digest]) -> Fetch | None:
         """What rules must read now; the rest when the plan is known."""
+        bases = source.bases
+        # Who turns out to give no parts when the table is known already, by a delta or from before, is asked for all.
+        all_of_it = functools.cache(lambda: source.stream(sink))
+
+        def fetched(digests: Collection[Digest]) -> bool:
+            return partial.fetch(digests, sink) or bool(all_of_it())
+
         texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
         if not partial.fetch([digest for digest in texts if not bases.has(digest)], sink):
             return None
@@ -138,12 +145,12 @@ class IntoStaging:
             if found is None and digest in texts:
                 found = bases.open(digest)
             wanted = digest in texts or digest not in bases.here()
-            if found is None and wanted and partial.fetch([digest], sink):
+            if found is None and wanted and fetched([digest]):
                 found = self._staging.open_loose(digest)
             return found
 
         def more(digests: Collection[Digest]) -> bool:
-            done = partial.fetch(digests, sink)
+            done = fetched(digests)
             partial.tell()
             return done
 

@@ -14,7 +14,7 @@ from ashore.mechanisms.images.streams import Readable, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind
+from ashore.nouns.files import Entry, Kind, shown
 from ashore.nouns.image import Descriptor, VerifiedImage
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, Progress, RangedReader
@@ -209,8 +209,14 @@ class PartialImage:
             if count != place.size or found != place.digest:
                 where = f"{self._where(place.layer)} entry {path}"
                 raise VerificationError(f"{where} is not what the manifest's table names", cause=f"found {found}")
-        except BaseException:
+        except BaseException as error:
             file.abort()
+            if isinstance(error, InputError):  # The table is the manifest's own word, so the bytes are not its.
+                raise VerificationError(
+                    f"{self._where(place.layer)} entry {shown(path)} is not what the manifest's table names",
+                    cause=error.cause or error.message,
+                    remedy="the registry, or something on the way to it, changed it",
+                ) from error
             raise
         file.commit(place.digest, place.size)
 

@@ -159,11 +159,17 @@ def wrong(descriptor: Descriptor, cause: str) -> VerificationError:
     return VerificationError(f"blob {descriptor.digest} is not what was asked for", cause=cause, remedy=remedy)
 
 
+NO_PARTS = (416, 501)
+"""Answers of who knows no ranges and does not pass over them either, as he should (RFC 9110, 14.2)."""
+
+
 def range_call(descriptor: Descriptor, start: int, length: int, reference: ImageReference) -> Call:
     """Asks for a part of a blob of what `reference` names."""
     what = f"pull part of blob {digests.short(descriptor.digest)} of {reference}"
     headers = {"Range": f"bytes={start}-{start + length - 1}"}
-    return Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=(200, 206), headers=headers)
+    return Call(
+        method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=(200, 206, *NO_PARTS), headers=headers
+    )
 
 
 def check_answer(response: Response, descriptor: Descriptor, start: int, length: int | None = None) -> None:

@@ -50,7 +50,7 @@ def open_repository(
                 attempts=settings.limits.retries if source is sources[-1] else _MIRROR_ATTEMPTS,
                 sleep=settings.sleep,
                 jitter=settings.jitter,
-                say=progress.say if progress else _silent,
+                say=progress.say if progress else lambda _line: None,
             ),
             push=push,
         )
@@ -156,14 +156,15 @@ class Repository:
             return range_call(descriptor, start + done, length - done, self._reference)
 
         response = self._first(lambda session: session.call(call(0)))
-        if response.status == 200:
-            # Whoever asked will read the blob as a whole then: the answer that has begun is that.
+        if response.status != 206:
+            # Whoever asked will read the blob as a whole then: an answer of 200 that has begun is that.
             self._ranges = False
             self._keep_whole(descriptor.digest, response)
             return None
-        main = self._main
         again = lambda done: self._first(lambda session: self._attempt(session, call(done)))  # noqa: E731
-        return RangeStream(descriptor, start, length, response, again, fault=main.fault, retries=main.retries)
+        return RangeStream(
+            descriptor, start, length, response, again, fault=self._main.fault, retries=self._main.retries
+        )
 
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """Ask for it now, if that is free: `blob_range` finds it answered."""
@@ -288,12 +289,11 @@ class Repository:
     def _keep_whole(self, digest: Digest, response: Response) -> None:
         if (before := self._whole.pop(digest, None)) is not None:
             before.close()
-        self._whole[digest] = response
+        if response.status == 200:
+            self._whole[digest] = response
+        else:
+            response.close()
 
     def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
         if len(self._manifests) < _KEPT_MANIFESTS:
             self._manifests[digest] = (media_type, data)
-
-
-def _silent(line: str) -> None:
-    """Nobody listens."""

@@ -195,10 +195,7 @@ _FILE = Table(
         "mode": Field(Mode(), 'permission bits, like "0600"'),
         "owner": Field(Owner(), "a user of the host"),
         "group": Field(Owner(), "a group of the host"),
-        "on_edit": Field(
-            OneOf(OnEdit),
-            "what to do with an edited file; merge below /etc and keep elsewhere if not said",
-        ),
+        "on_edit": Field(OneOf(OnEdit), "what to do with an edited file; merge below /etc, else keep"),
         "adopt": Field(Flag(), "may take over a file of a package, given back on removal"),
         "validate": Field(_COMMAND, "a command that checks the new file before it is placed; {path} is its name"),
         "reload": Field(_UNITS, "units to reload when it changes"),

@@ -36,7 +36,22 @@ def test_a_wrong_command_line(shell: Shell, arguments: list[str], said: list[str
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "UPPER/case:1", "reg.example/x:", "reg.example/x@sha256:12", "oci:", "ftp://x/y", "x:y:z", "a b"]
+    "name",
+    [
+        "",
+        " ",
+        "UPPER/case:1",
+        "reg.example/x:",
+        "reg.example/x@sha256:12",
+        "oci:",
+        "ftp://x/y",
+        "x:y:z",
+        "a b",
+        "localhost:99999/x",
+        "localhost:0/x:1",
+        "/some/folder",
+        "./here",
+    ],
 )
 def test_a_name_that_is_no_images(shell: Shell, name: str) -> None:
     with shell.unchanged():
@@ -55,12 +70,19 @@ def test_a_name_that_is_no_images(shell: Shell, name: str) -> None:
         (["--platform", "arm/v7/x/y"], "write linux/amd64"),
         (["--level", "3", "--compression", "none"], "--level is for what compresses"),
         (["--self-contained", "dist"], "--self-contained is for --installer"),
+        (["--compression", "gzip", "--delta-from", "oci:old"], "--delta-from is for zstd:chunked"),
     ],
 )
 def test_what_cannot_be_built_or_would_be_passed_over(shell: Shell, options: list[str], said: str) -> None:
     bundle = shell.bundle("app", {"etc/app": "x"})
     refused(shell.ashore("build", str(bundle), "-o", f"oci:{shell.folder}/out", *options), 2, said)
     assert not (shell.folder / "out").exists()
+
+
+def test_a_path_alone_is_no_image_and_an_empty_rate_is_no_rate(shell: Shell) -> None:
+    refused(shell.on_root("install", "/tmp/zz"), 3, "write oci:/tmp/zz")
+    refused(shell.on_root("install", "localhost:65536/x"), 3, "there is no port 65536")
+    assert shell.on_root("install", "localhost:1/x", "--limit-rate", "").code == 2
 
 
 def test_a_root_that_is_not_there(shell: Shell) -> None:

@@ -304,15 +304,30 @@ def test_a_stored_content_that_is_damaged_is_nothing_to_build_on(tmp_path: Path)
         assert found is None
 
 
-def test_images_of_other_compressions_have_no_use_for_a_delta_and_are_installed(
-    registry: FakeRegistry, author: Author, host: Path, tmp_path: Path
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_an_image_whose_layers_are_fetched_whole_gets_no_delta(
+    author: Author, compression: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = author.publish("1", "--compression", "gzip")
-    install(first, host)
+    first = author.publish("1", "--compression", compression)
     author.change()
-    second = author.publish("2", "--compression", "gzip", "--delta-from", first)
-    install(second, host)
-    assert snapshot(host) == as_if_new(second, tmp_path)
+    second = author.publish("2", "--compression", compression)
+    assert run(["delta", first, second]) == 3
+    said = capsys.readouterr().err
+    assert f"{second}@" in said and "cannot have a delta" in said and "--compression zstd:chunked" in said
+
+
+def test_a_delta_that_is_larger_than_what_it_saves_is_not_stored(
+    registry: FakeRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, names = tmp_path / "tiny/root/opt/tiny", [f"{registry.host}/team/tiny:{n}" for n in (1, 2)]
+    file.parent.mkdir(parents=True)
+    for number, name in enumerate(names):
+        file.write_text("a small file\n" * (3 + number))
+        assert run(["build", str(tmp_path / "tiny"), "-t", name, "--push"]) == 0
+    before = sum(map(len, registry.blobs.values()))
+    assert run(["delta", *names]) == 0
+    assert "nothing to save" in capsys.readouterr().out
+    assert sum(map(len, registry.blobs.values())) == before
 
 
 def test_an_old_image_of_another_compression_is_as_good(

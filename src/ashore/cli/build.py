@@ -60,6 +60,8 @@ def command(
         raise UsageError("--self-contained is for --installer", remedy="give both")
     if level is not None and compression == "none":
         raise UsageError("--level is for what compresses", remedy="leave it out, or choose another --compression")
+    if bases and compression != COMPRESSIONS[0]:
+        raise UsageError(f"--delta-from is for {COMPRESSIONS[0]}", remedy=f"leave out --compression {compression}")
     targets = _targets(tag, push, place)
     olds = [reference.parse(text) for text in bases]
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))

@@ -135,14 +135,13 @@ def rate_option(function: F) -> F:
     return click.option(
         "--limit-rate",
         metavar="RATE",
-        default="",
         callback=_rate,
         help="Download at most RATE bytes a second (500k, 2M).",
     )(function)
 
 
 def _rate(_context: click.Context, _parameter: click.Parameter, text: object) -> int:
-    if not text:
+    if text is None:
         return 0
     try:
         return parse_rate(str(text))

@@ -40,8 +40,9 @@ class Lines:
             say(f"{name}: {size(self._done[name])} of {size(self._total.get(name, 0))}")
 
     def end(self, name: str) -> None:
-        if self._done.pop(name, 0):
-            say(f"{name}: done, {size(self._total.get(name, 0))}")
+        done, total = self._done.pop(name, 0), self._total.get(name, 0)
+        if done:
+            say(f"{name}: done, {size(total)}" if done >= total else f"{name}: ended at {size(done)} of {size(total)}")
 
     def say(self, line: str) -> None:
         say(line)

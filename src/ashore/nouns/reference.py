@@ -16,6 +16,7 @@ DEFAULT_TAG = "latest"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+_LAST_PORT = 65535
 
 
 class Transport(StrEnum):
@@ -68,6 +69,8 @@ def parse(text: str) -> ImageReference:
         return _local(Transport(head), text, rest)
     if "://" in text:
         raise _wrong(text, "unknown transport", "use docker://, oci:, oci-archive: or docker-archive:")
+    if text.startswith(("/", "./", "../")):
+        raise _wrong(text, "a path by itself is none", f"write oci:{text[:200]} for a folder in the OCI layout")
     return _registry(text, text)
 
 
@@ -99,6 +102,9 @@ def _registry(text: str, rest: str) -> ImageReference:
         repository = f"library/{repository}"
     if not _HOST.fullmatch(host):
         raise _wrong(text, f"{host!r} is not a registry's host and port")
+    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "443"
+    if not 0 < int(port) <= _LAST_PORT:
+        raise _wrong(text, f"there is no port {port}")
     if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
         raise _wrong(text, f"{repository!r} is not a repository", "lower-case letters, digits, . _ - and /")
     if colon and not _TAG.fullmatch(tag):

@@ -18,6 +18,7 @@ from ashore.mechanisms.images.blobfiles import FilePart
 from ashore.mechanisms.images.directory import write_directory
 from ashore.mechanisms.images.patch import BytesContent, Content, make
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
+from ashore.mechanisms.images.table import position
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.delta import DIRECTORY, PATCHES, Patch
 from ashore.nouns.digest import Digest, of, short
@@ -109,6 +110,12 @@ def _make_delta(
     if image.manifest_digest == base[2].manifest_digest:
         tools.progress.say(f"{reference} is what the delta would start at")
         return None
+    if not all(position(layer, tools.limits) for layer in image.manifest.layers):
+        raise InputError(
+            f"{reference} cannot have a delta",
+            cause="it has no table of contents, so that a host fetches its layers whole",
+            remedy="build it with --compression zstd:chunked",
+        )
     with (
         tempfile.TemporaryDirectory(prefix="ashore-delta-") as aside,
         open(os.path.join(aside, "patches"), "x+b") as into,
@@ -117,10 +124,11 @@ def _make_delta(
         old = _contents(*base, policy, tools, os.path.join(aside, "old"))
         new = _contents(reference, reader, image, None if own else policy, tools, os.path.join(aside, "new"))
         listed, instead_of = _patches(old, new, into.fileno(), tools)
-        if not listed:
+        attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
+        size = attached.descriptor.size + sum(blob.size for blob in attached.blobs if blob.data is None)
+        if size >= instead_of:
             tools.progress.say(f"{short(image.manifest_digest)}: a delta would save nothing")
             return None
-        attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
         store(attached)
     return Made(
         image=image.manifest_digest,
@@ -128,7 +136,7 @@ def _make_delta(
         platform=str(platform),
         digest=attached.descriptor.digest,
         contents=len(listed),
-        size=attached.descriptor.size + sum(blob.size for blob in attached.blobs if blob.data is None),
+        size=size,
         instead_of=instead_of,
     )
 

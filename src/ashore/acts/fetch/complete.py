@@ -49,7 +49,7 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
             "contents are nowhere to be had; nothing was changed",
             cause=cause,
             issues=[Issue(where=shown(p), message="its content is gone from this host") for p in paths],
-            remedy="try again when the registry can be reached" if cause else "",
+            remedy="try again when the registry can be reached" if cause else "install the bundle again, by its image",
         )
     return supply
 

@@ -96,7 +96,8 @@ def parse(data: bytes, place: Position, where: str) -> tuple[TocEntry, ...]:
     from ashore.mechanisms.images.zstandard import zstd
 
     if of(data) != place.digest:
-        raise VerificationError(f"{where}: its table of contents is not what the manifest names")
+        remedy = "the registry, or something on the way to it, changed it"
+        raise VerificationError(f"{where}: its table of contents is not what the manifest names", remedy=remedy)
     try:
         text = zstd.ZstdDecompressor().decompress(data, max_length=place.raw)
         return msgspec.json.decode(text, type=_Table).entries

@@ -85,7 +85,10 @@ def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at
         return RegistryError(
             f"cannot {what}: the registry allows no more requests now (429)", cause=said, remedy=remedy
         )
-    return RegistryError(f"cannot {what}: the registry answers {status}", cause=said)
+    remedy = (
+        "try again later, or ask who runs it" if status >= 500 else "check that this is a registry (OCI, or Docker v2)"
+    )
+    return RegistryError(f"cannot {what}: the registry answers {status}", cause=said, remedy=remedy)
 
 
 def _said(response: Response, limit: int) -> str:

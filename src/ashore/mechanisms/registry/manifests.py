@@ -32,7 +32,8 @@ def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
         try:
             written = msgspec.json.decode(data, type=_Typed).media_type
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise InputError(f"the manifest of {reference} is not JSON") from None
+            remedy = "check that this is a registry (OCI, or Docker v2), and not a page that asks for a login"
+            raise InputError(f"the manifest of {reference} is not JSON", remedy=remedy) from None
         digest = answer.header("Docker-Content-Digest")
         if digest.startswith("sha256:") and digest != of(data):
             raise not_as_named(printable(digest[:100]), of(data))

@@ -18,6 +18,7 @@ from ashore.nouns.limits import Limits
 
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_IN_CIRCLES = "ask who runs it: its addresses lead in circles"
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +145,7 @@ class Session:
                 return response
             response.close()
             url = self.located(response, call.what)
-        raise RegistryError(f"cannot {call.what}: more than {self._limits.redirects} redirects")
+        raise RegistryError(f"cannot {call.what}: more than {self._limits.redirects} redirects", remedy=_IN_CIRCLES)
 
     def _send(self, call: Call, url: Url, headers: Mapping[str, str]) -> Response:
         request = Request(

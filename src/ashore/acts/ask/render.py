@@ -3,7 +3,7 @@
 
 import os
 
-from ashore.acts.fetch.obtain import IntoCache
+from ashore.acts.fetch.places import IntoCache
 from ashore.acts.plan.desire import desire
 from ashore.acts.tools import Tools
 from ashore.errors import InputError
@@ -19,7 +19,7 @@ def render_file(tools: Tools, ask: Ask, path: str) -> bytes:
     Raises:
         InputError: the bundle has no such file, or it holds a secret value.
     """
-    part = desire(tools, ask, tools.history.current(), IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
+    part = desire(tools, ask, tools.history.current(), IntoCache(tools), Secrets(tools.state).salt(create=False))
     wanted = path.strip("/")
     physical = tools.host.physical(wanted)
     found = next((w for w in part.wanted if w.path in (physical, wanted, wanted.removesuffix(".j2"))), None)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.acts.fetch.obtain import IntoCache, obtain
+from ashore.acts.fetch.obtain import obtain
+from ashore.acts.fetch.places import IntoCache
 from ashore.acts.tools import Tools
 from ashore.nouns.bundle import Bundle, BundleStep, Health, ValueSpec
 from ashore.nouns.confirm import Confirm
@@ -82,7 +83,7 @@ def inspect(tools: Tools, reference: ImageReference, *, root_in_image: str = "")
     Raises:
         InputError, RegistryError, VerificationError: it cannot be read, or is no bundle.
     """
-    obtained = obtain(tools, reference, IntoCache(tools.cache), root_in_image=root_in_image)
+    obtained = obtain(tools, reference, IntoCache(tools), root_in_image=root_in_image)
     assert obtained.image is not None
     return describe(obtained.image, obtained.bundle)
 

@@ -7,7 +7,7 @@ from ashore.acts.boot import late as lately
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_back, wish_before_all
-from ashore.acts.fetch.obtain import Place
+from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import issue_of
 from ashore.errors import AshoreError, BusyError, Issue, UnchangedError

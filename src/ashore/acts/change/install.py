@@ -11,7 +11,8 @@ from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.complete import complete
-from ashore.acts.fetch.obtain import IntoCache, IntoStaging
+from ashore.acts.fetch.places import IntoCache, IntoStaging
+from ashore.acts.plan.differences import compared
 from ashore.acts.plan.planning import Beside, make_plan, records_anything, refuse_conflicts
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.due import run_due
@@ -130,7 +131,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
         tools.history.check()
         salt = Secrets(tools.state).salt(create=True)
         with opened(tools, order.verb) as transaction:
-            place = IntoStaging(tools, transaction.staging, tools.cache)
+            place = IntoStaging(tools, transaction.staging)
             target = order.wish(current, place, salt)
             supply = _supply(tools, current, target)
             changed = Beside(adopt_all=order.adopt_all, away=target.away, actions=target.actions, verify=target.verify)
@@ -190,9 +191,12 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
         )
     read_config(tools.host)
     current = tools.history.current()
-    target = wish_for(tools, asks)(current, IntoCache(tools.cache), Secrets(tools.state).salt(create=False))
+    target = wish_for(tools, asks)(current, IntoCache(tools), Secrets(tools.state).salt(create=False))
     supply = _supply(tools, current, target)
     plan = make_plan(tools, current, target.parts, supply, Beside(adopt_all=adopt_all))
+    for part in target.parts:
+        if part.more is not None:
+            part.more(compared(tools, plan))
     return _to_confirm(tools, plan, current, target, BY_HAND), supply
 
 

@@ -9,7 +9,7 @@ from ashore.acts.change.install import change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish
 from ashore.acts.fetch.bases import on_host
-from ashore.acts.fetch.obtain import Place
+from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import as_recorded
 from ashore.acts.plan.merging import can_merge
 from ashore.acts.tools import Tools

@@ -11,7 +11,7 @@ from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target
 from ashore.acts.fetch.bases import on_host
-from ashore.acts.fetch.obtain import Place
+from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError

@@ -7,7 +7,7 @@ import msgspec
 
 from ashore.acts.change.asking import installed
 from ashore.acts.fetch.bases import on_host
-from ashore.acts.fetch.obtain import Place
+from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded, desire
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, UsageError

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 from ashore.acts.change.recorded import here
 from ashore.acts.tools import Tools
+from ashore.errors import AshoreError
 from ashore.mechanisms.images.patch import BytesContent, Content, FileContent
 from ashore.mechanisms.stage.supply import Opener, lying, rendered
 from ashore.mechanisms.state.content import hash_file
 from ashore.mechanisms.state.known import FOLDER, Known
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind
-from ashore.nouns.generation import Generation
+from ashore.nouns.generation import EMPTY, Generation
 
 
 def on_host(tools: Tools, current: Generation) -> list[Opener]:
@@ -32,8 +33,22 @@ class Bases:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self.known = Known(os.path.join(tools.cache.path, FOLDER), tools.limits)
-        self.here = functools.cache(lambda: here(tools))
-        self._openers = functools.cache(lambda: on_host(tools, tools.history.current()))
+        self._openers = functools.cache(lambda: on_host(tools, self.current()))
+        self.current = functools.cache(self._current)
+        self.here = functools.cache(self._here)
+
+    def _current(self) -> Generation:
+        """What holds; nothing where the record cannot be read, as by an author who only looks at an image."""
+        try:
+            return self._tools.history.current()
+        except (AshoreError, OSError):
+            return EMPTY
+
+    def _here(self) -> frozenset[Digest]:
+        try:
+            return here(self._tools)
+        except (AshoreError, OSError):
+            return frozenset()
 
     def has(self, digest: Digest) -> bool:
         """Whether it should be here, by the host's record."""

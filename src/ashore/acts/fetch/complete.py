@@ -4,7 +4,8 @@
 from collections.abc import Sequence
 
 from ashore.acts.change.recorded import here
-from ashore.acts.fetch.obtain import IntoStaging, obtain
+from ashore.acts.fetch.obtain import obtain
+from ashore.acts.fetch.places import IntoStaging
 from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.transaction import contents_of
@@ -57,7 +58,7 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
 def _fetched_again(tools: Tools, staging: Staging, record: BundleRecord, missing: set[Digest]) -> Opener:
     """The contents of an installed bundle, from where it came."""
     pinned = reference.parse(record.reference).pinned(record.digest)
-    place = IntoStaging(tools, staging, tools.cache)
+    place = IntoStaging(tools, staging)
     got = obtain(tools, pinned, place, root_in_image=record.root_in_image, name=record.name)
     if got.more is not None:
         got.more(missing)

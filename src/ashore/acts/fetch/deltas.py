@@ -185,8 +185,7 @@ class Deltas:
     @functools.cached_property
     def _delta(self) -> Delta | None:
         """The delta of the image, looked for on first use."""
-        current = self._tools.history.current()
-        installed = {bundle.manifest_digest for bundle in current.bundles}
+        installed = {bundle.manifest_digest for bundle in self.bases.current().bundles}
         if not installed or self._image.manifest_digest in installed or not isinstance(self._reader, ReferrerReader):
             return None
         try:

@@ -3,27 +3,22 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
 import msgspec
 
 from ashore.acts.change.recorded import here
-from ashore.acts.fetch.bases import Bases
 from ashore.acts.fetch.deltas import Deltas
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.acts.fetch.partial import PartialImage
+from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.beneath import Following
-from ashore.mechanisms.images.cache import Cache, Fetched
 from ashore.mechanisms.images.tap import Tap
-from ashore.mechanisms.stage.intake import StagingSink
-from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.bundle import MANIFEST_NAME, Bundle
-from ashore.nouns.digest import Digest, hex_of, of
+from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, shown
-from ashore.nouns.image import Image, VerifiedImage
+from ashore.nouns.image import Image
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, ImageReader, RangedReader
 from ashore.nouns.reference import ImageReference
@@ -33,10 +28,6 @@ from ashore.rules.images.imagetree import tree_prefix
 from ashore.rules.images.verify import Policy, parse_policy, verify
 
 POLICY_PATH = "etc/containers/policy.json"
-_LEAST_PARTS = 256 << 10
-"""Bytes: a smaller image is here in one request, before its table would be."""
-_WORTH_PARTS = 0.6
-"""The share of an image's bytes up to which it is fetched in parts."""
 
 
 class Obtained(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,128 +40,12 @@ class Obtained(msgspec.Struct, frozen=True, kw_only=True):
     contents: Opener
     image: Image | None = None
     """None where the host rendered from what it had kept, and asked nobody."""
-    more: "More | None" = None
+    more: More | None = None
     """Fetches contents that were left out because the host may have them; None: there are none."""
-
-
-More = Callable[[Collection[Digest]], bool]
-"""Asks for contents to be fetched; False where the registry turned out not to give parts."""
 
 
 Known = Callable[[Digest], Bundle | None]
 """The bundle of a manifest, where the host has kept what rendering reads of it."""
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """An image's ways to its tree: all of it as a stream, or by its tables where it has them. `bases` it may use."""
-
-    bases: Bases
-    stream: Callable[[ContentSink], Mapping[str, Entry]]
-    tables: Callable[[], PartialImage | None]
-
-
-class Fetch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a place got: the tree, and where its contents open."""
-
-    tree: Mapping[str, Entry]
-    contents: Opener
-    more: More | None = None
-
-
-class Place(Protocol):
-    """Where fetched contents go."""
-
-    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
-        """Take the image in by `source`, or answer from what was fetched before."""
-        ...
-
-
-class IntoCache:
-    """`plan`: contents are kept aside, for the install that follows."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
-        key = cache_key(image.image, prefix)
-        tree = self._cache.tree(key)
-        if tree is None:
-            tree = source.stream(self._cache.sink(key))
-            self._cache.finish(key, tree)
-        return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
-
-
-class IntoStaging:
-    """`install`: each file is written once, on the mount where it will lie; or taken from what `plan` kept."""
-
-    def __init__(self, tools: Tools, staging: Staging, cache: Cache) -> None:
-        self._tools, self._staging, self._cache = tools, staging, cache
-        self._following = Following(tools.host)
-        self.used: list[str] = []
-
-    def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
-        key = cache_key(image.image, prefix)
-        tree = self._cache.tree(key)
-        if tree is not None:
-            self.used.append(key)
-            return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
-        sink = StagingSink(self._staging, self._target)
-        size = sum(layer.size for layer in image.image.manifest.layers)
-        partial = source.tables() if size >= _LEAST_PARTS and self._tools.history.current_number() else None
-        lacking = _lacking(partial, source.bases) if partial is not None else set[Digest]()
-        # With more than that, one stream is quicker than many parts.
-        worth = partial is not None and partial.cost(lacking) <= _WORTH_PARTS * partial.whole
-        got = self._in_parts(partial, source, sink, lacking) if partial is not None and worth else None
-        if got is None:
-            got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
-            self._staging.begin_sync()
-        return got
-
-    def _in_parts(self, partial: PartialImage, source: Source, sink: ContentSink, lacking: set[Digest]) -> Fetch | None:
-        """What rules must read now; the rest when the plan is known."""
-        bases = source.bases
-        # Who turns out to give no parts when the table is known already, by a delta or from before, is asked for all.
-        all_of_it = functools.cache(lambda: source.stream(sink))
-
-        def fetched(digests: Collection[Digest]) -> bool:
-            return partial.fetch(digests, sink) or bool(all_of_it())
-
-        texts = {e.digest for path, e in partial.tree.items() if needs_text(path, e, limits=self._tools.limits)}
-        if not partial.fetch([digest for digest in texts if not bases.has(digest)], sink):
-            return None
-        partial.expect(lacking - texts)
-
-        def open_it(digest: Digest) -> int | None:
-            found = self._staging.open_loose(digest)
-            if found is None and digest in texts:
-                found = bases.open(digest)
-            wanted = digest in texts or digest not in bases.here()
-            if found is None and wanted and fetched([digest]):
-                found = self._staging.open_loose(digest)
-            return found
-
-        def more(digests: Collection[Digest]) -> bool:
-            done = fetched(digests)
-            partial.tell()
-            return done
-
-        return Fetch(tree=partial.hand_over(), contents=open_it, more=more)
-
-    def _target(self, path: str) -> str | None:
-        below = path.partition("/")[2] if path.startswith("root/") else ""
-        try:
-            return self._following.physical(below) if below else None
-        except OSError:
-            return None  # Planning says what is wrong with the path; until then its content lies beside the state.
-
-
-def _lacking(partial: PartialImage, bases: Bases) -> set[Digest]:
-    """The contents of an image that are not on this host yet."""
-    return {entry.digest for entry in partial.tree.values() if entry.kind is Kind.FILE} - bases.here()
-
-
-def cache_key(image: Image, prefix: str) -> str:
-    return f"{hex_of(image.manifest_digest)}-{hex_of(of(prefix.encode()))[:8]}"
 
 
 def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image]:
@@ -218,7 +93,7 @@ def obtain(
         return obtained(bundle=bundle, contents=late.open, more=late.more)
     got = fetch()
     texts = _texts(got.tree, got.contents, tools.limits)
-    if sum(layer.size for layer in image.manifest.layers) >= _LEAST_PARTS:
+    if sum(layer.size for layer in image.manifest.layers) >= LEAST_PARTS:
         for digest, text in texts.items():
             deltas.bases.known.put(digest, text)
     bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)

@@ -110,6 +110,10 @@ class PartialImage:
         self._paths = {entry.digest: path for path, entry in entries.items() if entry.kind is Kind.FILE}
         return True
 
+    def has(self, digest: Digest) -> bool:
+        """Whether a file of the image has this content."""
+        return digest in self._paths
+
     def hand_over(self) -> Mapping[str, Entry]:
         """The tree, which is not kept here any longer: it is large, and contents are asked for by digest."""
         tree, self.tree = self.tree, {}

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from ashore.acts.change.recorded import sets_of, source_of
-from ashore.acts.fetch.obtain import Known, More, Obtained, Place, obtain
+from ashore.acts.fetch.obtain import Known, Obtained, obtain
+from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
 from ashore.acts.plan.redirect import redirected
 from ashore.acts.tools import Tools
@@ -256,12 +257,7 @@ def _enablement(
     # A masked unit keeps its links, as systemctl leaves them: it does not start, and unmasked it is enabled again.
     links = closure(tuple(u for u in asked if u in known or template_of(u) in known), known)
     wanted = {
-        link.path: Wanted(
-            path=link.path,
-            entry=_link_entry(tools, link.target),
-            bundle=manifest.name,
-            adopt=True,
-        )
+        link.path: Wanted(path=link.path, entry=_link_entry(tools, link.target), bundle=manifest.name, adopt=True)
         for of_unit in links.values()
         for link in of_unit
     }

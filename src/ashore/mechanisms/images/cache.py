@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.state.content import hash_file
 from ashore.mechanisms.state.known import FOLDER
 from ashore.nouns.digest import Digest, hex_of
 from ashore.nouns.files import Entry, Kind
@@ -39,7 +40,7 @@ class Cache:
 
     def sink(self, key: str) -> "CacheSink":
         """A place for an image's contents; older images make room."""
-        self._evict(_IMAGES - 1)
+        self._evict(_IMAGES - 1, key)
         folder = os.path.join(self.path, key)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return CacheSink(folder)
@@ -58,6 +59,31 @@ class Cache:
             return os.open(os.path.join(self.path, key, hex_of(digest)), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         return None
 
+    def kept(self, key: str) -> frozenset[Digest]:
+        """The contents that are here of an image that is not whole. What is not as its name says goes."""
+        found: set[Digest] = set()
+        with contextlib.suppress(OSError):
+            for name in os.listdir(os.path.join(self.path, key)):
+                if (
+                    not name.startswith(".")
+                    and name != _TREE
+                    and self._is_right(key, digest := Digest(f"sha256:{name}"))
+                ):
+                    found.add(digest)
+        return frozenset(found)
+
+    def _is_right(self, key: str, digest: Digest) -> bool:
+        descriptor = self.open(key, digest)
+        if descriptor is None:
+            return False
+        try:
+            right = hash_file(descriptor)[0] == digest
+        finally:
+            os.close(descriptor)
+        if not right:
+            os.unlink(os.path.join(self.path, key, hex_of(digest)))
+        return right
+
     def drop(self, key: str) -> None:
         _remove(os.path.join(self.path, key))
 
@@ -65,9 +91,9 @@ class Cache:
         """Nothing is kept any more."""
         _remove(self.path)
 
-    def _evict(self, keep: int) -> None:
+    def _evict(self, keep: int, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            images = [entry for entry in os.scandir(self.path) if entry.name != FOLDER]
+            images = [entry for entry in os.scandir(self.path) if entry.name not in (FOLDER, key)]
             folders = sorted(images, key=lambda e: e.stat().st_mtime, reverse=True)
             for folder in folders[keep:]:
                 _remove(folder.path)

@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from ashore.acts.author.attached import Attached, Carried, attached_to, put
-from ashore.errors import InputError, RegistryError
+from ashore.errors import ElsewhereError, InputError, RegistryError
 from ashore.mechanisms.images.streams import Told
 from ashore.nouns.digest import Digest, short
 from ashore.nouns.image import INDEXES, Descriptor, Index, Platform
@@ -144,11 +144,19 @@ class _Copy:
         elif self._mount and self._mount(descriptor.digest):
             self._progress.say(f"{name}: taken over from the other repository")
         else:
-            self._progress.begin(name, descriptor.size)
-            stream = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
-            try:
-                self._writer.put_blob(descriptor, stream)
-            finally:
-                stream.close()
-                self._progress.end(name)
+            while not self._moved(descriptor, name):
+                pass
         self._done.add(descriptor.digest)
+
+    def _moved(self, descriptor: Descriptor, name: str) -> bool:
+        """Move a blob; False if it came wrong and is to be asked for once more, elsewhere."""
+        self._progress.begin(name, descriptor.size)
+        stream = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        try:
+            self._writer.put_blob(descriptor, stream)
+        except ElsewhereError:
+            return False
+        finally:
+            stream.close()
+            self._progress.end(name)
+        return True

@@ -52,9 +52,14 @@ class Session:
         limits: Limits,
         retries: retry.Retry,
         push: bool,
+        name: str = "",
     ) -> None:
+        """`name` is the registry as the user wrote it, if that is not the source's."""
         self.source = source = policy.source
         self.retries = retries
+        self._name = name or source.host
+        self.at = f" at {source.host}" if self._name != source.host else ""
+        """Where that is, for messages which name it as the user wrote it."""
         self._transport = transport
         self._store = store
         self._limits = limits
@@ -94,7 +99,7 @@ class Session:
                 response = self._follow(call, answer)
         if response.status in call.expect:
             return response
-        raise self._failure(response, call.what)
+        raise self._failure(response, call.what if self.at in call.what else call.what + self.at)
 
     def ask_ahead(self, call: Call) -> None:
         """Send a GET of this registry now, if that is free; `call` reads the answer."""
@@ -106,7 +111,7 @@ class Session:
 
     def fault(self, fault: Fault) -> Exception:
         """What to raise for a fault: `retry.Again` where another attempt may help."""
-        error = failures.of_fault(fault, self.source.host)
+        error = failures.of_fault(fault, self._name)
         return retry.Again(error) if fault.kind in retry.FAULTS else error
 
     def located(self, response: Response, what: str) -> Url:

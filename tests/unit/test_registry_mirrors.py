@@ -176,3 +176,27 @@ def test_a_blob_that_comes_wrong_is_copied_from_the_next_place(pull: Pull) -> No
     source, store = parse(f"{pull.main.host}/team/app:1.0"), MemoryStore()
     copy(source, pull.open(STREAMED), source, store, platform=None, progress=Silent(), limits=STREAMED)
     assert LAYER in store.blobs.values()
+
+
+def all_of(repository: Repository) -> bytes:
+    repository.manifest(repository.resolve().digest)
+    return drain(repository.blob(blob_of(LAYER)))
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("after", ["", "0", "1", "100"])
+def test_a_mirror_that_has_no_time_is_repeated_once_or_not_at_all(pull: Pull, status: int, after: str) -> None:
+    pull.mirror.misbehave("any", replies.answer(status, {"Retry-After": after} if after else {}), times=99)
+    assert all_of(pull.open()) == LAYER
+    assert len(pull.mirror.seen) == (1 if after == "100" else 2)
+    assert sum(pull.waits.seconds) <= 1
+    assert pull.said(f"cannot find {pull.main.host}/team/app:1.0 at {pull.mirror.host}: the registry ")
+    assert all(pull.mirror.host in line for line in pull.told.lines if str(status) in line)
+
+
+def test_a_mirror_that_runs_out_of_time_half_way(pull: Pull) -> None:
+    pull.mirror.misbehave("blobs", replies.cut(100))
+    pull.mirror.misbehave("blobs", replies.answer(429, {"Retry-After": "100"}), times=99)
+    assert drain(pull.open(STREAMED).blob(blob_of(LAYER))) == LAYER
+    assert max(pull.waits.seconds) < 1
+    assert pull.main.seen[0].headers["Range"] == "bytes=100-"

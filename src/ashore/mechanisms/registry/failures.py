@@ -4,6 +4,7 @@
 import msgspec
 
 from ashore.errors import RegistryError
+from ashore.mechanisms.registry import retry
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.nouns.files import printable
 
@@ -26,6 +27,10 @@ class NotFoundError(RegistryError):
 
 class DeniedError(RegistryError):
     """401 or 403."""
+
+
+class BusyRegistryError(RegistryError):
+    """It answers, but not now: a limit, or troubles of its own."""
 
 
 class UnreachableError(RegistryError):
@@ -82,10 +87,11 @@ def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at
         return NotFoundError(f"cannot {what}: not found", cause=said, remedy="check the name, and that you may see it")
     if status == 429:
         remedy = "wait, or log in: registries allow more to users they know"
-        return RegistryError(
+        return BusyRegistryError(
             f"cannot {what}: the registry allows no more requests now (429)", cause=said, remedy=remedy
         )
-    return RegistryError(f"cannot {what}: the registry answers {status}", cause=said)
+    kind = BusyRegistryError if status in retry.STATUSES else RegistryError
+    return kind(f"cannot {what}: the registry answers {status}", cause=said)
 
 
 def _said(response: Response, limit: int) -> str:

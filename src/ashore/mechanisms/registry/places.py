@@ -8,14 +8,14 @@ import msgspec
 
 from ashore.errors import AshoreError, InputError, Issue, RegistryError, VerificationError
 from ashore.mechanisms.registry import retry
-from ashore.mechanisms.registry.failures import UnreachableError
+from ashore.mechanisms.registry.failures import BusyRegistryError, UnreachableError
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.registries import Source
 from ashore.mechanisms.registry.session import Call, Session
 
 T = TypeVar("T")
 
-_LASTING = UnreachableError | VerificationError
+_LASTING = UnreachableError | BusyRegistryError | VerificationError
 """What a mirror is not asked again for."""
 
 

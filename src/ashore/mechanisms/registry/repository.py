@@ -21,6 +21,8 @@ from ashore.nouns.reference import ImageReference
 _KEPT_MANIFESTS = 16
 _NO_HEAD = (400, 403, 405, 501)
 _MIRROR_ATTEMPTS = 1
+_MIRROR_PATIENCE = 1.0
+"""Seconds: a mirror that asks for a longer pause has the next place asked instead."""
 
 
 def open_repository(
@@ -44,6 +46,7 @@ def open_repository(
             limits=settings.limits,
             retries=retry.Retry(
                 attempts=settings.limits.retries if source is sources[-1] else _MIRROR_ATTEMPTS,
+                patience=float("inf") if source is sources[-1] else _MIRROR_PATIENCE,
                 sleep=settings.sleep,
                 jitter=settings.jitter,
                 say=progress.say if progress else _silent,

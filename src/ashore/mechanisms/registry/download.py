@@ -55,7 +55,7 @@ class _Source:
         """
         place, again = self._giver, self._giver.fault(fault)
         while True:
-            lasting = _lasting(again, self._broken[place] >= place.retries.attempts + self._more)
+            lasting = _lasting(again, self._broken[place] >= self._most(place))
             if lasting is not None:
                 if not self._places.distrust([place], lasting):
                     raise lasting
@@ -66,6 +66,9 @@ class _Source:
                 return self.take(open_it())
             except retry.Again as another:
                 place, again = self._places.main, another
+
+    def _most(self, place: Session) -> int:
+        return place.retries.attempts and place.retries.attempts + self._more
 
     def distrust(self, error: VerificationError) -> bool:
         """What came is wrong: True if it may be asked for once more, elsewhere."""

@@ -38,6 +38,10 @@ class Places:
         """Those that are asked before the location."""
         return [mirror for mirror in self._mirrors if mirror.source not in self._given_up]
 
+    def once(self) -> "Places":
+        """The same ones, which do not try again what failed."""
+        return Places((place.once() for place in (*self._mirrors, self.main)), self._given_up)
+
     def first(self, ask: Callable[[Session], T]) -> T:
         """The answer of the first place that has one.
 

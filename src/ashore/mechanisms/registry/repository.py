@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository of a registry as a place for images (OCI distribution-spec 1.1)."""
 
+import copy
+import threading
+
 from ashore.errors import ElsewhereError, InputError
 from ashore.mechanisms.images.streams import BytesStream, read_all
 from ashore.mechanisms.registry import manifests, referrers, retry, upload
@@ -71,14 +74,13 @@ class Repository:
         progress: Progress | None,
     ) -> None:
         self._reference = reference
-        self._places = places
-        self._main = places.main
+        self.places = places
         self._transport = transport
         self._limits = limits
         self._progress = progress
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
-        self._ranges = True
-        """Whether it gives parts of blobs, as far as is known."""
+        self._no_ranges = threading.Event()
+        """Set when it turned out to give no parts of blobs."""
         self._whole: dict[Digest, Given] = {}
         """Answers that have the whole blob where a part was asked for, not read yet."""
 
@@ -88,6 +90,12 @@ class Repository:
             self._whole.popitem()[1].response.close()
         self._transport.close()
 
+    def once(self) -> "Repository":
+        """The same one, which does not try again what failed."""
+        made = copy.copy(self)
+        made.places = self.places.once()
+        return made
+
     def resolve(self) -> Descriptor:
         """What the reference names now. HEAD, or GET where HEAD does not say enough or a digest is to be checked.
 
@@ -96,14 +104,14 @@ class Repository:
             VerificationError: the reference's digest does not hold.
             InputError: what lies there is no image, or over a limit.
         """
-        found = None if self._reference.digest else self._places.first(self._head)
+        found = None if self._reference.digest else self.places.first(self._head)
         return found or self.resolve_whole()
 
     def resolve_whole(self) -> Descriptor:
         """As `resolve`, by GET: `manifest` has it then."""
         wanted = self._reference.digest
         name = str(wanted or self._reference.tag)
-        media_type, data = self._places.first(lambda session: self._get(session, name))
+        media_type, data = self.places.first(lambda session: self._get(session, name))
         digest = digests.of(data)
         self._keep(digest, media_type, data)
         return Descriptor(media_type=media_type, digest=digest, size=len(data))
@@ -116,7 +124,7 @@ class Repository:
         """
         if digest in self._manifests:
             return self._manifests[digest]
-        media_type, data = self._places.first(lambda session: self._get(session, digest))
+        media_type, data = self.places.first(lambda session: self._get(session, digest))
         self._keep(digest, media_type, data)
         return media_type, data
 
@@ -126,7 +134,7 @@ class Repository:
         Raises:
             RegistryError: nobody answers, or it is not there. Its `readinto` also VerificationError.
         """
-        while self._places.mirrors and descriptor.size <= self._limits.manifest:
+        while self.places.mirrors and descriptor.size <= self._limits.manifest:
             try:
                 return BytesStream(read_all(self._stream(descriptor), limit=self._limits.manifest, name="a blob"))
             except ElsewhereError:
@@ -135,7 +143,7 @@ class Repository:
 
     def _stream(self, descriptor: Descriptor) -> BlobStream:
         what = f"pull blob {digests.short(descriptor.digest)} of {self._reference}"
-        places = self._places
+        places = self.places
 
         def open_at(start: int) -> Given:
             if not start and (begun := self._whole.pop(descriptor.digest, None)) is not None:
@@ -153,9 +161,9 @@ class Repository:
         Raises:
             RegistryError, VerificationError: it answers with something else.
         """
-        if not self._ranges:
+        if self._no_ranges.is_set():
             return None
-        places = self._places
+        places = self.places
 
         def right(given: Given, done: int) -> Given:
             return checked(places, given, descriptor, start + done, length - done)
@@ -166,7 +174,7 @@ class Repository:
         given = places.first(lambda place: right(Given(place.call(call(0)), place), 0))
         if given.response.status == 200:
             # Whoever asked will read the blob as a whole then: the answer that has begun is that.
-            self._ranges = False
+            self._no_ranges.set()
             self._keep_whole(descriptor.digest, given)
             return None
 
@@ -179,33 +187,33 @@ class Repository:
 
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """Ask for it now, if that is free: `blob_range` finds it answered."""
-        if self._ranges:
-            (*self._places.mirrors, self._main)[0].ask_ahead(range_call(descriptor, start, length, self._reference))
+        if not self._no_ranges.is_set():
+            (*self.places.mirrors, self.places.main)[0].ask_ahead(
+                range_call(descriptor, start, length, self._reference)
+            )
 
-    def referrers(
-        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
-    ) -> Referrers:
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
         """What refers to `subject`, as the first source that answers has it."""
-        how = referrers.How(artifact_type=artifact_type, by_tag=by_tag, once=once)
-        return self._places.first(lambda session: referrers.listed(session, subject, self._limits, how))
+        how = referrers.How(artifact_type=artifact_type, by_tag=by_tag)
+        return self.places.first(lambda session: referrers.listed(session, subject, self._limits, how))
 
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest that refers to `subject`, and list it where the registry does not do so by itself."""
         answer = self._put(descriptor.media_type, data, descriptor.digest)
         if answer.header("OCI-Subject") != subject:
-            referrers.add(self._main, subject, descriptor, self._limits)
+            referrers.add(self.places.main, subject, descriptor, self._limits)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the repository has it, by its own word."""
-        return upload.has_blob(self._main, descriptor)
+        return upload.has_blob(self.places.main, descriptor)
 
     def put_blob(self, descriptor: Descriptor, stream: Stream) -> None:
         """Send a blob. `stream` is read to its end, so that nothing unverified is ever completed there."""
-        upload.Upload(self._main, descriptor, stream, self._progress).run()
+        upload.Upload(self.places.main, descriptor, stream, self._progress).run()
 
     def mount(self, digest: Digest, from_repository: str) -> bool:
         """Take a blob over from another repository of the same registry; False where that is not possible."""
-        return upload.mount(self._main, digest, from_repository)
+        return upload.mount(self.places.main, digest, from_repository)
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         """Store a manifest or index; `named`: under the reference's tag.
@@ -225,7 +233,7 @@ class Repository:
         what = f"push {f'manifest {digests.short(digest)} of ' if name == digest else ''}{self._reference}"
         headers = {"Content-Type": media_type}
         call = Call(method="PUT", path=f"manifests/{name}", what=what, expect=(201,), headers=headers, body=data)
-        answer = self._main.call(call)
+        answer = self.places.main.call(call)
         answer.read(0)
         upload.check_stored(answer, digest, what)
         return answer

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions to one registry: its scheme found out, who we are said, redirects followed, failures repeated."""
 
+import copy
 import time
 from collections.abc import Mapping
 
@@ -68,6 +69,12 @@ class Session:
         self._host = _API_HOSTS.get(source.host, source.host)
         self._scope = f"repository:{source.repository}:{'pull,push' if push else 'pull'}"
         self._authenticator = Authenticator(store.find, self._fetch, policy)
+
+    def once(self) -> "Session":
+        """The same one, which does not try again what failed."""
+        made = copy.copy(self)
+        made.retries = msgspec.structs.replace(self.retries, attempts=0)
+        return made
 
     def call(self, call: Call) -> Response:
         """Ask, and return an answer whose status is in `call.expect`.

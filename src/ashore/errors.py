@@ -84,6 +84,10 @@ class VerificationError(AshoreError):
     code = ExitCode.REFUSED
 
 
+class ElsewhereError(VerificationError):
+    """What one place gave is wrong, and another place is left: the same may be asked for once more."""
+
+
 class ConflictError(AshoreError):
     """Somebody has to decide first; every conflict is listed in ``issues``."""
 

@@ -198,10 +198,11 @@ def test_an_interrupted_transaction_in_json(author: Author) -> None:
 
 
 def test_images_in_json(author: Author) -> None:
-    image = author.bundle("1", FILES, VALUES)
+    lines = "".join(f"line {n}\n" for n in range(9999))
+    image = author.bundle("1", FILES | {"opt/large": lines}, VALUES)
     copied = author.ask("copy", image, f"oci-archive:{author.folder}/out.tar:1")
     assert copied["digest"] == author.ask("inspect", image, "--root", str(author.host))["digest"]
-    newer = author.bundle("2", FILES | {"opt/large": "".join(f"line {n}\n" for n in range(9999))}, VALUES)
+    newer = author.bundle("2", FILES | {"opt/large": lines + "one more\n"}, VALUES)
     assert author.ask("delta", image, newer)["deltas"]
     built = author.ask("build", str(author.folder / "worker"), "-o", f"oci:{author.folder}/x", "--delta-from", image)
     assert built["deltas"]

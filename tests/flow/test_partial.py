@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ashore.cli import run
+from tests.fakes.mirrors import Mirrored
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_replies import Reply, altered, answer
 from tests.flow.machine import snapshot
@@ -189,4 +190,28 @@ def test_layers_of_other_compressions_are_streamed(registry: FakeRegistry, tmp_p
     assert install(publish(registry, tmp_path, 1, compression="gzip"), host) == 0
     assert install(publish(registry, tmp_path, 2, compression="zstd"), host) == 0
     assert not [seen for seen in registry.seen if "Range" in seen.headers]
+    assert snapshot(host) == expected(tmp_path, registry)
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["the table", "a file"])
+def test_a_part_that_comes_wrong_from_a_mirror_comes_from_the_registry(
+    registry: FakeRegistry, tmp_path: Path, host: Path, at: int
+) -> None:
+    second = prepared(registry, tmp_path, host)
+    with FakeRegistry() as mirror:
+        mirrored = Mirrored(mirror, registry, host)
+        mirrored.sync()
+        count = 0
+
+        def flip(reply: Reply) -> Reply:
+            nonlocal count
+            count += reply.status == 206
+            changed = altered(lambda body: bytes([*body[:-1], body[-1] ^ 1]))
+            return changed(reply) if reply.status == 206 and count >= at else reply
+
+        mirror.misbehave("blobs", flip, times=1000)
+        assert install(second, host) == 0
+        assert any("Range" in seen.headers for seen in registry.seen)
+        (host / "etc/containers/registries.conf").unlink()
+        os.rmdir(host / "etc/containers")
     assert snapshot(host) == expected(tmp_path, registry)

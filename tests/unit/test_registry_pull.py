@@ -381,3 +381,30 @@ def test_a_rate_holds_for_all_that_is_read(pull: Pull) -> None:
     # Nobody waits in this test, so what is still due grows to all that the bytes may take.
     assert len(LAYER) / 1000 - 60 < max(pull.waits.seconds) <= len(LAYER) / 1000
     assert len(pull.waits.seconds) > 100, "in pieces, so that no server waits long for the next one"
+
+
+@pytest.mark.parametrize("after", [0, 1000])
+def test_what_can_be_done_without_is_waited_for_once(pull: Pull, after: int) -> None:
+    pull.fake.misbehave("blobs", replies.stalled(after), times=99)
+    once = pull.open(limits=QUICK).once()
+    with pytest.raises(RegistryError, match="does not answer in time"):
+        drain(once.blob(blob_of(LAYER)))
+    part = once.blob_range(blob_of(LAYER), 5, 100_000)
+    assert part is not None
+    with pytest.raises(RegistryError, match="does not answer in time"):
+        drain(part)
+    pull.fake.misbehave("manifests", replies.answer(503), times=99)
+    with pytest.raises(RegistryError, match="503"):
+        once.manifest(digests.parse(pull.manifest))
+    assert len(pull.fake.seen) == 3
+    assert pull.waits.seconds == []
+
+
+def test_who_asks_once_shares_what_is_known(pull: Pull) -> None:
+    repository = pull.open()
+    repository.manifest(digests.parse(pull.manifest))
+    repository.once().manifest(digests.parse(pull.manifest))
+    pull.fake.misbehave("blobs", replies.answer(200, {}, LAYER))
+    assert repository.once().blob_range(blob_of(LAYER), 5, 10) is None
+    assert repository.blob_range(blob_of(LAYER), 5, 10) is None
+    assert len(pull.fake.seen) == 2

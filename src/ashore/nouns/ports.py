@@ -47,6 +47,10 @@ class RangedReader(ImageReader, Protocol):
         """`length` bytes from `start` on, their number checked, nothing else; None if it gives only the whole."""
         ...
 
+    def once(self) -> "RangedReader":
+        """The same one, which does not try again what failed: for what can be done without."""
+        ...
+
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """The same will be asked for soon, or not: may be used to be quicker then."""
         ...
@@ -56,12 +60,10 @@ class RangedReader(ImageReader, Protocol):
 class ReferrerReader(ImageReader, Protocol):
     """A reader that can tell what refers to an image."""
 
-    def referrers(
-        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
-    ) -> Referrers:
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
         """What refers to the manifest `subject`; all, or those of a type with perhaps others among them.
 
-        `by_tag`: it is known that there is no list. `once`: what fails is not tried again.
+        `by_tag`: it is known that there is no list.
         """
         ...
 

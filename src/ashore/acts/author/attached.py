@@ -3,10 +3,11 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import AshoreError, ElsewhereError, InputError
 from ashore.nouns.delta import ARTIFACT
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import MANIFESTS, Descriptor
@@ -34,8 +35,45 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
     open: Callable[[Descriptor], Stream]
 
 
-def attached_to(reader: ImageReader, subject: Digest, carried: Carried, limits: Limits) -> Iterator[Attached]:
-    """What refers to `subject`, as far as it is `carried`.
+class UnreadableError(AshoreError):
+    """What refers to an image cannot be read where it is: `error` says why. No fault of where it goes."""
+
+    def __init__(self, error: AshoreError) -> None:
+        super().__init__(error.message, cause=error.cause, remedy=error.remedy, issues=error.issues)
+        self.error = error
+
+
+class _Read:
+    """A stream whose errors are the reader's, whoever else has a part in the copy."""
+
+    def __init__(self, source: Stream) -> None:
+        self._source = source
+        self.close = source.close
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        try:
+            return self._source.readinto(buffer)
+        except ElsewhereError:
+            raise
+        except AshoreError as error:
+            raise UnreadableError(error) from error
+
+
+def _opened(reader: ImageReader, descriptor: Descriptor) -> Stream:
+    try:
+        return _Read(reader.blob(descriptor))
+    except AshoreError as error:
+        raise UnreadableError(error) from error
+
+
+Lost = Callable[[Descriptor, AshoreError], None]
+"""Is told what cannot be read, and why."""
+
+
+def attached_to(
+    reader: ImageReader, subject: Digest, carried: Carried, limits: Limits, lost: Lost | None = None
+) -> Iterator[Attached]:
+    """What refers to `subject`, as far as it is `carried`. With `lost`, one that cannot be read is passed over.
 
     Raises:
         InputError: one of them is malformed.
@@ -47,11 +85,25 @@ def attached_to(reader: ImageReader, subject: Digest, carried: Carried, limits: 
     for found in reader.referrers(subject, artifact_type=kind).found:
         if kind not in ("", found.artifact_type) or found.media_type not in MANIFESTS:
             continue
-        media_type, data = reader.manifest(found.digest)
-        manifest = parse_artifact(media_type, data, f"{found.digest}", limits)
-        if manifest.subject is not None and manifest.subject.digest == subject:
-            blobs = (manifest.config, *manifest.layers)
-            yield Attached(subject=subject, descriptor=found, data=data, blobs=blobs, open=reader.blob)
+        try:
+            one = _attached(reader, subject, found, limits)
+        except AshoreError as error:
+            if lost is None:
+                raise
+            lost(found, error)
+            continue
+        if one is not None:
+            yield one
+
+
+def _attached(reader: ImageReader, subject: Digest, found: Descriptor, limits: Limits) -> Attached | None:
+    """None where the manifest itself says that it is of another image."""
+    media_type, data = reader.manifest(found.digest)
+    manifest = parse_artifact(media_type, data, f"{found.digest}", limits)
+    if manifest.subject is None or manifest.subject.digest != subject:
+        return None
+    blobs = (manifest.config, *manifest.layers)
+    return Attached(subject=subject, descriptor=found, data=data, blobs=blobs, open=partial(_opened, reader))
 
 
 def put(attached: Attached, writer: ImageWriter) -> None:
@@ -59,15 +111,24 @@ def put(attached: Attached, writer: ImageWriter) -> None:
 
     Raises:
         InputError: what `writer` writes to holds images alone.
+        UnreadableError: one of its blobs is not to be had.
         RegistryError, UnchangedError: as the writer has it.
     """
     if not isinstance(writer, ReferrerWriter):
         raise InputError("a docker-archive holds nothing beside its image", remedy="use oci: or oci-archive:")
     for blob in attached.blobs:
-        if not writer.has_blob(blob):
-            stream = attached.open(blob)
-            try:
-                writer.put_blob(blob, stream)
-            finally:
-                stream.close()
+        while not writer.has_blob(blob) and not _moved(attached, blob, writer):
+            pass
     writer.put_referrer(attached.subject, attached.descriptor, attached.data)
+
+
+def _moved(attached: Attached, blob: Descriptor, writer: ImageWriter) -> bool:
+    """Move a blob; False if it came wrong and is to be asked for once more, elsewhere."""
+    stream = attached.open(blob)
+    try:
+        writer.put_blob(blob, stream)
+    except ElsewhereError:
+        return False
+    finally:
+        stream.close()
+    return True

@@ -6,8 +6,8 @@ from functools import partial
 
 import msgspec
 
-from ashore.acts.author.attached import Attached, Carried, attached_to, put
-from ashore.errors import InputError, RegistryError
+from ashore.acts.author.attached import Attached, Carried, UnreadableError, attached_to, put
+from ashore.errors import AshoreError, ElsewhereError, InputError, RegistryError
 from ashore.mechanisms.images.streams import Told
 from ashore.nouns.digest import Digest, short
 from ashore.nouns.image import INDEXES, Descriptor, Index, Platform
@@ -89,12 +89,29 @@ class _Beside(msgspec.Struct, frozen=True):
             return []
         found = [attached for attached in self.added if attached.subject == subject]
         try:
-            return [*attached_to(self.reader, subject, self.carried, self.limits), *found]
+            lost = None if self.carried is Carried.ALL else partial(self._without, subject)
+            return [*attached_to(self.reader, subject, self.carried, self.limits, lost), *found]
         except RegistryError as error:
             if self.carried is Carried.ALL:
                 raise
             self.progress.say(f"{short(subject)}: copied without its deltas: {error}")
             return found
+
+    def put(self, one: Attached) -> None:
+        """Store it; a delta that cannot be read stays behind.
+
+        Raises:
+            RegistryError, VerificationError, UnchangedError: all of it was asked for, or the target does not take it.
+        """
+        try:
+            put(one, self.writer)
+        except UnreadableError as unreadable:
+            if self.carried is Carried.ALL:
+                raise unreadable.error from unreadable
+            self._without(one.subject, one.descriptor, unreadable.error)
+
+    def _without(self, subject: Digest, delta: Descriptor, error: AshoreError) -> None:
+        self.progress.say(f"{short(subject)}: copied without its delta {delta.digest}: {error}")
 
 
 class _Copy:
@@ -132,7 +149,7 @@ class _Copy:
         if attached := self._beside.of(top.digest):
             self._writer.put_manifest(media_type, data, named=False)
             for one in attached:
-                put(one, self._writer)
+                self._beside.put(one)
         return self._writer.put_manifest(media_type, data, named=named)
 
     def _blob(self, descriptor: Descriptor) -> None:
@@ -144,11 +161,19 @@ class _Copy:
         elif self._mount and self._mount(descriptor.digest):
             self._progress.say(f"{name}: taken over from the other repository")
         else:
-            self._progress.begin(name, descriptor.size)
-            stream = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
-            try:
-                self._writer.put_blob(descriptor, stream)
-            finally:
-                stream.close()
-                self._progress.end(name)
+            while not self._moved(descriptor, name):
+                pass
         self._done.add(descriptor.digest)
+
+    def _moved(self, descriptor: Descriptor, name: str) -> bool:
+        """Move a blob; False if it came wrong and is to be asked for once more, elsewhere."""
+        self._progress.begin(name, descriptor.size)
+        stream = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        try:
+            self._writer.put_blob(descriptor, stream)
+        except ElsewhereError:
+            return False
+        finally:
+            stream.close()
+            self._progress.end(name)
+        return True

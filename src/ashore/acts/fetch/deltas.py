@@ -44,7 +44,9 @@ class Deltas:
     """`partial.Shortcuts` of one image, for one host. The registry is asked when something is missing, and once."""
 
     def __init__(self, tools: Tools, image: VerifiedImage, reader: ImageReader) -> None:
-        self._tools, self._image, self._reader = tools, image.image, reader
+        self._tools, self._image = tools, image.image
+        # It is there to save time: what fails is not tried again, but done without.
+        self._reader = reader.once() if isinstance(reader, RangedReader) else reader
         self._limits = tools.limits
         self._ranges = 0
         self.bases = Bases(tools)
@@ -200,7 +202,7 @@ class Deltas:
         month = self._tools.now()[:7]
         fact = f"{self._image.reference.partition('/')[0]} has no list of referrers, {month}".encode()
         by_tag = self.bases.known.get(of(fact)) is not None
-        found = reader.referrers(self._image.manifest_digest, artifact_type=ARTIFACT, by_tag=by_tag, once=True)
+        found = reader.referrers(self._image.manifest_digest, artifact_type=ARTIFACT, by_tag=by_tag)
         if found.by_tag and not by_tag:
             self.bases.known.put(of(fact), fact)
         return found.found
@@ -218,6 +220,8 @@ class Deltas:
 
     def _passed_over(self, error: AshoreError) -> None:
         self._tools.progress.say(f"{self._image.reference}: its delta is passed over: {error}")
+        if isinstance(error, RegistryError):
+            self._delta_patches = {}  # who did not answer once is not waited for again
 
 
 def _fits(patch: Patch, what: Needed, *, index: bool = False) -> bool:

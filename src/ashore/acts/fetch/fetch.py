@@ -8,17 +8,17 @@ from functools import partial
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, VerificationError
+from ashore.errors import AshoreError, ElsewhereError, InputError, VerificationError
 from ashore.mechanisms.images.compression import open_layer
 from ashore.mechanisms.images.readahead import ReadAhead
-from ashore.mechanisms.images.streams import Readable, Told, pipe, read_all
+from ashore.mechanisms.images.streams import Readable, Told, distrusted, pipe, read_all
 from ashore.mechanisms.images.tar import TarReader
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, shown
 from ashore.nouns.image import Descriptor, Image, Index, Platform, VerifiedImage
 from ashore.nouns.layer import Member
 from ashore.nouns.limits import MIB, Limits
-from ashore.nouns.ports import ContentSink, ImageReader, Progress, RangedReader
+from ashore.nouns.ports import ContentFile, ContentSink, ImageReader, Progress, RangedReader
 from ashore.nouns.reference import ImageReference
 from ashore.rules.images.documents import carried_bundle, check_platform, choose, parse_config, parse_manifest_or_index
 from ashore.rules.images.imagetree import ImageTree, Lost
@@ -91,13 +91,25 @@ def fetch_tree(
     Paths are ``bundle.toml`` and ``root/...``; where `prefix` is no bundle's folder, ``root/...`` alone.
     `Entry.link` is such a path as well. With `only`, a path of the image, what lies beside that path may be
     there or not, and what cannot be placed is passed over there. When this returns, or raises, no thread is left.
+    If a layer comes wrong from one of several places, all of it is fetched anew without that place.
 
     Raises:
         InputError: a layer is malformed, hostile or over a limit, or there is nothing below `prefix`.
         VerificationError: a blob or layer is not what manifest and config name.
         RegistryError: as the reader has it.
     """
-    layers = _Layers(image.image, reader, progress, limits)
+    while True:
+        kept = _Kept(sink)
+        try:
+            return _fetch_tree(image, _Layers(image.image, reader, progress, limits), kept, prefix, only, limits)
+        except ElsewhereError as error:
+            progress.say(f"{error.message}; the image is fetched anew from elsewhere")
+            kept.undo()
+
+
+def _fetch_tree(
+    image: VerifiedImage, layers: "_Layers", sink: "_Kept", prefix: str, only: str, limits: Limits
+) -> Mapping[str, Entry]:
     tree = ImageTree(prefix, limits)
     try:
         for number in range(len(image.image.manifest.layers)):
@@ -119,12 +131,32 @@ def fetch_tree(
     return entries
 
 
+class _Kept:
+    """A sink (`ports.ContentSink`), and the paths whose contents it keeps."""
+
+    def __init__(self, sink: ContentSink) -> None:
+        self._sink = sink
+        self.create: Callable[[str, int], ContentFile] = sink.create
+        self.paths: set[str] = set()
+
+    def discard(self, path: str) -> None:
+        self.paths.discard(path)
+        self._sink.discard(path)
+
+    def undo(self) -> None:
+        """Nothing that was kept is needed."""
+        while self.paths:
+            self._sink.discard(self.paths.pop())
+
+
 class _Layers:
     """The layers of one image, which share its limits."""
 
     def __init__(self, image: Image, reader: ImageReader, progress: Progress, limits: Limits) -> None:
         self._image, self._reader, self._progress, self._limits = image, reader, progress, limits
         self._begun: dict[int, Readable] = {}
+        self._raw: dict[int, Readable] = {}
+        """As the reader gave them."""
 
     def where(self, number: int) -> str:
         return f"{self._image.reference} layer {number + 1}"
@@ -148,7 +180,8 @@ class _Layers:
 
     def _open(self, number: int) -> Readable:
         descriptor, name = self._image.manifest.layers[number], self._name(number)
-        source = Told(self._reader.blob(descriptor), partial(self._progress.advance, name))
+        self._raw[number] = raw = self._reader.blob(descriptor)
+        source = Told(raw, partial(self._progress.advance, name))
         self._progress.begin(name, descriptor.size)
         return source
 
@@ -168,8 +201,10 @@ class _Layers:
                 pass
         except VerificationError as error:
             raise _at(where, error) from error
-        except InputError:
+        except InputError as error:
             source.close()
+            if distrusted(self._raw[number]):
+                raise ElsewhereError(f"{where} cannot be read", cause=str(error)) from error
             self._blame(descriptor, where)
             raise
         finally:
@@ -198,7 +233,7 @@ class _Layers:
             return  # Whatever is wrong with the second look, the first one saw enough.
 
 
-def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink, only: str) -> None:
+def _take(members: TarReader, *, tree: ImageTree, sink: _Kept, only: str) -> None:
     for entry in members:
         if only and entry.kind is Member.OTHER and not f"{entry.name}/".startswith(f"{only}/"):
             continue
@@ -209,7 +244,7 @@ def _take(members: TarReader, *, tree: ImageTree, sink: ContentSink, only: str) 
             file.content(_copy(members, sink, file.owner, entry.size), entry.size)
 
 
-def _take_again(members: TarReader, *, missing: Lost, sink: ContentSink) -> None:
+def _take_again(members: TarReader, *, missing: Lost, sink: _Kept) -> None:
     """A content that was given up under one name is still needed under another one."""
     found = False
     for entry in members:
@@ -221,7 +256,7 @@ def _take_again(members: TarReader, *, missing: Lost, sink: ContentSink) -> None
         raise InputError(f"the content of {shown(missing.path)} comes several times in one layer")
 
 
-def _copy(members: TarReader, sink: ContentSink, path: str, size: int) -> Digest:
+def _copy(members: TarReader, sink: _Kept, path: str, size: int) -> Digest:
     """Write the current member to the sink, hashed on the way."""
     content, hashed = sink.create(path, size), hashlib.sha256()
     try:
@@ -233,6 +268,7 @@ def _copy(members: TarReader, sink: ContentSink, path: str, size: int) -> Digest
         raise
     digest = Digest("sha256:" + hashed.hexdigest())
     content.commit(digest, size)
+    sink.paths.add(path)
     return digest
 
 
@@ -249,4 +285,4 @@ def _at(where: str, error: VerificationError) -> VerificationError:
     """The error, which names a blob, with where in the image that is."""
     if where in error.message:
         return error
-    return VerificationError(f"{where}: {error.message}", cause=error.cause, remedy=error.remedy, issues=error.issues)
+    return type(error)(f"{where}: {error.message}", cause=error.cause, remedy=error.remedy, issues=error.issues)

@@ -10,7 +10,7 @@ import msgspec
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.images.readahead import opened_ahead
-from ashore.mechanisms.images.streams import Readable, read_all
+from ashore.mechanisms.images.streams import Readable, distrusted, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest
@@ -131,9 +131,8 @@ class PartialImage:
         ahead = opened_ahead(self._open_run, runs, most, expect=self._expect, soon=near)
         with contextlib.closing(ahead) as opened:
             for run, stream in opened:
-                if stream is None:
+                if stream is None or not self._take_run(run, stream, sink):
                     return False
-                self._take_run(run, stream, sink)
                 self._fetched += run[-1].end - run[0].start
         return True
 
@@ -163,10 +162,14 @@ class PartialImage:
             return None
         try:
             data = read_all(stream, limit=place.length, name=self._where(number))
+            entries = parse(data, place, self._where(number))
+        except VerificationError:
+            if not distrusted(stream):
+                raise
+            return self._table(number, layer)
         finally:
             stream.close()
         self._fetched += place.length
-        entries = parse(data, place, self._where(number))
         self._shortcuts.keep(layer, place, data)
         return members(entries, layer, self._where(number))
 
@@ -187,15 +190,29 @@ class PartialImage:
     def _expect(self, run: list[_Place]) -> None:
         self._reader.expect_range(self._layers[run[0].layer], run[0].start, run[-1].end - run[0].start)
 
-    def _take_run(self, run: list[_Place], stream: Readable, sink: ContentSink) -> None:
+    def _take_run(self, run: list[_Place], stream: Readable, sink: ContentSink) -> bool:
+        """Unpack a run, and what comes wrong of it once more from elsewhere; False if only the whole is given there."""
+        while run := self._taken(run, stream, sink):
+            again = self._open_run(run)
+            if again is None:
+                return False
+            stream = again
+        return True
+
+    def _taken(self, run: list[_Place], stream: Readable, sink: ContentSink) -> list[_Place]:
+        """Unpack a run as far as it comes right, and return what is to be asked for once more."""
+        at, done = run[0].start, 0
         try:
-            at = run[0].start
             for place in run:
                 _skip(stream, place.start - at)
                 self._unpack(stream, place, sink)
-                at = place.end
+                at, done = place.end, done + 1
+        except (InputError, VerificationError):
+            if not distrusted(stream):
+                raise
         finally:
             stream.close()
+        return run[done:]
 
     def _unpack(self, stream: Readable, place: _Place, sink: ContentSink) -> None:
         """One file: its frames decompressed, counted and hashed while they are written."""

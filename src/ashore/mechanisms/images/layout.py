@@ -77,9 +77,7 @@ class LayoutReader:
         name = f"{self._files.place}: blob {descriptor.digest}"
         return CountedHashed(source, digest=descriptor.digest, size=descriptor.size, name=name)
 
-    def referrers(
-        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
-    ) -> Referrers:
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
         """What refers to `subject`: in the index without a tag, or in an index under the subject's tag."""
         entries = self._index().manifests
         found = {e.digest: e for e in entries if e.artifact_type and self._subject(e) == subject}

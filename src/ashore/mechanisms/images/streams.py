@@ -4,7 +4,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ashore.errors import AshoreError, InputError, VerificationError
 from ashore.nouns.digest import Digest
@@ -18,6 +18,20 @@ class Readable(Protocol):
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int | None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Distrustable(Protocol):
+    """A stream that may come from more than one place."""
+
+    def distrust(self) -> bool:
+        """What came makes no sense: True if the same may be asked for once more, and then comes from elsewhere."""
+        ...
+
+
+def distrusted(stream: object) -> bool:
+    """Say that what `stream` gave makes no sense; True if the same may be asked for once more, elsewhere."""
+    return isinstance(stream, Distrustable) and stream.distrust()
 
 
 class Pieces(Protocol):

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from ashore.mechanisms.images.streams import Readable
+from ashore.mechanisms.images.streams import Readable, distrusted
 from ashore.mechanisms.images.table import Position, position
 from ashore.mechanisms.images.tables import Tables
 from ashore.nouns.image import Descriptor
@@ -41,6 +41,9 @@ class _Tapped:
             self._data += memoryview(buffer)[max(begin, 0) : min(end, count)]
         self._at += count
         return count
+
+    def distrust(self) -> bool:
+        return distrusted(self._source)
 
     def close(self) -> None:
         self._source.close()

@@ -4,6 +4,7 @@
 import msgspec
 
 from ashore.errors import RegistryError
+from ashore.mechanisms.registry import retry
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.nouns.files import printable
 
@@ -26,6 +27,10 @@ class NotFoundError(RegistryError):
 
 class DeniedError(RegistryError):
     """401 or 403."""
+
+
+class BusyRegistryError(RegistryError):
+    """It answers, but not now: a limit, or troubles of its own."""
 
 
 class UnreachableError(RegistryError):
@@ -82,13 +87,14 @@ def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at
         return NotFoundError(f"cannot {what}: not found", cause=said, remedy="check the name, and that you may see it")
     if status == 429:
         remedy = "wait, or log in: registries allow more to users they know"
-        return RegistryError(
+        return BusyRegistryError(
             f"cannot {what}: the registry allows no more requests now (429)", cause=said, remedy=remedy
         )
     remedy = (
         "try again later, or ask who runs it" if status >= 500 else "check that this is a registry (OCI, or Docker v2)"
     )
-    return RegistryError(f"cannot {what}: the registry answers {status}", cause=said, remedy=remedy)
+    kind = BusyRegistryError if status in retry.STATUSES else RegistryError
+    return kind(f"cannot {what}: the registry answers {status}", cause=said, remedy=remedy)
 
 
 def _said(response: Response, limit: int) -> str:

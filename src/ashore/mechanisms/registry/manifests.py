@@ -59,6 +59,7 @@ def missing(reference: ImageReference, name: str, source: Source) -> NotFoundErr
     return NotFoundError(f"{place} has no tag {name}", cause=f"looked for {reference}", remedy=remedy)
 
 
-def not_as_named(wanted: str, digest: str) -> VerificationError:
+def not_as_named(wanted: str, digest: str, at: str = "") -> VerificationError:
     remedy = "the registry, or something on the way to it, changed it: nothing of it is used"
-    return VerificationError(f"the manifest {wanted} is not what was asked for", cause=f"it is {digest}", remedy=remedy)
+    message = f"the manifest {wanted}{at} is not what was asked for"
+    return VerificationError(message, cause=f"it is {digest}", remedy=remedy)

@@ -30,11 +30,10 @@ class _Page(msgspec.Struct):
 
 
 class How(msgspec.Struct, frozen=True):
-    """Of which type, empty for any; `by_tag` where a registry is known to have no list; `once`: not tried again."""
+    """Of which type, empty for any; `by_tag` where a registry is known to have no list."""
 
     artifact_type: str
     by_tag: bool
-    once: bool
 
 
 def listed(session: Session, subject: Digest, limits: Limits, how: How) -> Referrers:
@@ -50,7 +49,6 @@ def listed(session: Session, subject: Digest, limits: Limits, how: How) -> Refer
         what=what,
         expect=(200, *_NO_LIST),
         document=True,
-        repeat=not how.once,
     )
     found = None if how.by_tag else _pages(session, first, limits)
     if found is not None:

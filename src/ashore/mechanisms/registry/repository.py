@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository of a registry as a place for images (OCI distribution-spec 1.1)."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import copy
+import threading
 
-from ashore.errors import InputError, Issue, RegistryError, VerificationError
+from ashore.errors import ElsewhereError, InputError
+from ashore.mechanisms.images.streams import BytesStream, read_all
 from ashore.mechanisms.registry import manifests, referrers, retry, upload
-from ashore.mechanisms.registry.download import BlobStream, RangeStream, range_call
-from ashore.mechanisms.registry.failures import UnreachableError
+from ashore.mechanisms.registry.download import BlobStream, RangeStream, checked, partly, range_call
 from ashore.mechanisms.registry.messages import Fault, Response
+from ashore.mechanisms.registry.places import Given, Places
 from ashore.mechanisms.registry.policy import TlsPolicy
 from ashore.mechanisms.registry.session import Call, Session
 from ashore.mechanisms.registry.settings import RegistrySettings
@@ -20,11 +21,11 @@ from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Progress, Stream
 from ashore.nouns.reference import ImageReference
 
-T = TypeVar("T")
-
 _KEPT_MANIFESTS = 16
 _NO_HEAD = (400, 403, 405, 501)
 _MIRROR_ATTEMPTS = 1
+_MIRROR_PATIENCE = 1.0
+"""Seconds: a mirror that asks for a longer pause has the next place asked instead."""
 
 
 def open_repository(
@@ -48,15 +49,17 @@ def open_repository(
             limits=settings.limits,
             retries=retry.Retry(
                 attempts=settings.limits.retries if source is sources[-1] else _MIRROR_ATTEMPTS,
+                patience=float("inf") if source is sources[-1] else _MIRROR_PATIENCE,
                 sleep=settings.sleep,
                 jitter=settings.jitter,
                 say=progress.say if progress else lambda _line: None,
             ),
             push=push,
+            name=reference.place,
         )
         for source in sources
     ]
-    return Repository(reference, sessions, transport, settings.limits, progress)
+    return Repository(reference, Places(sessions), transport, settings.limits, progress)
 
 
 class Repository:
@@ -65,28 +68,33 @@ class Repository:
     def __init__(
         self,
         reference: ImageReference,
-        sessions: list[Session],
+        places: Places,
         transport: Transport,
         limits: Limits,
         progress: Progress | None,
     ) -> None:
         self._reference = reference
-        self._sessions = sessions
-        self._main = sessions[-1]
+        self.places = places
         self._transport = transport
         self._limits = limits
         self._progress = progress
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
-        self._ranges = True
-        """Whether it gives parts of blobs, as far as is known."""
-        self._whole: dict[Digest, Response] = {}
+        self._no_ranges = threading.Event()
+        """Set when it turned out to give no parts of blobs."""
+        self._whole: dict[Digest, Given] = {}
         """Answers that have the whole blob where a part was asked for, not read yet."""
 
     def close(self) -> None:
         """Close all connections that are not in use."""
         while self._whole:
-            self._whole.popitem()[1].close()
+            self._whole.popitem()[1].response.close()
         self._transport.close()
+
+    def once(self) -> "Repository":
+        """The same one, which does not try again what failed."""
+        made = copy.copy(self)
+        made.places = self.places.once()
+        return made
 
     def resolve(self) -> Descriptor:
         """What the reference names now. HEAD, or GET where HEAD does not say enough or a digest is to be checked.
@@ -96,17 +104,15 @@ class Repository:
             VerificationError: the reference's digest does not hold.
             InputError: what lies there is no image, or over a limit.
         """
-        found = None if self._reference.digest else self._first(self._head)
+        found = None if self._reference.digest else self.places.first(self._head)
         return found or self.resolve_whole()
 
     def resolve_whole(self) -> Descriptor:
         """As `resolve`, by GET: `manifest` has it then."""
         wanted = self._reference.digest
         name = str(wanted or self._reference.tag)
-        media_type, data = self._first(lambda session: self._get(session, name))
+        media_type, data = self.places.first(lambda session: self._get(session, name))
         digest = digests.of(data)
-        if wanted and digest != wanted:
-            raise manifests.not_as_named(wanted, digest)
         self._keep(digest, media_type, data)
         return Descriptor(media_type=media_type, digest=digest, size=len(data))
 
@@ -118,30 +124,36 @@ class Repository:
         """
         if digest in self._manifests:
             return self._manifests[digest]
-        media_type, data = self._first(lambda session: self._get(session, digest))
-        if digests.of(data) != digest:
-            raise manifests.not_as_named(digest, digests.of(data))
+        media_type, data = self.places.first(lambda session: self._get(session, digest))
         self._keep(digest, media_type, data)
         return media_type, data
 
     def blob(self, descriptor: Descriptor) -> Stream:
-        """A blob; a broken download goes on where it broke.
+        """A blob; a broken download goes on where it broke. A small one from a mirror is whole before it is read.
 
         Raises:
             RegistryError: nobody answers, or it is not there. Its `readinto` also VerificationError.
         """
-        what = f"pull blob {digests.short(descriptor.digest)} of {self._reference}"
+        while self.places.mirrors and descriptor.size <= self._limits.manifest:
+            try:
+                return BytesStream(read_all(self._stream(descriptor), limit=self._limits.manifest, name="a blob"))
+            except ElsewhereError:
+                continue  # the mirror was given up
+        return self._stream(descriptor)
 
-        def open_at(start: int) -> Response:
+    def _stream(self, descriptor: Descriptor) -> BlobStream:
+        what = f"pull blob {digests.short(descriptor.digest)} of {self._reference}"
+        places = self.places
+
+        def open_at(start: int) -> Given:
             if not start and (begun := self._whole.pop(descriptor.digest, None)) is not None:
                 return begun
             headers = {"Range": f"bytes={start}-"} if start else {}
             expect = (200, 206) if start else (200,)
             call = Call(method="GET", path=f"blobs/{descriptor.digest}", what=what, expect=expect, headers=headers)
-            return self._first(lambda session: self._attempt(session, call))
+            return places.first(lambda place: checked(places, places.attempt(place, call), descriptor, start))
 
-        main = self._main
-        return BlobStream(descriptor, open_at, fault=main.fault, retries=main.retries, progress=self._progress)
+        return BlobStream(descriptor, open_at, places, self._progress)
 
     def blob_range(self, descriptor: Descriptor, start: int, length: int) -> Stream | None:
         """`length` bytes of a blob from `start` on, unverified but for their number; None if it gives only the whole.
@@ -149,52 +161,59 @@ class Repository:
         Raises:
             RegistryError, VerificationError: it answers with something else.
         """
-        if not self._ranges:
+        if self._no_ranges.is_set():
             return None
+        places = self.places
+
+        def right(given: Given, done: int) -> Given:
+            return checked(places, given, descriptor, start + done, length - done)
 
         def call(done: int) -> Call:
             return range_call(descriptor, start + done, length - done, self._reference)
 
-        response = self._first(lambda session: session.call(call(0)))
-        if response.status != 206:
+        given = places.first(lambda place: right(Given(place.call(call(0)), place), 0))
+        if given.response.status != 206:
             # Whoever asked will read the blob as a whole then: an answer of 200 that has begun is that.
-            self._ranges = False
-            self._keep_whole(descriptor.digest, response)
+            self._no_ranges.set()
+            self._keep_whole(descriptor.digest, given)
             return None
-        again = lambda done: self._first(lambda session: self._attempt(session, call(done)))  # noqa: E731
-        return RangeStream(
-            descriptor, start, length, response, again, fault=self._main.fault, retries=self._main.retries
-        )
+
+        def again(done: int) -> Given:
+            return places.first(
+                lambda place: right(partly(places.attempt(place, call(done)), descriptor), done),
+            )
+
+        return RangeStream(descriptor, length, given, again, places)
 
     def expect_range(self, descriptor: Descriptor, start: int, length: int) -> None:
         """Ask for it now, if that is free: `blob_range` finds it answered."""
-        if self._ranges:
-            self._sessions[0].ask_ahead(range_call(descriptor, start, length, self._reference))
+        if not self._no_ranges.is_set():
+            (*self.places.mirrors, self.places.main)[0].ask_ahead(
+                range_call(descriptor, start, length, self._reference)
+            )
 
-    def referrers(
-        self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False, once: bool = False
-    ) -> Referrers:
+    def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
         """What refers to `subject`, as the first source that answers has it."""
-        how = referrers.How(artifact_type=artifact_type, by_tag=by_tag, once=once)
-        return self._first(lambda session: referrers.listed(session, subject, self._limits, how))
+        how = referrers.How(artifact_type=artifact_type, by_tag=by_tag)
+        return self.places.first(lambda session: referrers.listed(session, subject, self._limits, how))
 
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest that refers to `subject`, and list it where the registry does not do so by itself."""
         answer = self._put(descriptor.media_type, data, descriptor.digest)
         if answer.header("OCI-Subject") != subject:
-            referrers.add(self._main, subject, descriptor, self._limits)
+            referrers.add(self.places.main, subject, descriptor, self._limits)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the repository has it, by its own word."""
-        return upload.has_blob(self._main, descriptor)
+        return upload.has_blob(self.places.main, descriptor)
 
     def put_blob(self, descriptor: Descriptor, stream: Stream) -> None:
         """Send a blob. `stream` is read to its end, so that nothing unverified is ever completed there."""
-        upload.Upload(self._main, descriptor, stream, self._progress).run()
+        upload.Upload(self.places.main, descriptor, stream, self._progress).run()
 
     def mount(self, digest: Digest, from_repository: str) -> bool:
         """Take a blob over from another repository of the same registry; False where that is not possible."""
-        return upload.mount(self._main, digest, from_repository)
+        return upload.mount(self.places.main, digest, from_repository)
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         """Store a manifest or index; `named`: under the reference's tag.
@@ -214,7 +233,7 @@ class Repository:
         what = f"push {f'manifest {digests.short(digest)} of ' if name == digest else ''}{self._reference}"
         headers = {"Content-Type": media_type}
         call = Call(method="PUT", path=f"manifests/{name}", what=what, expect=(201,), headers=headers, body=data)
-        answer = self._main.call(call)
+        answer = self.places.main.call(call)
         answer.read(0)
         upload.check_stored(answer, digest, what)
         return answer
@@ -254,31 +273,12 @@ class Repository:
             except Fault as fault:
                 raise session.fault(fault) from fault
             self._check_size(len(data))
-            return manifests.media_type(answer, data, self._reference), data
+            media_type = manifests.media_type(answer, data, self._reference)
+            if ":" in name and digests.of(data) != name:
+                raise manifests.not_as_named(name, digests.of(data), session.at)
+            return media_type, data
 
         return session.retries.run(once)
-
-    def _attempt(self, session: Session, call: Call) -> Response:
-        """One attempt for the last source, whose repetitions the caller counts; mirrors have their own."""
-        return session.attempt(call) if session is self._main else session.call(call)
-
-    def _first(self, ask: Callable[[Session], T]) -> T:
-        """The answer of the first source that has one. A mirror that cannot be reached is not asked again."""
-        issues: list[Issue] = []
-        for session in list(self._sessions):
-            if session is self._main:
-                break
-            try:
-                return ask(session)
-            except (RegistryError, VerificationError) as error:
-                issues.append(Issue(where=session.source.host, message=str(error)))
-                if isinstance(error, UnreachableError):
-                    self._sessions = [other for other in self._sessions if other is not session]
-        try:
-            return ask(self._main)
-        except RegistryError as error:
-            error.issues += tuple(issues)
-            raise
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.manifest:
@@ -286,13 +286,13 @@ class Repository:
                 f"the manifest of {self._reference} is too large", cause=f"the limit is {self._limits.manifest} bytes"
             )
 
-    def _keep_whole(self, digest: Digest, response: Response) -> None:
+    def _keep_whole(self, digest: Digest, given: Given) -> None:
         if (before := self._whole.pop(digest, None)) is not None:
-            before.close()
-        if response.status == 200:
-            self._whole[digest] = response
+            before.response.close()
+        if given.response.status == 200:
+            self._whole[digest] = given
         else:
-            response.close()
+            given.response.close()
 
     def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
         if len(self._manifests) < _KEPT_MANIFESTS:

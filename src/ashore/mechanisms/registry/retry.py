@@ -37,15 +37,20 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     sleep: Callable[[float], None]
     jitter: Callable[[], float]
     say: Callable[[str], None]
+    patience: float = float("inf")
+    """Seconds: a server that asks for more is not asked again."""
 
     def run(self, attempt: Callable[[], T]) -> T:
-        """Call `attempt` until it does not raise `Again`, at most `attempts` more times; then raise its error."""
+        """Call `attempt` until it does not raise `Again`, at most `attempts` more times; then raise its error.
+
+        A server that asks for more than `patience` is not asked again either.
+        """
         number = 0
         while True:
             try:
                 return attempt()
             except Again as again:
-                if number >= self.attempts:
+                if number >= self.attempts or (again.after or 0.0) > self.patience:
                     raise again.error from again
                 number += 1
                 self.pause(number, again)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions to one registry: its scheme found out, who we are said, redirects followed, failures repeated."""
 
+import copy
 import time
 from collections.abc import Mapping
 
@@ -53,9 +54,14 @@ class Session:
         limits: Limits,
         retries: retry.Retry,
         push: bool,
+        name: str = "",
     ) -> None:
+        """`name` is the registry as the user wrote it, if that is not the source's."""
         self.source = source = policy.source
         self.retries = retries
+        self._name = name or source.host
+        self.at = f" at {source.host}" if self._name != source.host else ""
+        """Where that is, for messages which name it as the user wrote it."""
         self._transport = transport
         self._store = store
         self._limits = limits
@@ -64,6 +70,12 @@ class Session:
         self._host = _API_HOSTS.get(source.host, source.host)
         self._scope = f"repository:{source.repository}:{'pull,push' if push else 'pull'}"
         self._authenticator = Authenticator(store.find, self._fetch, policy)
+
+    def once(self) -> "Session":
+        """The same one, which does not try again what failed."""
+        made = copy.copy(self)
+        made.retries = msgspec.structs.replace(self.retries, attempts=0)
+        return made
 
     def call(self, call: Call) -> Response:
         """Ask, and return an answer whose status is in `call.expect`.
@@ -95,7 +107,7 @@ class Session:
                 response = self._follow(call, answer)
         if response.status in call.expect:
             return response
-        raise self._failure(response, call.what)
+        raise self._failure(response, call.what if self.at in call.what else call.what + self.at)
 
     def ask_ahead(self, call: Call) -> None:
         """Send a GET of this registry now, if that is free; `call` reads the answer."""
@@ -107,7 +119,7 @@ class Session:
 
     def fault(self, fault: Fault) -> Exception:
         """What to raise for a fault: `retry.Again` where another attempt may help."""
-        error = failures.of_fault(fault, self.source.host)
+        error = failures.of_fault(fault, self._name)
         return retry.Again(error) if fault.kind in retry.FAULTS else error
 
     def located(self, response: Response, what: str) -> Url:

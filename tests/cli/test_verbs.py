@@ -7,26 +7,10 @@ import os
 import pytest
 
 from tests.cli.shell import Ran, Shell
+from tests.fakes.bundles import CAREFUL
 
 FILES = {"etc/app/app.conf.j2": "port={{ port }} on {{ facts.hostname }}\n", "opt/bin/app": "binary\n"}
 TOML = 'name = "app"\nversion = "1.0"\n[values]\nport = 80\n'
-
-CAREFUL = """
-name = "careful"
-[[files]]
-path = "/etc/a.conf"
-validate = ["/usr/bin/test", "-s", "{path}"]
-[[step]]
-name = "drain"
-phase = "before"
-command = ["/opt/drain", "the node"]
-reason = "nobody may be on it"
-[[health]]
-command = ["/opt/well"]
-[confirm]
-within = "1m"
-by = "ssh-login"
-"""
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from ashore.cli import VERBS, run
 from ashore.errors import ExitCode
 from tests.docs import generate
 from tests.docs.pages import DOCS
+from tests.fakes.bundles import CAREFUL
 from tests.system import lab
 from tests.system.conftest import require_real
 
@@ -103,21 +104,6 @@ def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 FILES = {"etc/worker/a.conf": "a\n", "etc/worker/b.conf.j2": "{{ port }} {{ token }}\n", "opt/worker": "x" * 300}
 VALUES = '[values]\nport = 1\ntoken = { secret = true, default = "t" }\n'
-CAREFUL = """
-[[files]]
-path = "/etc/worker/a.conf"
-validate = ["/usr/bin/test", "-s", "{path}"]
-[[step]]
-name = "drain"
-phase = "before"
-command = ["/opt/drain", "--now"]
-reason = "nobody may be on it"
-[[health]]
-command = ["/opt/well"]
-[confirm]
-within = "1m"
-by = "ssh-login"
-"""
 UNIT = {"etc/systemd/system/w.service": "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n"}
 
 
@@ -127,7 +113,7 @@ def test_the_story_of_a_host_in_json(author: Author) -> None:
     assert author.host_is("history") == {"current": 0, "generations": [], "edits": []}
     assert author.host_is("recover") == {"recovered": "nothing", "generation": 0}
     first = author.bundle("1", FILES | UNIT, VALUES + '[[health]]\nunit = "w.service"\nwithin = "5s"\n')
-    author.ask("inspect", author.bundle("careful", FILES, VALUES + CAREFUL), "--root", str(author.host))
+    author.ask("inspect", author.bundle("careful", {"etc/a.conf": "a\n"}, CAREFUL), "--root", str(author.host))
     author.ask("inspect", first, "--root", str(author.host))
     assert author.host_is("plan", first, "--exit-code", code=10)["changes"]
     assert author.host_is("install", first)["changed"]

@@ -16,6 +16,23 @@ from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, D
 from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.reference import ImageReference
 
+CAREFUL = """
+[[files]]
+path = "/etc/a.conf"
+validate = ["/usr/bin/test", "-s", "{path}"]
+[[step]]
+name = "drain"
+phase = "before"
+command = ["/opt/drain", "the node"]
+reason = "nobody may be on it"
+[[health]]
+command = ["/opt/well"]
+[confirm]
+within = "1m"
+by = "ssh-login"
+"""
+"""A `bundle.toml` with each kind of command that a live host runs for a bundle, and a confirmation."""
+
 
 @dataclass(frozen=True)
 class File:

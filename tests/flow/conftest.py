@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell, quiet_shell
+from tests.fakes.registry import FakeRegistry
 from tests.flow.machine import Machine
 
 
@@ -22,6 +23,13 @@ def host(tmp_path: Path) -> Machine:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A user at a shell; nothing of the real machine's settings or cache is seen."""
     return quiet_shell(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    """A registry in memory, on loopback."""
+    with FakeRegistry() as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,6 @@ import pytest
 from ashore.cli import run
 from ashore.mechanisms.images.layout import REF_NAME
 from tests.fakes.registry import FakeRegistry
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
 
 
 @pytest.fixture

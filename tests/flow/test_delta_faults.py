@@ -14,7 +14,7 @@ from ashore.nouns.reference import parse
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_replies import Change, Reply, altered, answer, cut
 from tests.flow.machine import snapshot
-from tests.flow.test_delta import Author, as_if_new, author, big, host, install, registry  # noqa: F401 - fixtures
+from tests.flow.test_delta import Author, as_if_new, author, big, host, install  # noqa: F401 - fixtures
 
 
 class Delta:
@@ -59,7 +59,7 @@ CHANGES = {"500": answer(500), "503": answer(503, {"Retry-After": "3"}), "breaks
     ("what", "how"), [("manifest", "500"), ("patches", "503"), ("patches", "breaks"), ("patches", "gone")]
 )
 def test_what_fails_of_a_delta_is_asked_once_and_done_without(
-    registry: FakeRegistry,  # noqa: F811
+    registry: FakeRegistry,
     published: str,
     host: Path,  # noqa: F811
     tmp_path: Path,
@@ -78,7 +78,7 @@ def test_what_fails_of_a_delta_is_asked_once_and_done_without(
 
 
 def test_a_list_of_referrers_that_fails_is_asked_for_once(
-    registry: FakeRegistry,  # noqa: F811
+    registry: FakeRegistry,
     published: str,
     host: Path,  # noqa: F811
 ) -> None:
@@ -123,7 +123,7 @@ def test_an_image_whose_delta_cannot_be_read_is_copied_without_it(
 
 
 def test_a_target_that_does_not_take_a_delta_is_told_of(
-    registry: FakeRegistry,  # noqa: F811
+    registry: FakeRegistry,
     published: str,
 ) -> None:
     with FakeRegistry() as other:

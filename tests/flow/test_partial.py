@@ -4,7 +4,6 @@
 import os
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from tests.fakes.registry_replies import Reply, altered, answer
 from tests.flow.machine import snapshot
 
 _FILES = 300
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
 
 
 @pytest.fixture(autouse=True)
@@ -147,22 +140,42 @@ def test_a_registry_without_ranges_is_read_whole_when_the_table_is_known_as_well
     assert snapshot(host) == expected(tmp_path, registry)
 
 
-@pytest.mark.parametrize("at", [1, 2], ids=["the table", "a file"])
+@pytest.mark.parametrize(
+    ("at", "byte", "said"),
+    [
+        (1, -1, "its table of contents"),
+        (2, -1, "entry root/etc/many.conf.j2 is not"),
+        (2, 0, "entry bundle.toml is not"),
+    ],
+    ids=["the table", "a file", "what a file's frame begins with"],
+)
 def test_a_wrong_byte_in_a_part_is_refused_and_nothing_changes(
-    registry: FakeRegistry, tmp_path: Path, host: Path, at: int
+    registry: FakeRegistry,
+    tmp_path: Path,
+    host: Path,
+    at: int,
+    byte: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     second = prepared(registry, tmp_path, host)
     before = snapshot(host)
     count = 0
 
+    def flipped(body: bytes) -> bytes:
+        changed = bytearray(body)
+        changed[byte] ^= 1
+        return bytes(changed)
+
     def flip(reply: Reply) -> Reply:
         nonlocal count
         count += reply.status == 206
-        changed = altered(lambda body: bytes([*body[:-1], body[-1] ^ 1]))
-        return changed(reply) if reply.status == 206 and count == at else reply
+        return altered(flipped)(reply) if reply.status == 206 and count == at else reply
 
     registry.misbehave("blobs", flip, times=1000)
     assert install(second, host) == 5
+    error = capsys.readouterr().err
+    assert "layer 1" in error and said in error, error
     assert snapshot(host) == before
     assert not list(host.rglob("stage/*"))
 

@@ -3,7 +3,6 @@
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from tests.flow.machine import snapshot
 _FILES = 200
 _CONF = "root/opt/share/plain.conf"
 _EDITED = "root/etc/edited.conf"
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
 
 
 @pytest.fixture

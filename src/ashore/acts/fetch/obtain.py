@@ -110,10 +110,10 @@ class _Late:
     def open(self, digest: Digest) -> int | None:
         return self._fetch().contents(digest) if digest in self._lacking else None
 
-    def more(self, digests: Collection[Digest]) -> bool:
+    def more(self, digests: Collection[Digest]) -> None:
         wanted = self._lacking & frozenset(digests)
-        more = self._fetch().more if wanted else None
-        return more is None or more(wanted)
+        if wanted and (more := self._fetch().more) is not None:
+            more(wanted)
 
 
 def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:

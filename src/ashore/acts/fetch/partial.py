@@ -8,13 +8,13 @@ from typing import Protocol
 
 import msgspec
 
-from ashore.errors import InputError, VerificationError
+from ashore.errors import VerificationError
 from ashore.mechanisms.images.readahead import opened_ahead
 from ashore.mechanisms.images.streams import Readable, distrusted, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, shown
+from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Descriptor, VerifiedImage
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, Progress, RangedReader
@@ -207,7 +207,7 @@ class PartialImage:
                 _skip(stream, place.start - at)
                 self._unpack(stream, place, sink)
                 at, done = place.end, done + 1
-        except (InputError, VerificationError):
+        except VerificationError:
             if not distrusted(stream):
                 raise
         finally:
@@ -217,10 +217,11 @@ class PartialImage:
     def _unpack(self, stream: Readable, place: _Place, sink: ContentSink) -> None:
         """One file: its frames decompressed, counted and hashed while they are written."""
         path = self._paths[place.digest]
+        where = f"{self._where(place.layer)} entry {path}"
         file = sink.create(path, place.size)
         hashed, count = hashlib.sha256(), 0
         try:
-            for piece in _decompressed(stream, place.end - place.start, self._limits):
+            for piece in _decompressed(stream, place.end - place.start, self._limits, where):
                 count += len(piece)
                 if count > place.size:
                     break
@@ -228,16 +229,9 @@ class PartialImage:
                 file.write(piece)
             found = Digest("sha256:" + hashed.hexdigest())
             if count != place.size or found != place.digest:
-                where = f"{self._where(place.layer)} entry {path}"
-                raise VerificationError(f"{where} is not what the manifest's table names", cause=f"found {found}")
-        except BaseException as error:
+                raise _not_as_named(where, f"found {found}")
+        except BaseException:
             file.abort()
-            if isinstance(error, InputError):  # The table is the manifest's own word, so the bytes are not its.
-                raise VerificationError(
-                    f"{self._where(place.layer)} entry {shown(path)} is not what the manifest's table names",
-                    cause=error.cause or error.message,
-                    remedy="the registry, or something on the way to it, changed it",
-                ) from error
             raise
         file.commit(place.digest, place.size)
 
@@ -261,8 +255,18 @@ def _pieces(stream: Readable, length: int) -> Iterator[bytes]:
         length -= got
 
 
-def _decompressed(stream: Readable, length: int, limits: Limits) -> Iterator[bytes]:
-    """The content of `length` bytes of zstd frames, a bounded piece at a time."""
+def _not_as_named(where: str, cause: str) -> VerificationError:
+    # Whoever signed or named the manifest signed its table: what differs was changed on the way.
+    remedy = "the registry, or something on the way to it, changed it"
+    return VerificationError(f"{where} is not what the manifest's table names", cause=cause, remedy=remedy)
+
+
+def _decompressed(stream: Readable, length: int, limits: Limits, where: str) -> Iterator[bytes]:
+    """The content of `length` bytes of zstd frames, a bounded piece at a time.
+
+    Raises:
+        VerificationError: they are no such frames.
+    """
     from ashore.mechanisms.images.zstandard import zstd
 
     options = {zstd.DecompressionParameter.window_log_max: limits.zstd_window_log}
@@ -277,4 +281,4 @@ def _decompressed(stream: Readable, length: int, limits: Limits) -> Iterator[byt
                 data = decoder.unused_data if decoder.eof else b""
                 decoder = zstd.ZstdDecompressor(options=options) if decoder.eof else decoder
     except zstd.ZstdError as error:
-        raise InputError("a file's frames are corrupt", cause=str(error)) from error
+        raise _not_as_named(where, str(error)) from error

@@ -28,8 +28,8 @@ LEAST_PARTS = 256 << 10
 _WORTH_PARTS = 0.6
 """The share of an image's bytes up to which it is fetched in parts."""
 
-More = Callable[[Collection[Digest]], bool]
-"""Asks for contents to be fetched; False where the registry turned out not to give parts."""
+More = Callable[[Collection[Digest]], None]
+"""Has contents fetched: in parts, or where the registry turns out to give none, with all of the image."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,11 +115,10 @@ class _Parts:
             self._bring([digest])
         return self._cache.open(self._key, digest)
 
-    def more(self, digests: Collection[Digest]) -> bool:
+    def more(self, digests: Collection[Digest]) -> None:
         """Have these at hand, in as few requests as that takes."""
         self._bring(self.lacking(digests))
         self._partial.tell()
-        return True
 
     def _bring(self, digests: Collection[Digest]) -> None:
         if not self.take(digests):
@@ -158,11 +157,12 @@ class IntoStaging:
         lacking = {e.digest for e in partial.tree.values() if e.kind is Kind.FILE} - bases.here() - kept
         if partial.cost(lacking) > _WORTH_PARTS * partial.whole:
             return None
-        # Who turns out to give no parts when the table is known already, by a delta or from before, is asked for all.
         all_of_it = functools.cache(lambda: source.stream(sink))
 
-        def fetched(digests: Collection[Digest]) -> bool:
-            return partial.fetch(digests, sink) or bool(all_of_it())
+        def bring(digests: Collection[Digest]) -> None:
+            # With the table known already, by a delta or from before, it turns out only here who gives no parts.
+            if not partial.fetch(digests, sink):
+                all_of_it()
 
         texts = _texts(partial, self._tools.limits)
         if not partial.fetch([digest for digest in texts - kept if not bases.has(digest)], sink):
@@ -176,14 +176,14 @@ class IntoStaging:
             if found is None and digest in texts:
                 found = bases.open(digest)
             wanted = digest in texts or digest not in bases.here()
-            if found is None and wanted and fetched([digest]):
+            if found is None and wanted:
+                bring([digest])
                 found = self._staging.open_loose(digest)
             return found
 
-        def more(digests: Collection[Digest]) -> bool:
-            done = fetched(set(digests) - kept)
+        def more(digests: Collection[Digest]) -> None:
+            bring(set(digests) - kept)
             partial.tell()
-            return done
 
         return Fetch(tree=partial.hand_over(), contents=open_it, more=more)
 

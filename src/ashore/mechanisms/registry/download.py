@@ -194,7 +194,7 @@ def range_call(descriptor: Descriptor, start: int, length: int, reference: Image
 def checked(places: Places, given: Given, descriptor: Descriptor, start: int, length: int | None = None) -> Given:
     """`given`, if it announces what was asked for, before any byte of it is read. `length` None: all from `start` on.
 
-    Then a whole blob is read to `start`.
+    Then a whole blob is read to `start`. An answer that says there are no parts announces nothing to check.
 
     Raises:
         VerificationError: it is encoded, of another size, or another range.

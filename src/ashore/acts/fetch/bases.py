@@ -4,7 +4,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ashore.acts.change.recorded import here
 from ashore.acts.tools import Tools
@@ -20,10 +20,15 @@ from ashore.nouns.generation import EMPTY, Generation
 
 def on_host(tools: Tools, current: Generation) -> list[Opener]:
     """The openers for what this host has without a network: the content store, and what lies in place."""
-    paths: dict[Digest, str] = {}
-    for path, record in current.files.items():
-        if (lay := record.lay) is not None and lay.kind is Kind.FILE:
-            paths.setdefault(lay.digest, path)
+
+    @functools.cache
+    def paths() -> Mapping[Digest, str]:
+        found: dict[Digest, str] = {}  # made when somebody asks: few do, and there are tens of thousands
+        for path, record in current.files.items():
+            if (lay := record.lay) is not None and lay.kind is Kind.FILE:
+                found.setdefault(lay.digest, path)
+        return found
+
     return [tools.content.open, lying(tools.host, paths)]
 
 

@@ -2,8 +2,7 @@
 """What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
 
 import contextlib
-import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -11,10 +10,10 @@ from ashore.acts.change.recorded import sets_of, source_of
 from ashore.acts.fetch.obtain import Known, Obtained, obtain
 from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
+from ashore.acts.plan.physical import physical
 from ashore.acts.plan.redirect import redirected
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.stage.supply import Opener, rendered
@@ -22,10 +21,10 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.files import Entry, Kind, Wanted, shown
+from ashore.nouns.files import Entry, Kind, Wanted
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
-from ashore.rules.bundles.bundle import forbidden, is_unit_file
+from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.render import Rendered, render
 from ashore.rules.bundles.values import merge_values
@@ -97,7 +96,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     facts = tools.facts()
     done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
-    files = _physical(tools, done, current)
+    files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)
     enabled, links, notes = _enablement(tools, got, files, texts)
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
@@ -169,65 +168,6 @@ def _recorded(tools: Tools, key: str, value: object, secret: Iterable[str], salt
     if key.partition(".")[0] in secret:
         return SetValue(secret=Secrets(tools.state).name(value, salt))
     return SetValue(value=value)
-
-
-def _physical(tools: Tools, done: Rendered, current: Generation) -> tuple[Wanted, ...]:
-    """Paths as they are on this host: ``lib/x`` lies at ``usr/lib/x`` where /lib is a symlink."""
-    owner = tools.owner
-    moved: dict[str, str] = {}
-    ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
-    folders = _Folders(Following(tools.host), ours)
-    for path, wanted in done.wanted.items():
-        folder, _, name = path.rpartition("/")
-        try:
-            if wanted.entry.kind is Kind.DIR:
-                moved[path] = place = folders.physical(path)
-            elif (above := folders.physical(folder)) == folder:
-                moved[path] = place = path
-            else:
-                moved[path] = place = f"{above}/{name}" if above else name
-        except OSError as error:
-            raise InputError(f"the path {path} cannot be followed on this host", cause=str(error)) from error
-        if message := forbidden(place):  # by a symlink of the host: /var/run is /run
-            where = f"{shown(path)}, which is {shown(place)} on this host"
-            raise InputError(f"the bundle {wanted.bundle} cannot be used", issues=[Issue(where=where, message=message)])
-    result = []
-    for path, wanted in done.wanted.items():
-        entry = wanted.entry
-        if entry.link:
-            entry = msgspec.structs.replace(entry, link=moved[entry.link])
-        if owner is not None:
-            entry = msgspec.structs.replace(entry, uid=owner[0], gid=owner[1])
-        if entry is not wanted.entry or moved[path] != path:
-            wanted = msgspec.structs.replace(wanted, path=moved[path], entry=entry)
-        if moved[path]:
-            result.append(wanted)
-    return tuple(result)
-
-
-class _Folders:
-    """Physical folders, where a symlink of a bundle's is not followed: it leads where a bundle says, not the host.
-
-    What is to lie below one needs a folder in its place; whether that can be, planning says.
-    """
-
-    def __init__(self, following: Following, ours: Collection[str]) -> None:
-        self._following, self._ours = following, ours
-        self.physical = functools.cache(self._physical)
-        self._below_ours = functools.cache(self._by_ours)
-
-    def _physical(self, folder: str) -> str:
-        return (self._below_ours(folder) if self._ours else "") or self._following.folder(folder)
-
-    def _by_ours(self, folder: str) -> str:
-        """The folder as it lies at or below the place of a bundle's symlink; empty if it does not."""
-        if not folder:
-            return ""
-        above, _, name = folder.rpartition("/")
-        if found := self._below_ours(above):
-            return f"{found}/{name}"
-        link = self._following.physical(folder)
-        return link if link in self._ours else ""
 
 
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:

@@ -31,11 +31,11 @@ def rendered(contents: Mapping[Digest, bytes]) -> Opener:
     return open_it
 
 
-def lying(host: Beneath, paths: Mapping[Digest, str]) -> Opener:
+def lying(host: Beneath, paths: Callable[[], Mapping[Digest, str]]) -> Opener:
     """Contents that lie on the host, at these physical paths, if nobody changed them."""
 
     def open_it(digest: Digest) -> int | None:
-        path = paths.get(digest)
+        path = paths().get(digest)
         if path is None:
             return None
         try:

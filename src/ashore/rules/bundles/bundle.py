@@ -24,6 +24,11 @@ FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
 _UNIT_ENDS = (*UNIT_SUFFIXES, ".conf")
 _TEXT_ENDS = (TEMPLATE_SUFFIX, *_UNIT_ENDS)
 """How whatever `is_text` names ends, shell templates aside: that tells nearly all paths apart."""
+_ODD = re.compile(
+    rf"^(?:{'|'.join(map(re.escape, FORBIDDEN))})(?:/|$)|(?:^|/)(?:\.{{0,2}}|\.ashore)(?:/|$)|[^\x00-\x7f]",
+    re.MULTILINE,
+)
+"""What a path may have in it that `_entry_issues` has to look at, and few have; paths stand on a line each."""
 TITLE = "org.opencontainers.image.title"
 
 
@@ -96,8 +101,7 @@ def read_bundle(
         InputError: all that is wrong with it.
     """
     manifest = _manifest(tree, texts, name or _default_name(image), prefix_is_root, limits)
-    below = {_below(path, prefix_is_root): entry for path, entry in tree.items()}
-    entries = {path: _linked_below(entry, prefix_is_root) for path, entry in below.items() if path}
+    entries = _entries(tree, prefix_is_root)
     issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
     read = [path for path, entry in entries.items() if is_text(path, entry, manifest)]
     issues += _missing_texts(sorted(read), entries, texts, limits)
@@ -107,9 +111,16 @@ def read_bundle(
     return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
 
 
-def _linked_below(entry: Entry, prefix_is_root: bool) -> Entry:
-    """`entry` with its group of hard links named below root/, as its path is."""
-    return msgspec.structs.replace(entry, link=_below(entry.link, prefix_is_root)) if entry.link else entry
+def _entries(tree: Mapping[str, Entry], prefix_is_root: bool) -> Mapping[str, Entry]:
+    """What lies below root/ by its path there, each group of hard links named as its path is."""
+    lead = "" if prefix_is_root else f"{ROOT}/"
+    cut = len(lead)
+    entries = {path[cut:]: entry for path, entry in tree.items() if path.startswith(lead)}
+    entries.pop("", None)
+    linked = {path: entry for path, entry in entries.items() if entry.link}
+    for path, entry in linked.items():
+        entries[path] = msgspec.structs.replace(entry, link=_below(entry.link, prefix_is_root))
+    return entries
 
 
 def _below(path: str, prefix_is_root: bool) -> str:
@@ -155,10 +166,10 @@ def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry], prefix_is_r
 
 def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:
     """All that is wrong with the tree below root/, as it stands there."""
-    placed: dict[str, str] = {}
-    solid = any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
-    for path, entry in sorted(entries.items()):
-        problems = [] if _is_ordinary(path, entry) and not solid else list(_entry_issues(path, entry, entries))
+    odd = _any_odd(entries)
+    for path in sorted(entries if odd else _worth_a_look(entries, limits)):
+        entry = entries[path]
+        problems = list(_entry_issues(path, entry, entries)) if odd else []
         if entry.size > limits.template and is_text(path, entry, manifest):
             problems.append((f"has {entry.size} bytes, more than {limits.template} for a template or unit", ""))
         target = host_path(manifest, path, entry.kind)
@@ -166,19 +177,23 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
             problems.append((message, ""))
         if not target or target.endswith("/"):
             problems.append(("has no name without its suffix", ""))
-        other = placed.setdefault(target, path)
-        if other != path:
-            where_other = files.printable(f"{ROOT}/{other}")
-            problems.append((f"lands on the same path as {where_other}", "remove one of them"))
+        if target != path and target in entries and host_path(manifest, target, entries[target].kind) == target:
+            other = files.printable(f"{ROOT}/{target}")
+            problems.append((f"lands on the same path as {other}", "remove one of them"))
         for message, remedy in problems:
             yield Issue(where=files.printable(f"{ROOT}/{path}"), message=message, remedy=remedy)
 
 
-def _is_ordinary(path: str, entry: Entry) -> bool:
-    """Whether it is plain that nothing is wrong with a path for itself; of nearly all paths it is."""
-    between = f"/{path}/"
-    odd = "//" in between or "/." in between or entry.kind is Kind.OTHER
-    return not odd and path.isascii() and not path.startswith(FORBIDDEN)
+def _any_odd(entries: Mapping[str, Entry]) -> bool:
+    """Whether anything can be wrong with a path for itself: of nearly all bundles that is told at a glance."""
+    if _ODD.search("\n".join(entries)) or any(entry.kind is Kind.OTHER for entry in entries.values()):
+        return True
+    return any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
+
+
+def _worth_a_look(entries: Mapping[str, Entry], limits: Limits) -> Iterable[str]:
+    """Those of paths that are not odd with which something else can be wrong: templates, and what is large."""
+    return [path for path, e in entries.items() if e.size > limits.template or path.endswith(TEMPLATE_SUFFIX)]
 
 
 def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:

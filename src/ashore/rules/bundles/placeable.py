@@ -5,7 +5,7 @@ Source of the attributes' formats: capability.h and posix_acl_xattr.h of Linux; 
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ashore.nouns.files import printable
 from ashore.nouns.layer import Member, TarEntry
@@ -24,18 +24,18 @@ _ACL_VERSION = 2
 _OWNER, _USERS, _GROUP, _GROUPS, _MASK, _OTHERS = 1, 2, 4, 8, 16, 32
 
 
-def entry_problem(entry: TarEntry, parts: Sequence[str], limits: Limits) -> str:
-    """Why an entry, at `parts` below the bundle's folder, may not be placed on any host; empty if it may."""
+def entry_problem(entry: TarEntry, path: str, limits: Limits) -> str:
+    """Why an entry, at `path` below the bundle's folder, may not be placed on any host; empty if it may."""
     if entry.kind is Member.OTHER:
         return f"{entry.what} cannot be placed"
     if not entry.name.isascii() and not _is_text(entry.name):
         return "its name is not UTF-8"
-    if len(parts) > limits.depth:
+    if path.count("/") >= limits.depth:
         return f"more than {limits.depth} folders deep"
     size = len(entry.name.encode())
-    if size > limits.path or (size > limits.name and any(len(p.encode()) > limits.name for p in parts)):
+    if size > limits.path or (size > limits.name and any(len(p.encode()) > limits.name for p in path.split("/"))):
         return "its name is too long"
-    if WHITEOUT in entry.name and any(part.startswith(WHITEOUT) for part in parts):
+    if WHITEOUT in entry.name and any(p.startswith(WHITEOUT) for p in path.split("/")):
         return f"names that begin with {WHITEOUT} are reserved"
     if entry.kind is Member.SYMLINK and not _is_text(entry.target):
         return "its target is not UTF-8"

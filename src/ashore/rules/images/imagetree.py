@@ -6,7 +6,7 @@ bundle's folder follows strict rules, since it will be placed on a host.
 Source: OCI image-spec, layer.md, "Applying Changesets" and "Whiteouts".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -46,7 +46,7 @@ def tree_prefix(config: ImageConfig, root_in_image: str = "", *, name: str = "th
 
 _PLAIN: Mapping[str, bytes] = {}
 """One for all files without attributes."""
-_NOWHERE: tuple[list[str] | None, Node] = (None, folder(-1))
+_NOWHERE: tuple[str | None, Node] = (None, folder(-1))
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class ImageTree:
         self._dropped: list[str] = []
         self._made = 0
         self._last = _NOWHERE
-        """The folder that the entry before was in, by its parts."""
+        """The folder that the entry before was in, by its name in the archive."""
 
     def begin_layer(self, where: str) -> None:
         """What comes now is of the next layer; `where` names it in messages."""
@@ -90,14 +90,18 @@ class ImageTree:
 
     def add(self, entry: TarEntry) -> Inode | None:
         """Take in one entry; returns the file whose content must be read now, if any: for the path `owner`."""
+        above, _, name = entry.name.rpartition("/")
+        if name.startswith(WHITEOUT):
+            self._whiteout(entry.name.split("/"), entry)
+            return None
+        if name and above == self._last[0]:
+            return self._place(entry, name)  # archives list a folder's files one after the other
         parts = entry.name.split("/") if entry.name else []
         depth = len(self._prefix)
-        if parts and parts[-1].startswith(WHITEOUT):
-            self._whiteout(parts, entry)
-        elif parts[:depth] != self._prefix[: len(parts)]:
+        if parts[:depth] != self._prefix[: len(parts)]:
             pass  # no concern of the bundle
         elif len(parts) > depth:
-            return self._place(parts[depth:], entry)
+            return self._place(entry, name)
         elif entry.kind is not Member.DIR:
             self._refuse(entry, f"the bundle's folder, or one above it, is {entry.what or f'a {entry.kind}'}")
         elif len(parts) == depth:
@@ -121,7 +125,9 @@ class ImageTree:
             raise InputError("the image cannot be used", issues=self._issues)
         tree: dict[str, Entry] = {}
         lost: list[Lost] = []
-        for path, node in self._walk():
+        for path, node in below("/".join(self._base), self._top):
+            if node is self._top and not (path and node.children):
+                continue
             inode = node.inode
             if path == inode.owner:
                 path = inode.owner  # one string for all who keep it
@@ -135,14 +141,15 @@ class ImageTree:
                 lost.append(Lost(path=path, layer=layer, name=name, digest=inode.entry.digest))
         return tree, tuple(lost)
 
-    def _place(self, parts: list[str], entry: TarEntry) -> Inode | None:
-        problem = entry_problem(entry, parts, self._limits)
-        parent = None if problem else self._parent(parts, entry)
+    def _place(self, entry: TarEntry, name: str) -> Inode | None:
+        within = entry.name[self._cut :]
+        problem = entry_problem(entry, within, self._limits)
+        parent = None if problem else self._parent(within, entry)
         if problem:
             self._refuse(entry, problem)
         if parent is None:
             return None
-        path, name = self._lead + entry.name[self._cut :], parts[-1]
+        path = self._lead + within
         old = parent.children.get(name)
         if entry.kind is Member.HARDLINK:
             self._link(path, parent, name, entry)
@@ -165,12 +172,12 @@ class ImageTree:
             message = f"more than {self._limits.placed} paths below the bundle's folder"
             raise InputError("the image cannot be used", issues=[Issue(where=self._where, message=message)])
 
-    def _parent(self, parts: list[str], entry: TarEntry) -> Node | None:
-        above = parts[:-1]
+    def _parent(self, within: str, entry: TarEntry) -> Node | None:
+        above = entry.name.rpartition("/")[0]
         if above == self._last[0]:
-            return self._last[1]  # archives list a folder's files one after the other
+            return self._last[1]
         node = self._top
-        for part in above:
+        for part in within.split("/")[:-1]:
             child = node.children.get(part)
             if child is None:
                 self._count()
@@ -263,11 +270,6 @@ class ImageTree:
         self._issues.append(Issue(where=f"{self._where}: entry {printable(entry.name)}", message=message))
         if len(self._issues) >= _MOST_ISSUES:
             raise InputError("the image cannot be used", issues=self._issues)
-
-    def _walk(self) -> Iterator[tuple[str, Node]]:
-        for path, node in below("/".join(self._base), self._top):
-            if path and (node is not self._top or node.children):
-                yield path, node
 
 
 def _entry(entry: TarEntry) -> Entry:

@@ -74,5 +74,6 @@ def below(path: str, node: Node) -> Iterator[tuple[str, Node]]:
     while waiting:
         path, node = waiting.pop()
         yield path, node
-        names = sorted(node.children, reverse=True)
-        waiting += [(f"{path}/{name}" if path else name, node.children[name]) for name in names]
+        if children := node.children:
+            lead = f"{path}/" if path else ""
+            waiting += [(lead + name, children[name]) for name in sorted(children, reverse=True)]

@@ -12,7 +12,7 @@ demo: $(READY) $(if $(OFFLINE),,real-parts)
 
 # Everything, as CI runs it. As root on Debian with the real parts; elsewhere those are skipped and counted.
 test: $(READY) real-parts
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m scripts.test
 
 # All of a cluster's life: nodes on real machines, with every reboot, power cut and broken version. KUBERNETES_BIN_DIR
 # names the folder with Kubernetes' programs.

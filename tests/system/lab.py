@@ -7,6 +7,7 @@ folder there.
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -336,13 +337,14 @@ def cached(kind: str, recipe: Sequence[str], make: Callable[[Path], None]) -> Pa
     """The folder that `make` fills, kept until its recipe is another one."""
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
     folder = LAB / f"{kind}-{key}"
-    if not folder.is_dir():
-        LAB.mkdir(exist_ok=True)
-        new = LAB / f".{kind}-{key}.{os.getpid()}"
-        make(new)
-        with contextlib.suppress(OSError):  # somebody else made it meanwhile
+    LAB.mkdir(exist_ok=True)
+    with (LAB / f".{kind}-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits for what the first one makes
+        if not folder.is_dir():
+            new = LAB / f".{kind}-{key}.new"
+            shutil.rmtree(new, ignore_errors=True)
+            make(new)
             new.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 

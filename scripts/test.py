@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tests, two at a time: machines that QEMU emulates take minutes to boot, and beside them runs everything else.
+
+Only those are independent of the rest. Hosts in containers are not of each other: they share a control group.
+"""
+
+import subprocess
+import sys
+import tempfile
+
+_MACHINES = "tests/vm"
+
+
+def main() -> int:
+    """Run them, print what both said, and return the first code that is not 0."""
+    with tempfile.TemporaryFile() as said:
+        own_cache = ["-o", "cache_dir=.pytest_cache/machines"]
+        machines = subprocess.Popen([*_pytest(), _MACHINES, *own_cache], stdout=said, stderr=subprocess.STDOUT)
+        try:
+            rest = subprocess.call([*_pytest(), f"--ignore={_MACHINES}"])
+        finally:
+            code = machines.wait()  # an interrupt reaches both, and each puts its own away
+            said.seek(0)
+            sys.stdout.write(said.read().decode(errors="replace"))
+    return rest or code
+
+
+def _pytest() -> list[str]:
+    return [sys.executable, "-m", "pytest", *sys.argv[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@
 Only those are independent of the rest. Hosts in containers are not of each other: they share a control group.
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,12 @@ def main() -> int:
     with tempfile.TemporaryFile() as said:
         own_cache = ["-o", "cache_dir=.pytest_cache/machines"]
         machines = subprocess.Popen([*_pytest(), _MACHINES, *own_cache], stdout=said, stderr=subprocess.STDOUT)
-        try:
-            rest = subprocess.call([*_pytest(), f"--ignore={_MACHINES}"])
-        finally:
-            code = machines.wait()  # an interrupt reaches both, and each puts its own away
-            said.seek(0)
-            sys.stdout.write(said.read().decode(errors="replace"))
-    return rest or code
+        rest = subprocess.Popen([*_pytest(), f"--ignore={_MACHINES}"])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one from the keyboard reaches both, and each puts its own away
+        codes = rest.wait(), machines.wait()
+        said.seek(0)
+        sys.stdout.write(said.read().decode(errors="replace"))
+    return codes[0] or codes[1]
 
 
 def _pytest() -> list[str]:

@@ -74,9 +74,7 @@ def render(
     contents: dict[Digest, bytes] = {}
     used = Reads()
     notes: list[str] = []
-    makers = {
-        path for path, entry in bundle.entries.items() if "sysusers.d/" in path and _makes_users(bundle, path, entry)
-    }
+    makers = {path for path, entry in bundle.entries.items() if _makes_users(bundle, path, entry)}
     for path in (*sorted(makers), *sorted(bundle.entries.keys() - makers)):
         entry = bundle.entries[path]
         rule = rule_for(bundle.manifest, path, entry.kind) if bundle.manifest.files else _NO_RULE

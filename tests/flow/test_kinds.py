@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from ashore.acts.change.install import plan_install
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, InputError
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree
 from tests.flow.machine import Machine
 
@@ -115,6 +115,17 @@ def test_on_a_usr_merged_host_lib_means_usr_lib(merged: Machine) -> None:
     assert merged.read("usr/bin/tool") == "t"
     assert not merged.install(ONE).changed
     merged.remove("app")
+    assert merged.tree() == before
+
+
+def test_a_path_that_a_symlink_of_the_host_leads_to_a_forbidden_folder_is_refused(merged: Machine) -> None:
+    (merged.root / "run").mkdir(exist_ok=True)
+    (merged.root / "var/run").symlink_to("../run")
+    merged.images.add(ONE, {"var/run/app/x": "x"})
+    before = merged.tree()
+    with pytest.raises(InputError) as caught:
+        merged.install(ONE)
+    assert str(caught.value.issues[0]).startswith("/var/run, which is /run on this host: nothing may be placed")
     assert merged.tree() == before
 
 

@@ -97,6 +97,15 @@ def test_removal_leaves_no_trace(host: Machine) -> None:
     assert host.tools().history.current().bundles == ()
 
 
+def test_who_cannot_give_files_away_keeps_them(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ashore.acts.tools.may_own", lambda: False)
+    host.images.add(ONE, {"etc/app/x": File("x", uid=os.geteuid() + 7, gid=os.getegid() + 7)})
+    host.install(ONE)
+    there = (host.root / "etc/app/x").stat()
+    assert (there.st_uid, there.st_gid) == (os.geteuid(), os.getegid())
+    assert not host.install(ONE).changed
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files of other owners")
 def test_an_adopted_file_comes_back_with_its_mode_owner_and_attributes(host: Machine) -> None:
     host.write("etc/app.conf", "the host's own\n", mode=0o640)

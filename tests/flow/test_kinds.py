@@ -118,6 +118,29 @@ def test_on_a_usr_merged_host_lib_means_usr_lib(merged: Machine) -> None:
     assert merged.tree() == before
 
 
+def test_hard_links_that_move_with_their_folder_are_the_same_by_their_physical_names(merged: Machine) -> None:
+    merged.images.add(ONE, {"lib/app/a": "same", "lib/app/b": Hard("lib/app/a")})
+    merged.images.add(TWO, {"usr/lib/app/a": "same", "usr/lib/app/b": Hard("usr/lib/app/a")})
+    merged.install(ONE)
+    assert (merged.root / "lib/app/a").samefile(merged.root / "usr/lib/app/b")
+    files = merged.tools().history.current().files
+    assert {files[path].entry.link for path in ("usr/lib/app/a", "usr/lib/app/b")} == {"usr/lib/app/a"}
+    plan, _ = plan_install(merged.tools(), [merged.ask(TWO)])
+    assert plan.steps == ()
+
+
+def test_a_folder_that_is_the_root_itself_on_this_host_is_no_path_of_a_bundle(host: Machine) -> None:
+    (host.root / "sysroot").symlink_to(".")
+    host.images.add(ONE, {"sysroot": Folder(0o700), "sysroot/etc/app/x": "x"})
+    before = host.tree()
+    mode = host.root.stat().st_mode
+    host.install(ONE)
+    assert host.read("etc/app/x") == "x" and host.root.stat().st_mode == mode
+    assert "" not in host.tools().history.current().files
+    host.remove("app")
+    assert host.tree() == before
+
+
 def test_a_path_that_a_symlink_of_the_host_leads_to_a_forbidden_folder_is_refused(merged: Machine) -> None:
     (merged.root / "run").mkdir(exist_ok=True)
     (merged.root / "var/run").symlink_to("../run")

@@ -61,7 +61,8 @@ def made() -> Iterator[str]:
         buildah("commit", "-q", container, "second")
         for compression in ("gzip", "zstd"):
             buildah("push", "-q", "--compression-format", compression, "second", f"oci:{top}/{compression}")
-        buildah("push", "-q", "second", f"docker-archive:{top}/docker")
+        for name in ("docker", "named:team/worker:1"):
+            buildah("push", "-q", "second", f"docker-archive:{top}/{name}")
         buildah("push", "-q", "second", f"oci-archive:{top}/archive")
         yield top
 
@@ -100,7 +101,10 @@ def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 
-PLACES = ("oci:{}/gzip", "oci:{}/zstd", "oci-archive:{}/archive", "docker-archive:{}/docker")
+PLACES = (
+    *("oci:{}/gzip", "oci:{}/zstd", "oci-archive:{}/archive"),
+    *("docker-archive:{}/docker", "docker-archive:{}/named:team/worker:1"),
+)
 
 
 @pytest.mark.parametrize("place", PLACES)

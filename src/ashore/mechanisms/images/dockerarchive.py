@@ -32,7 +32,7 @@ from ashore.nouns.image import (
 )
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Stream
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, parse
 
 _LIST_NAME = "manifest.json"
 _MAGIC = {b"\x1f\x8b": "+gzip", b"\x28\xb5": "+zstd"}
@@ -85,7 +85,8 @@ class DockerArchiveReader:
     def _saved(self) -> _Saved:
         images = read_document(self._files, _LIST_NAME, list[_Saved], self._limits)
         tag = self._reference.tag
-        named = [image for image in images if not tag or tag in (image.repo_tags or ())]
+        wanted = _full(tag)
+        named = [image for image in images if not tag or wanted in map(_full, image.repo_tags or ())]
         if len(named) == 1:
             return named[0]
         tags = sorted(tag for image in images for tag in image.repo_tags or ())
@@ -110,6 +111,14 @@ class DockerArchiveReader:
             source.close()
         self._names[digest] = name
         return Descriptor(media_type=OCI_LAYER + suffix, digest=digest, size=size)
+
+
+def _full(name: str) -> str:
+    """A name with all that Docker leaves out: docker saves ``x/y:1`` as it is, skopeo as ``docker.io/x/y:1``."""
+    try:
+        return str(parse(name))
+    except InputError:
+        return name  # it can only be the same
 
 
 class DockerArchiveWriter:

@@ -83,6 +83,11 @@ class FakeRegistry:
         """
         self._misbehaviours.append(_Misbehaviour(method, kind, change, times))
 
+    def behave(self) -> None:
+        """Answer rightly from now on, and forget what was asked until now."""
+        self._misbehaviours.clear()
+        self.seen.clear()
+
     def changed(self, reply: Reply, method: str, kind: str) -> Reply:
         """`reply` after the misbehaviours that are due."""
         with self.lock:

@@ -2,8 +2,9 @@
 """Where an image's contents go: aside for `plan`, onto the host's own mounts for `install`. Both take it in parts
 where its registry gives them, and ask for nothing that is here."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -11,11 +12,14 @@ import msgspec
 from ashore.acts.fetch.bases import Bases
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.tools import Tools
+from ashore.errors import RegistryError
 from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.images.cache import Cache, CacheSink, Fetched
+from ashore.mechanisms.images.table import position
 from ashore.mechanisms.stage.intake import StagingSink
 from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Opener
+from ashore.nouns.amounts import size
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Image, VerifiedImage
@@ -27,6 +31,8 @@ LEAST_PARTS = 256 << 10
 """Bytes: a smaller image is here in one request, before its table would be."""
 _WORTH_PARTS = 0.6
 """The share of an image's bytes up to which it is fetched in parts."""
+_WORTH_GOING_ON = 0.05
+"""The share of an image's bytes from which on what came of it before is worth to be fetched around."""
 
 More = Callable[[Collection[Digest]], None]
 """Has contents fetched: in parts, or where the registry turns out to give none, with all of the image."""
@@ -132,6 +138,8 @@ class IntoStaging:
     def __init__(self, tools: Tools, staging: Staging) -> None:
         self._tools, self._staging, self._cache = tools, staging, tools.cache
         self._following = Following(tools.host)
+        self._sinks: dict[str, StagingSink] = {}
+        """Of the images that can be fetched in parts, by key."""
         self.used: list[str] = []
 
     def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
@@ -141,28 +149,45 @@ class IntoStaging:
         if tree is not None:
             return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
         sink = StagingSink(self._staging, self._target)
-        apart = _is_large(image.image) and self._tools.history.current_number()
-        got = self._in_parts(key, source, sink) if apart else None
-        if got is None:
-            got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
-            self._staging.begin_sync()
+        if all(position(layer, self._tools.limits) for layer in image.image.manifest.layers):
+            self._sinks[key] = sink
+        goes_on = self._cache.size(key) > _WORTH_GOING_ON * _size(image.image)
+        apart = _is_large(image.image) and (goes_on or self._tools.history.current_number())
+        with self._broken_off():
+            got = self._in_parts(key, source, sink, most=1 if goes_on else _WORTH_PARTS) if apart else None
+            if got is None:
+                got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
+                self._staging.begin_sync()
         return got
 
-    def _in_parts(self, key: str, source: Source, sink: ContentSink) -> Fetch | None:
-        """What rules must read now; the rest when the plan is known. None where one stream is quicker."""
+    @contextlib.contextmanager
+    def _broken_off(self) -> Iterator[None]:
+        """Where the registry or somebody breaks a fetch off, what came is kept for the next run: it goes on there."""
+        try:
+            yield
+        except (RegistryError, KeyboardInterrupt):
+            for key, sink in self._sinks.items():
+                self._cache.take(key, ((d, self._staging.fd(loose.area), loose.name) for d, loose in sink.taken()))
+            if kept := sum(map(self._cache.size, self._sinks)):
+                self._tools.progress.say(f"{size(kept)} that have come are kept for the next run")
+            raise
+
+    def _in_parts(self, key: str, source: Source, sink: ContentSink, *, most: float) -> Fetch | None:
+        """What rules must read now; the rest when the plan is known. None where one stream is quicker, by `most`."""
         partial, bases = source.tables(), source.bases
         if partial is None:
             return None
         kept = self._cache.kept(key)
         lacking = {e.digest for e in partial.tree.values() if e.kind is Kind.FILE} - bases.here() - kept
-        if partial.cost(lacking) > _WORTH_PARTS * partial.whole:
+        if partial.cost(lacking) > most * partial.whole:
             return None
         all_of_it = functools.cache(lambda: source.stream(sink))
 
         def bring(digests: Collection[Digest]) -> None:
             # With the table known already, by a delta or from before, it turns out only here who gives no parts.
-            if not partial.fetch(digests, sink):
-                all_of_it()
+            with self._broken_off():
+                if not partial.fetch(digests, sink):
+                    all_of_it()
 
         texts = _texts(partial, self._tools.limits)
         if not partial.fetch([digest for digest in texts - kept if not bases.has(digest)], sink):
@@ -201,7 +226,12 @@ def cache_key(image: Image, prefix: str) -> str:
 
 
 def _is_large(image: Image) -> bool:
-    return sum(layer.size for layer in image.manifest.layers) >= LEAST_PARTS
+    return _size(image) >= LEAST_PARTS
+
+
+def _size(image: Image) -> int:
+    """Bytes of all layers as they are stored."""
+    return sum(layer.size for layer in image.manifest.layers)
 
 
 def _texts(partial: PartialImage, limits: Limits) -> set[Digest]:

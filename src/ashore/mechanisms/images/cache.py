@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `plan` fetched, for the install that follows: a bounded folder outside every root's own paths."""
+"""What `plan` fetched, or a run that was broken off, for the install that follows: a bounded folder outside every
+root's own paths."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ashore.mechanisms import durable
-from ashore.mechanisms.state.content import hash_file
+from ashore.mechanisms.state.content import copy, hash_file
 from ashore.mechanisms.state.known import FOLDER
 from ashore.nouns.digest import Digest, hex_of
 from ashore.nouns.files import Entry, Kind
@@ -44,6 +46,19 @@ class Cache:
         folder = os.path.join(self.path, key)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return CacheSink(folder)
+
+    def take(self, key: str, files: Iterable[tuple[Digest, int, str]]) -> None:
+        """Move files in as contents of that image: each an open folder, and a name there. A full disk keeps fewer."""
+        with contextlib.suppress(OSError):
+            sink = self.sink(key)
+            for digest, directory, name in files:
+                sink.take(digest, directory, name)
+
+    def size(self, key: str) -> int:
+        """Bytes that are here of an image."""
+        with contextlib.suppress(OSError):
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(os.path.join(self.path, key)))
+        return 0
 
     def finish(self, key: str, tree: Mapping[str, Entry]) -> None:
         """The image is whole."""
@@ -125,23 +140,44 @@ class CacheSink:
     def discard(self, path: str) -> None:
         """Contents are by digest here; one too many does no harm."""
 
+    def take(self, digest: Digest, directory: int, name: str) -> None:
+        """Move a file in, or copy it where it lies on another mount."""
+        try:
+            os.rename(name, os.path.join(self._folder, hex_of(digest)), src_dir_fd=directory)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy(digest, directory, name)
+
+    def _copy(self, digest: Digest, directory: int, name: str) -> None:
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        file = self.create(name, 0)
+        try:
+            _, size = copy(source, file.fd)
+        except BaseException:
+            file.abort()
+            raise
+        finally:
+            os.close(source)
+        file.commit(digest, size)
+
 
 class CacheFile:
     """ports.ContentFile in a cache folder."""
 
     def __init__(self, folder: str, path: str) -> None:
         self._folder, self._path = folder, path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes | memoryview, /) -> None:
-        durable.write_all(self._fd, data)
+        durable.write_all(self.fd, data)
 
     def commit(self, digest: Digest, size: int) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
         os.rename(self._path, os.path.join(self._folder, hex_of(digest)))
 
     def abort(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
         os.unlink(self._path)
 
 

@@ -3,7 +3,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import stat_of
@@ -82,3 +82,8 @@ class StagingSink:
     def discard(self, path: str) -> None:
         if path in self._placed:
             self.staging.withdraw(*self._placed.pop(path))
+
+    def taken(self) -> Iterable[tuple[Digest, Loose]]:
+        """What is whole, each once: whoever asks may have it, and nothing here does any more."""
+        placed, self._placed = self._placed, {}
+        return placed.values()

@@ -85,6 +85,18 @@ def test_a_first_install_goes_on_where_the_one_before_was_broken_off(
     assert snapshot(host) == anew(tmp_path, first)
 
 
+def test_next_to_nothing_is_not_gone_on_with(
+    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = publish(registry, tmp_path, 1)
+    breaks_at(registry, 0.03)
+    assert install(first, host) == 4
+    assert "are kept" not in capsys.readouterr().err
+    registry.behave()
+    assert install(first, host) == 0
+    assert not [seen for seen in registry.seen if "Range" in seen.headers]
+
+
 def test_several_runs_get_there_together(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
     first = publish(registry, tmp_path, 1)
     breaks_at(registry, 0.3)

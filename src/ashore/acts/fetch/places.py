@@ -132,14 +132,21 @@ class _Parts:
             self._kept.update(entry.digest for entry in tree.values())
 
 
+class _Coming(msgspec.Struct, frozen=True, kw_only=True):
+    """An image on its way: where its files go, and from how many bytes on the next run would use what came."""
+
+    sink: StagingSink
+    worth: float
+
+
 class IntoStaging:
     """`install`: each file is written once, on the mount where it will lie; or taken from what `plan` kept."""
 
     def __init__(self, tools: Tools, staging: Staging) -> None:
         self._tools, self._staging, self._cache = tools, staging, tools.cache
         self._following = Following(tools.host)
-        self._sinks: dict[str, StagingSink] = {}
-        """Of the images that can be fetched in parts, by key."""
+        self._coming: dict[str, _Coming] = {}
+        """The images of which another run could fetch the rest, by key."""
         self.used: list[str] = []
 
     def fetch(self, image: VerifiedImage, prefix: str, source: Source) -> Fetch:
@@ -149,10 +156,11 @@ class IntoStaging:
         if tree is not None:
             return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
         sink = StagingSink(self._staging, self._target)
-        if all(position(layer, self._tools.limits) for layer in image.image.manifest.layers):
-            self._sinks[key] = sink
-        goes_on = self._cache.size(key) > _WORTH_GOING_ON * _size(image.image)
-        apart = _is_large(image.image) and (goes_on or self._tools.history.current_number())
+        large, worth = _is_large(image.image), _WORTH_GOING_ON * _size(image.image)
+        if large and all(position(layer, self._tools.limits) for layer in image.image.manifest.layers):
+            self._coming[key] = _Coming(sink=sink, worth=worth)
+        goes_on = large and self._cache.size(key) > worth
+        apart = goes_on or (large and self._tools.history.current_number())
         with self._broken_off():
             got = self._in_parts(key, source, sink, most=1 if goes_on else _WORTH_PARTS) if apart else None
             if got is None:
@@ -166,10 +174,12 @@ class IntoStaging:
         try:
             yield
         except (RegistryError, KeyboardInterrupt):
-            for key, sink in self._sinks.items():
-                self._cache.take(key, ((d, self._staging.fd(loose.area), loose.name) for d, loose in sink.taken()))
-            if kept := sum(map(self._cache.size, self._sinks)):
-                self._tools.progress.say(f"{size(kept)} that have come are kept for the next run")
+            for key, coming in self._coming.items():
+                taken = coming.sink.taken()
+                self._cache.take(key, ((digest, self._staging.fd(at.area), at.name) for digest, at in taken))
+            kept = [(self._cache.size(key), coming.worth) for key, coming in self._coming.items()]
+            if useful := sum(came for came, worth in kept if came > worth):
+                self._tools.progress.say(f"{size(useful)} that have come are kept for the next run")
             raise
 
     def _in_parts(self, key: str, source: Source, sink: ContentSink, *, most: float) -> Fetch | None:

@@ -97,6 +97,13 @@ def test_next_to_nothing_is_not_gone_on_with(
     assert not [seen for seen in registry.seen if "Range" in seen.headers]
 
 
+def test_of_what_never_came_nothing_is_kept(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
+    first = publish(registry, tmp_path, 1)
+    breaks_at(registry, 0)
+    assert install(first, host) == 4
+    assert not list((tmp_path / "cache").glob("*-*")), "an empty image would make others leave the cache"
+
+
 def test_several_runs_get_there_together(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
     first = publish(registry, tmp_path, 1)
     breaks_at(registry, 0.3)

@@ -175,8 +175,8 @@ class IntoStaging:
             yield
         except (RegistryError, KeyboardInterrupt):
             for key, coming in self._coming.items():
-                taken = coming.sink.taken()
-                self._cache.take(key, ((digest, self._staging.fd(at.area), at.name) for digest, at in taken))
+                if came := [(digest, self._staging.fd(at.area), at.name) for digest, at in coming.sink.taken()]:
+                    self._cache.take(key, came)
             kept = [(self._cache.size(key), coming.worth) for key, coming in self._coming.items()]
             if useful := sum(came for came, worth in kept if came > worth):
                 self._tools.progress.say(f"{size(useful)} that have come are kept for the next run")

@@ -48,6 +48,22 @@ def breaks_after(registry: FakeRegistry, count: int) -> None:
     registry.misbehave("blobs", part, times=1000)
 
 
+def interrupted(monkeypatch: pytest.MonkeyPatch, reference: str, host: Path, *, at: int) -> int:
+    """The code of an install with a Ctrl-C when so many files have come."""
+    commit, left = StagedFile.commit, at
+
+    def counted(file: StagedFile, digest: Digest, size: int) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        commit(file, digest, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StagedFile, "commit", counted)
+        return install(reference, host)
+
+
 def asked(registry: FakeRegistry) -> int:
     """Bytes of blobs, by the ranges that were asked for."""
     total = 0
@@ -86,12 +102,16 @@ def test_a_first_install_goes_on_where_the_one_before_was_broken_off(
 
 
 def test_next_to_nothing_is_not_gone_on_with(
-    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str]
+    registry: FakeRegistry,
+    tmp_path: Path,
+    host: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = publish(registry, tmp_path, 1)
-    breaks_at(registry, 0.03)
-    assert install(first, host) == 4
+    assert interrupted(monkeypatch, first, host, at=12) == 130
     assert "are kept" not in capsys.readouterr().err
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "cache").glob("*-*/*")) < 0.05 * len(largest(registry))
     registry.behave()
     assert install(first, host) == 0
     assert not [seen for seen in registry.seen if "Range" in seen.headers]
@@ -138,19 +158,7 @@ def test_ctrl_c_keeps_what_has_come(
     registry: FakeRegistry, tmp_path: Path, host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = publish(registry, tmp_path, 1)
-    whole = StagedFile.commit
-    count = 0
-
-    def interrupted(file: StagedFile, digest: Digest, size: int) -> None:
-        nonlocal count
-        count += 1
-        if count == 200:
-            raise KeyboardInterrupt
-        whole(file, digest, size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StagedFile, "commit", interrupted)
-        assert install(first, host) == 130
+    assert interrupted(monkeypatch, first, host, at=200) == 130
     registry.behave()
     assert install(first, host) == 0
     assert asked(registry) < 0.5 * len(largest(registry))

@@ -137,13 +137,19 @@ def test_several_runs_get_there_together(registry: FakeRegistry, tmp_path: Path,
     assert snapshot(host) == anew(tmp_path, first)
 
 
-def test_an_update_goes_on_as_well(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
+def much_changed(registry: FakeRegistry, tmp_path: Path, host: Path) -> str:
+    """Version 1 is installed; returns a version 2 of which two fifths are new."""
     assert install(publish(registry, tmp_path, 1), host) == 0
     folder, numbers = bundle(tmp_path, 2), random.Random(2)
     for path in sorted((folder / "root/opt/share").glob("d[0-2]/*")):
         path.write_bytes(numbers.randbytes(3000))
     second = f"{registry.host}/k8s/many:2"
     assert run(["build", str(folder), "-t", second, "--push"]) == 0
+    return second
+
+
+def test_an_update_goes_on_as_well(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
+    second = much_changed(registry, tmp_path, host)
     before = snapshot(host)
     breaks_after(registry, 200_000)
     assert install(second, host) == 4
@@ -152,6 +158,25 @@ def test_an_update_goes_on_as_well(registry: FakeRegistry, tmp_path: Path, host:
     assert install(second, host) == 0
     assert asked(registry) < 0.35 * len(largest(registry)), "of the two fifths that changed, half was there"
     assert snapshot(host) == anew(tmp_path, second)
+
+
+def test_a_way_back_that_lacks_contents_and_is_broken_off_says_which_and_goes_on(
+    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install(much_changed(registry, tmp_path, host), host) == 0
+    for stored in (host / "var/lib/ashore/content/sha256").glob("*/*"):
+        if stored.stat().st_size == 3000:
+            stored.unlink()  # what was rendered is in no image
+    before = snapshot(host)
+    breaks_after(registry, 200_000)
+    assert run(["rollback", "--root", str(host)]) == 7
+    error = capsys.readouterr().err
+    assert "contents are nowhere to be had" in error and "/opt/share/d" in error, error
+    assert snapshot(host) == before
+    registry.behave()
+    assert run(["rollback", "--root", str(host)]) == 0
+    assert asked(registry) < 0.35 * len(largest(registry))
+    assert snapshot(host) == anew(tmp_path, f"{registry.host}/k8s/many:1")
 
 
 def test_ctrl_c_keeps_what_has_come(

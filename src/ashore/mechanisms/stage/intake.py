@@ -84,6 +84,8 @@ class StagingSink:
             self.staging.withdraw(*self._placed.pop(path))
 
     def taken(self) -> Iterable[tuple[Digest, Loose]]:
-        """What is whole, each once: whoever asks may have it, and nothing here does any more."""
+        """What is whole, each once: it is the caller's from now on."""
         placed, self._placed = self._placed, {}
+        for digest, loose in placed.values():
+            self.staging.release(digest, loose)
         return placed.values()

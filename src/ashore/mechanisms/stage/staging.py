@@ -129,9 +129,13 @@ class Staging:
         """A file with this content lies ready."""
         self._loose.setdefault(digest, []).append(loose)
 
+    def release(self, digest: Digest, loose: Loose) -> None:
+        """Somebody else has it from now on."""
+        self._loose.get(digest, []).remove(loose)
+
     def withdraw(self, digest: Digest, loose: Loose) -> None:
         """It is not needed after all."""
-        self._loose.get(digest, []).remove(loose)
+        self.release(digest, loose)
         os.unlink(loose.name, dir_fd=self.fd(loose.area))
 
     def claim(self, digest: Digest, area: int, path: str) -> Loose | None:

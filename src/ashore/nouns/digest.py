@@ -15,6 +15,8 @@ Digest = NewType("Digest", str)
 _PATTERN = r"^sha256:[0-9a-f]{64}$"
 _CHECKED = re.compile(_PATTERN + r"(?!\n)")
 
+_HEX = 64
+
 WireDigest = Annotated[Digest, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 """A digest as a field of a JSON document: decoding fails where it is not one."""
 
@@ -27,12 +29,17 @@ def parse(text: str) -> Digest:
     Raises:
         InputError: `text` is not ``sha256:`` and 64 lower-case hex digits.
     """
-    if not _CHECKED.match(text):
+    if not is_digest(text):
         raise InputError(
             f"not a digest: {text[:100]!r}",
             remedy="ashore uses sha256: write sha256: and 64 lower-case hex digits",
         )
     return Digest(text)
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is ``sha256:`` and 64 lower-case hex digits."""
+    return _CHECKED.match(text) is not None
 
 
 def of(data: bytes) -> Digest:
@@ -41,8 +48,15 @@ def of(data: bytes) -> Digest:
 
 
 def hex_of(digest: Digest) -> str:
-    """The 64 hex digits, the name of the content in a store."""
-    return digest.partition(":")[2]
+    """The 64 hex digits, the name of the content in a store.
+
+    Raises:
+        ValueError: it is no digest; as a name it could lead anywhere, so that this is checked twice.
+    """
+    name = digest.partition(":")[2]
+    if len(name) != _HEX or "/" in name:
+        raise ValueError(f"not a digest: {digest[:100]!r}")
+    return name
 
 
 def short(digest: str) -> str:

@@ -6,14 +6,13 @@ Source: containers/storage, pkg/chunked/internal/minimal/compression.go.
 """
 
 import base64
-import binascii
 from collections.abc import Iterable
 
 import msgspec
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.images.tarheader import TarError, normal
-from ashore.nouns.digest import Digest, WireDigest, of
+from ashore.nouns.digest import Digest, WireDigest, is_digest, of
 from ashore.nouns.image import Descriptor
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
@@ -118,7 +117,7 @@ def members(entries: Iterable[TocEntry], layer: Descriptor, where: str) -> tuple
                 return None
             if entry.type != "chunk":  # chunks lie within their file's range
                 found.append(_listed(entry, layer.size))
-    except (TarError, binascii.Error) as error:
+    except (TarError, ValueError) as error:  # of base64: a text that is none, or not even ASCII
         raise _malformed(where, error) from error
     return tuple(found)
 
@@ -131,8 +130,11 @@ def _listed(entry: TocEntry, size: int) -> Listed:
     kind = _KINDS.get(entry.type, Member.OTHER)
     if not (entry.mode >= 0 and 0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX and entry.size >= 0):
         raise TarError(f"a number out of range: {entry.name!r}")
-    if kind is Member.FILE and entry.size and not (entry.digest and 0 <= entry.offset < entry.end_offset <= size):
-        raise TarError(f"a file without a digest or a place: {entry.name!r}")
+    if kind is Member.FILE and entry.size:
+        if not is_digest(entry.digest):  # it names files of the store from here on
+            raise TarError(f"a file without a digest: {entry.name!r} has {entry.digest[:100]!r}")
+        if not 0 <= entry.offset < entry.end_offset <= size:
+            raise TarError(f"a file without a place: {entry.name!r}")
     target = normal(entry.link_name) if kind is Member.HARDLINK else entry.link_name
     if kind in _LINKS and (not target or "\0" in target):
         raise TarError(f"a {kind} without a target: {entry.name!r}")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.boot import confirm as confirmation
+from ashore.acts.boot import unconfirmed
 from ashore.acts.boot.confirm import Confirmed
+from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.cli.render_plan import plan_text
 from ashore.errors import UnchangedError, UsageError
@@ -89,6 +91,27 @@ def test_without_a_confirmation_it_goes_back_and_is_held(live: Machine) -> None:
     assert (held.reference, held.reason) == (TWO, "not confirmed in time")
     with pytest.raises(UnchangedError, match="too late"):
         confirmation.confirm(live.tools())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["confirmed", "and another waits"])
+def test_what_is_confirmed_in_the_last_moment_is_not_taken_back(
+    live: Machine, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    live.install(TWO)
+    is_due = unconfirmed.is_due
+
+    def confirmed_now(tools: Tools, seen: Provisional) -> bool:
+        assert confirmation.confirm(live.tools()).confirmed
+        if again:
+            live.install(OTHER, confirm=60)
+        return is_due(tools, seen)
+
+    monkeypatch.setattr(unconfirmed, "is_due", confirmed_now)
+    done = time_passes(live, 301)
+    assert not done.taken_back
+    assert live.read(CONFIG) == "Port 2222\n"
+    assert live.tools().history.held() == {}
+    assert (waiting(live) is not None) == again == live.exists("etc/other")
 
 
 def test_a_first_install_that_nobody_confirms_leaves_no_trace(tmp_path: Path) -> None:

@@ -6,8 +6,22 @@ import stat
 
 import pytest
 
+from ashore.acts.change import discard
+from ashore.acts.change import install as stories
 from ashore.acts.change.install import plan_install
-from ashore.errors import AshoreError, ConflictError, InputError, UnchangedError, UsageError
+from ashore.acts.change.outcome import Recovered
+from ashore.acts.transaction import recover as recovery
+from ashore.errors import (
+    AshoreError,
+    BusyError,
+    ChangedError,
+    ConflictError,
+    InputError,
+    UnchangedError,
+    UsageError,
+)
+from ashore.mechanisms.state.content import hash_file
+from ashore.nouns.digest import Digest
 from ashore.nouns.generation import Verb
 from ashore.nouns.plan import Action
 from tests.fakes.bundles import File, Folder, Hard, Link
@@ -278,3 +292,61 @@ def test_where_the_state_cannot_lie_nothing_is_touched(host: Machine) -> None:
 
 def mode(host: Machine, path: str) -> int:
     return stat.S_IMODE(os.lstat(host.root / path).st_mode)
+
+
+def test_the_state_may_be_a_symlink_to_a_folder(host: Machine) -> None:
+    (host.root / "data/ours").mkdir(parents=True)
+    os.symlink("/data/ours", host.root / "var/lib/ashore")
+    host.images.add(ONE, {"etc/app.conf": "one\n", "opt/app": "one"})
+    host.images.add(TWO, {"etc/app.conf": "two\n", "opt/app": "two"})
+    before = host.tree()
+    host.install(ONE)
+    host.install(TWO)
+    host.roll_back()
+    assert host.read("opt/app") == "one"
+    assert host.leftovers() == []
+    stories.remove(host.tools(), ["app"], purge=True)
+    host.tools().state.purge()
+    assert {path for path in before if path not in host.tree()} == {"data/ours"}
+    assert (host.root / "var/lib/ashore").is_symlink()
+    host.install(ONE)
+    assert (host.root / "data/ours/current").exists(), "the symlink still leads there"
+
+
+def test_a_file_that_is_written_to_while_it_is_kept_is_a_change_that_is_not_ended(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.images.add(ONE, {"opt/app": "one"})
+    host.images.add(TWO, {"opt/app": "two"})
+    host.install(ONE)
+    os.link(host.root / "opt/app", host.root / "opt/other")  # so that it is copied into the store
+    with (host.root / "opt/app").open("ab", buffering=0) as writer:
+
+        def written_to(descriptor: int) -> tuple[Digest, int]:
+            found = hash_file(descriptor)
+            writer.write(b"x")
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recovery, "hash_file", written_to)
+            with pytest.raises(ChangedError, match="its record is not complete"):
+                host.install(TWO)
+    assert host.read("opt/app") == "two"
+    assert recovery.recover(host.tools()) is Recovered.FORWARD
+    assert host.leftovers() == []
+
+
+def test_a_purge_that_cannot_be_ended_says_that_the_bundle_is_gone(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.images.add(ONE, {"opt/app": "one"})
+    host.install(ONE)
+
+    def busy(_: object) -> None:
+        raise BusyError("another ashore is at work on this host")
+
+    monkeypatch.setattr(discard, "purge", busy)
+    with pytest.raises(ChangedError, match="removed, but not all of the past is forgotten") as raised:
+        stories.remove(host.tools(), ["app"], purge=True)
+    assert "another ashore" in raised.value.cause
+    assert not host.exists("opt/app")

@@ -8,17 +8,24 @@ from collections.abc import Iterator
 import msgspec
 
 from ashore.acts.boot import early, unconfirmed
-from ashore.acts.change.install import take_back as go_back
+from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.wishes import Target, wish_back
+from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import BusyError, UnchangedError
 from ashore.mechanisms.host.logins import logged_in_over_ssh
-from ashore.nouns.confirm import By, Provisional
+from ashore.nouns.confirm import NOT_CONFIRMED, By, Provisional
+from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference
 
 _TRIES, _PAUSE = 60, 0.5
+
+
+class _DecidedError(UnchangedError):
+    """What waited has been confirmed meanwhile, or something else waits."""
 
 
 class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +74,13 @@ def take_back_in_time(tools: Tools) -> Confirmed:
             return Confirmed(generation=tools.history.current().number, confirmed=True)
     if waiting is None or not unconfirmed.is_due(tools, waiting):
         return Confirmed(generation=tools.history.current().number)
-    if tools.systemd is not None and tools.systemd.states(["sysinit.target"])["sysinit.target"].active != "active":
-        done = early.held(tools, lambda: _early(tools))
-    else:
-        done = go_back(tools)
+    try:
+        if tools.systemd is not None and tools.systemd.states(["sysinit.target"])["sysinit.target"].active != "active":
+            done = early.held(tools, lambda: _early(tools, waiting))
+        else:
+            done = _go_back(tools, waiting)
+    except _DecidedError:
+        return Confirmed(generation=tools.history.current().number)
     return Confirmed(generation=done.generation.number, taken_back=True)
 
 
@@ -87,8 +97,20 @@ def _logged_in(tools: Tools, waiting: Provisional) -> bool:
     return logged_in_over_ssh(tools.host, began, waiting.since)
 
 
-def _early(tools: Tools) -> Outcome:
-    done = go_back(_before_anything_runs(tools))
+def _go_back(tools: Tools, waiting: Provisional) -> Outcome:
+    """Whatever becomes of units on the way; unless somebody has confirmed it, or changed it, until the lock was had."""
+    back = wish_back(tools, None, "")
+
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
+        if tools.history.provisional() != waiting:
+            raise _DecidedError("it does not wait for confirmation any more")
+        return back(current, place, salt)
+
+    return change(tools, Verb.ROLLBACK, wish, confirm=BACK, taken_back=NOT_CONFIRMED)
+
+
+def _early(tools: Tools, waiting: Provisional) -> Outcome:
+    done = _go_back(_before_anything_runs(tools), waiting)
     unconfirmed.stop_timer(tools)  # its file is gone, and PID 1 has started it or is about to
     return done
 

@@ -19,6 +19,8 @@ from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
 from ashore.acts.transaction.transaction import Afterwards, carry_out, opened
 from ashore.errors import (
+    AshoreError,
+    ChangedError,
     ContentRefusedError,
     DamagedContentError,
     UnchangedError,
@@ -29,7 +31,7 @@ from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
-from ashore.nouns.confirm import NOT_CONFIRMED, Asked
+from ashore.nouns.confirm import Asked
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
@@ -65,7 +67,12 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: 
     """
     outcome = change(tools, Verb.REMOVE, wish_without(names, for_good=purge), confirm=confirm)
     if purge:
-        discard.purge(tools)
+        try:
+            discard.purge(tools)
+        except AshoreError as error:
+            raise ChangedError(
+                "removed, but not all of the past is forgotten", cause=str(error), remedy="run: ashore remove --purge"
+            ) from error
     return outcome
 
 
@@ -75,11 +82,6 @@ def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "", confirm:
     Where a change waits for confirmation, the generation before is the newest that does not.
     """
     return change(tools, Verb.ROLLBACK, wish_back(tools, to, bundle), confirm=confirm)
-
-
-def take_back(tools: Tools) -> Outcome:
-    """Go back since nobody confirmed: whatever becomes of units on the way."""
-    return change(tools, Verb.ROLLBACK, wish_back(tools, None, ""), confirm=BACK, taken_back=NOT_CONFIRMED)
 
 
 def change(
@@ -157,6 +159,10 @@ def _change(tools: Tools, order: _Order) -> Outcome:
                 what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
                 reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
                 tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
+                raise
+            except DamagedContentError:
+                for key in place.used:  # the next try fetches it
+                    tools.cache.drop(key)
                 raise
         for key in place.used:
             tools.cache.drop(key)

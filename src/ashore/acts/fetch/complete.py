@@ -8,6 +8,7 @@ from ashore.acts.fetch.obtain import obtain
 from ashore.acts.fetch.places import IntoStaging
 from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.stage import versions_beside
 from ashore.acts.transaction.transaction import contents_of
 from ashore.errors import InputError, Issue, RegistryError, UnchangedError
 from ashore.mechanisms.stage.staging import Staging
@@ -28,9 +29,10 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
     loose = staging.open_loose
     supply = Supply([supply.open, loose])
     needed = contents_of(plan)
+    wanted = needed | {record.entry.digest for _, record in versions_beside(tools.content, plan)}
     for part in parts:
         if part.more is not None:
-            part.more({d for d in needed - here(tools) if not staging.lies_ready(d)})
+            part.more({d for d in wanted - here(tools) if not staging.lies_ready(d)})
     missing = set(supply.missing(d for d in needed if not staging.lies_ready(d)))
     if not missing:
         return supply

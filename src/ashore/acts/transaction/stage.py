@@ -16,6 +16,7 @@ from ashore.mechanisms.stage.swap import dress_folder, make_folder, place_link
 from ashore.mechanisms.stage.sync import FEW, sync_staged
 from ashore.mechanisms.state.content import ContentStore
 from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
+from ashore.nouns.generation import FileRecord
 from ashore.nouns.journal import Staged, StagedStep
 from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.files.filecontexts import FileContexts
@@ -146,11 +147,8 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
                 store.put(bundle.source, packed)
             finally:
                 os.close(packed)
-    for path, record in plan.files.items():
-        entry, edit = record.entry, record.put or record.found
-        under = edit is not None and is_base(path, entry, record.on_edit)
-        if not (record.pending or under) or entry.kind is not Kind.FILE or store.has(entry.digest):
-            continue
+    for path, record in versions_beside(store, plan):
+        entry = record.entry
         if record.base is not None and not store.has(record.base.digest):
             _store_base_of_package(store, supply, record.base)
         source = supply.open(entry.digest) or staging.open_loose(entry.digest)
@@ -162,6 +160,17 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
             store.put(entry.digest, source)
         finally:
             os.close(source)
+
+
+def versions_beside(store: ContentStore, plan: Plan) -> list[tuple[str, FileRecord]]:
+    """The files of which a version is stored that is not laid on the host."""
+    found = []
+    for path, record in plan.files.items():
+        entry, edit = record.entry, record.put or record.found
+        under = edit is not None and is_base(path, entry, record.on_edit)
+        if (record.pending or under) and entry.kind is Kind.FILE and not store.has(entry.digest):
+            found.append((path, record))
+    return found
 
 
 def _store_base_of_package(store: ContentStore, supply: Supply, base: Entry) -> None:

@@ -145,7 +145,9 @@ def carry_out(
     try:
         judged = Journal(begun=transaction.begun, staged=staged, verdict=verdict)
         with_room(tools, functools.partial(finish, tools, judged))
-    except (OSError, UnchangedError) as error:
+    except ChangedError:
+        raise
+    except (OSError, AshoreError) as error:
         raise ChangedError(
             "the new generation is in place, but its record is not complete",
             cause=_reason(error),

@@ -84,8 +84,6 @@ class StagingSink:
             self.staging.withdraw(*self._placed.pop(path))
 
     def taken(self) -> Iterable[tuple[Digest, Loose]]:
-        """What is whole, each once: it is the caller's from now on."""
+        """What is whole and no step has, each once: it is the caller's from now on."""
         placed, self._placed = self._placed, {}
-        for digest, loose in placed.values():
-            self.staging.release(digest, loose)
-        return placed.values()
+        return [(digest, loose) for digest, loose in placed.values() if self.staging.release(digest, loose)]

@@ -24,8 +24,7 @@ from ashore.mechanisms.stage.newfolders import TREE, NewFolders
 from ashore.mechanisms.stage.swap import is_folder
 from ashore.mechanisms.stage.sync import FEW, Writeback
 from ashore.mechanisms.state.content import ContentStore, hash_file
-from ashore.mechanisms.state.state import State
-from ashore.nouns.config import STATE_FOLDER
+from ashore.mechanisms.state.state import State, place
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Stat, parent
 from ashore.nouns.journal import Area
@@ -53,7 +52,7 @@ class Loose(msgspec.Struct, gc=False, frozen=True):
 
 def beside_state(host: Beneath, transaction: str) -> Area:
     """The staging folder on the mount of the state, which every transaction has."""
-    return Area(f"{host.physical(STATE_FOLDER)}/stage/{transaction}")
+    return Area(f"{place(host)}/stage/{transaction}")
 
 
 class Staging:
@@ -129,14 +128,16 @@ class Staging:
         """A file with this content lies ready."""
         self._loose.setdefault(digest, []).append(loose)
 
-    def release(self, digest: Digest, loose: Loose) -> None:
-        """Somebody else has it from now on."""
-        self._loose.get(digest, []).remove(loose)
+    def release(self, digest: Digest, loose: Loose) -> bool:
+        """Somebody else has it from now on; False if a step has it already."""
+        if free := loose in (lying := self._loose.get(digest, [])):
+            lying.remove(loose)
+        return free
 
     def withdraw(self, digest: Digest, loose: Loose) -> None:
         """It is not needed after all."""
-        self.release(digest, loose)
-        os.unlink(loose.name, dir_fd=self.fd(loose.area))
+        if self.release(digest, loose):
+            os.unlink(loose.name, dir_fd=self.fd(loose.area))
 
     def claim(self, digest: Digest, area: int, path: str) -> Loose | None:
         """Take a loose file of this content in this area, at best the one that came for `path`: it is that path's."""

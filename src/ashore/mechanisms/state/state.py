@@ -9,13 +9,22 @@ import time
 from collections.abc import Iterator
 
 from ashore.errors import BusyError, UnchangedError
-from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.beneath import Beneath, Following
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import ancestors, shown
 
 _ASKING = 0.02
 """Seconds."""
 _FOLDERS = ("generations", "content", "secrets", "stage")
+
+
+def place(host: Beneath) -> str:
+    """The physical path of the state folder, which may be a symlink to one.
+
+    Raises:
+        OSError: somebody else could change where it leads.
+    """
+    return Following(host).folder(STATE_FOLDER)
 
 
 class State:
@@ -58,7 +67,7 @@ class State:
         if self._prepared and self._fd is not None:
             return self._fd
         try:
-            path = self.host.physical(STATE_FOLDER)
+            path = place(self.host)
             for folder in (*ancestors(path), path):
                 if self.host.lstat(folder) is None:
                     directory, name = self.host.at(folder)
@@ -99,6 +108,7 @@ class State:
                     cause=f"the lock was taken by process {holder}" if holder else "",
                     remedy="wait for it to end, then try again",
                 )
+            self.host.forget()  # until now another could replace any folder
             with contextlib.suppress(OSError):  # it tells who holds the lock, and is not what holds it
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             yield
@@ -108,7 +118,7 @@ class State:
     def purge(self) -> None:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
         self.sweep()
-        directory, name = self.host.at(self.host.physical(STATE_FOLDER))
+        directory, name = self.host.at(place(self.host))
         # Away in one step: half a state would look like a damaged one.
         os.rename(name, f".{name}.gone", src_dir_fd=directory, dst_dir_fd=directory)
         self._fd = None
@@ -119,7 +129,7 @@ class State:
         import shutil
 
         with contextlib.suppress(FileNotFoundError):
-            directory, name = self.host.at(self.host.physical(STATE_FOLDER))
+            directory, name = self.host.at(place(self.host))
             shutil.rmtree(f".{name}.gone", dir_fd=directory)
 
     def tidy(self) -> None:

@@ -126,3 +126,10 @@ class ContentRefusedError(UnchangedError):
 
 class TriggerFailedError(UnitsFailedError):
     """A trigger or a step of a bundle failed, so everything went back; the new digest is held."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, in words: what the system said, and of which file."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return (error.strerror or str(error)) + (f" ({error.filename})" if error.filename else "")

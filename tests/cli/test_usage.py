@@ -4,6 +4,7 @@
 import pytest
 
 from ashore.cli import VERBS
+from ashore.nouns.limits import DEFAULT
 from tests.cli.shell import Shell, refused
 
 
@@ -107,6 +108,9 @@ def test_a_set_file_that_cannot_be_read(shell: Shell) -> None:
     with shell.unchanged():
         refused(shell.on_root("install", image, "--set-file", "key=/no/such/file"), 2, "/no/such/file")
         refused(shell.on_root("install", image, "--set-file", "key"), 2, "KEY=FILE")
+        long = shell.folder / "long"
+        long.write_text("x" * (DEFAULT.template + 1))
+        refused(shell.on_root("install", image, "--set-file", f"key={long}"), 2, "key is too long", str(long))
 
 
 @pytest.mark.parametrize("verb", ["plan", "install", "status", "history", "diff", "rollback", "recover", "prune"])

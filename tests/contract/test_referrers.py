@@ -195,6 +195,21 @@ def test_a_tag_that_is_no_list_is_not_written_over(tmp_path: Path) -> None:
             put(writer, subject, referrer(subject, "application/vnd.a"))
 
 
+@pytest.mark.parametrize("entries", [None, 60_000], ids=["malformed", "too large"])
+def test_a_list_that_cannot_be_read_is_not_written_over(tmp_path: Path, entries: int | None) -> None:
+    with FakeRegistry() as registry:
+        registry.lists_referrers = False
+        place = Place(f"{registry.host}/team/app:1", str(tmp_path))
+        subject = published(place)
+        one = {"mediaType": "text/x", "digest": f"sha256:{'0' * 64}", "size": 1}
+        index = json.dumps({"manifests": [one] * entries}).encode() if entries else b"{"
+        registry.manifests["team/app"][of(index)] = (OCI_INDEX, index)
+        registry.tags["team/app"][referrers_tag(subject)] = of(index)
+        with place.writer() as writer, pytest.raises(AshoreError, match="too large, or malformed"):
+            put(writer, subject, referrer(subject, "application/vnd.a"))
+        assert registry.tags["team/app"][referrers_tag(subject)] == of(index)
+
+
 def test_what_others_put_into_the_index_under_the_tag_stays(tmp_path: Path) -> None:
     with FakeRegistry() as registry:
         registry.lists_referrers = False

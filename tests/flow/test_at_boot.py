@@ -7,8 +7,9 @@ import pytest
 
 from ashore.acts.boot.boot import Booted, boot, brought_as, told
 from ashore.acts.boot.early import recover_at_boot
-from ashore.errors import RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import AshoreError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.state import journal
+from ashore.mechanisms.state.state import State
 from ashore.nouns.config import Pull
 from ashore.nouns.generation import Verb
 from ashore.nouns.journal import Begun
@@ -181,6 +182,34 @@ def test_without_a_boot_unit_there_is_no_drop_in(tmp_path: Path) -> None:
     host.images.add(IMAGE, tree("one"))
     host.install(IMAGE)
     assert not host.exists(DROP_IN)
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["damaged", "read-only"])
+def test_units_are_held_where_recovery_cannot_even_begin(
+    host: Machine, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    booted(host)
+    tools = host.tools()
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    if read_only:
+        monkeypatch.setattr(State, "prepare", _refused)
+    else:
+        host.write("var/lib/ashore/journal/1-begun.json", "torn")
+    with pytest.raises(AshoreError):
+        recover_at_boot(host.tools())
+    assert host.exists("run/ashore/incomplete")
+
+
+def test_units_are_not_held_where_nothing_was_interrupted(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    booted(host)
+    monkeypatch.setattr(State, "prepare", _refused)
+    with pytest.raises(UnchangedError, match="cannot write"):
+        recover_at_boot(host.tools())
+    assert not host.exists("run/ashore/incomplete")
+
+
+def _refused(*_: object) -> None:
+    raise UnchangedError("cannot write ashore's state folder", cause="Read-only file system")
 
 
 def test_recovery_at_boot_leaves_nothing_behind_and_waits_for_nobody(host: Machine) -> None:

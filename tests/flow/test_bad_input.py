@@ -361,7 +361,8 @@ def test_somebody_who_may_not_write_the_root(shell: Shell) -> None:
 @ROOT
 def test_an_ordinary_user_installs_on_a_root_of_his_own(shell: Shell) -> None:
     """Files cannot be given away then: all are his."""
-    image = shell.image("app", {"etc/app": "x", "opt/bin/app": "y"})
+    mode = '[[files]]\npath = "/opt/secret"\nmode = "0200"\n'
+    image = shell.image("app", {"etc/app": "x", "opt/bin/app": "y", "opt/secret": "z"}, mode)
     _open_to_all(shell.folder)
     own = shell.folder / "own"
     for path in ("own", "own/etc", "own/var", "own/var/lib", "home"):

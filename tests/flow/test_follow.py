@@ -3,15 +3,17 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 
 from ashore.acts.boot import following
 from ashore.acts.boot.follow import Round, follow
-from ashore.errors import ExitCode, InputError, UnitsFailedError
+from ashore.errors import AshoreError, ExitCode, InputError, UnitsFailedError, VerificationError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.follow import Finding
+from ashore.nouns.image import Descriptor
 from ashore.nouns.journal import Held
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, Transport
@@ -147,6 +149,32 @@ def test_an_image_on_disk_that_is_gone_is_one_bundles_affair(live: Machine, tmp_
     done = follow(msgspec.structs.replace(tools, open_image=open_image))
     assert findings(done) == {"app": Finding.UNREACHABLE, "other": Finding.NEW} and done.code is ExitCode.NETWORK
     assert layout in done.found[0].why and live.read("etc/other") == "2"
+
+
+@pytest.mark.parametrize("error", [InputError, VerificationError])
+def test_a_tag_that_names_no_image_is_one_bundles_affair(live: Machine, error: type[AshoreError]) -> None:
+    tools = live.tools()
+
+    class NoImage:
+        def resolve(self) -> Descriptor:
+            raise error("reg.example/app:stable is not an image")
+
+    def open_image(name: ImageReference) -> ImageReader:
+        return cast("ImageReader", NoImage()) if name.repository == "app" else tools.open_image(name)
+
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(msgspec.structs.replace(tools, open_image=open_image))
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW}
+    assert done.code is error.code
+    assert "is not an image" in done.found[0].why and live.read("etc/other") == "2"
+
+
+def test_what_is_wrong_with_this_hosts_registries_ends_the_round(live: Machine) -> None:
+    def open_image(name: ImageReference) -> ImageReader:
+        raise InputError("/etc/containers/registries.conf:3: not TOML")
+
+    with pytest.raises(InputError, match="not TOML"):
+        follow(msgspec.structs.replace(live.tools(), open_image=open_image))
 
 
 def test_a_reference_with_a_digest_is_not_asked_for(live: Machine) -> None:

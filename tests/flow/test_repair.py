@@ -228,6 +228,14 @@ def test_a_damaged_content_is_fetched_again_by_its_digest(live: Machine) -> None
     assert log(live) == ["restart app.service"]
 
 
+def test_what_became_no_file_is_put_right_from_elsewhere(live: Machine) -> None:
+    before = live.tree()
+    (live.root / "opt/bin/app").unlink()
+    os.mkfifo(live.root / "opt/bin/app")
+    put_right(live)
+    assert live.tree() == before
+
+
 def test_damage_that_no_stat_tells_of_is_found_and_put_right_by_reading(live: Machine) -> None:
     before = live.tree()
     status = os.stat(live.root / "etc/app/other.conf")

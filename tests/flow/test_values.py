@@ -14,7 +14,9 @@ from ashore.acts.plan.differences import differences
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
 from ashore.errors import InputError
+from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.facts import Interface, Network
+from ashore.nouns.limits import DEFAULT
 from tests.flow.machine import FACTS, Machine
 
 ONE, TWO = "reg.example/app:1", "reg.example/app:2"
@@ -224,6 +226,14 @@ def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_ne
     host.remove("app")
     left = [f for f in (host.root / "var/lib/ashore").rglob("*") if f.is_file() and leaks(f.read_bytes())]
     assert left == []
+
+
+def test_the_longest_secret_is_read_again(host: Machine) -> None:
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    longest = "\x01" * DEFAULT.template  # JSON writes six bytes for each
+    sets = Secrets(host.tools().state)
+    name = sets.put(longest, sets.salt(create=True))
+    assert sets.get(name) == longest
 
 
 def test_a_secret_of_the_hosts_own_file_is_written_nowhere_else(host: Machine) -> None:

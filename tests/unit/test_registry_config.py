@@ -245,6 +245,12 @@ def test_helpers_of_registries_conf(home: Home) -> None:
     assert home.found("reg.example", "", helpers=("conf",)) == "u:conf"
 
 
+def test_a_helper_that_does_not_speak_json(home: Home) -> None:
+    home.helper("odd", "printf '\\377\\376'")
+    with pytest.raises(RegistryError, match="did not answer with JSON"):
+        home.found("reg.example", "", helpers=("odd",))
+
+
 def test_a_helper_that_knows_nothing(home: Home) -> None:
     home.helper("none", "echo credentials not found in native keychain; exit 1")
     home.write(FILES[0], {"credsStore": "none"})

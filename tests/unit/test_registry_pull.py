@@ -62,6 +62,8 @@ def test_the_usual_way_costs_one_request_each(pull: Pull) -> None:
         replies.with_headers(Docker_Content_Digest="sha512:" + "a" * 128),
         replies.with_headers(Docker_Content_Digest="SHA256:" + "A" * 64),
         replies.with_headers(Content_Type=""),
+        replies.with_headers(Content_Type="application/json"),
+        replies.with_headers(Content_Type="application/octet-stream"),
         replies.answer(405),
         replies.answer(403),
     ],

@@ -2,12 +2,18 @@
 """Pushing to registries that break, demand, or forget."""
 
 import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from ashore.errors import RegistryError, VerificationError
-from ashore.mechanisms.registry import Repository
+from ashore.mechanisms.registry import Repository, urls
+from ashore.mechanisms.registry.messages import Request
+from ashore.mechanisms.registry.transport import Transport
 from ashore.mechanisms.registry.upload import CHUNK
 from ashore.nouns import digest as digests
 from ashore.nouns.image import OCI_MANIFEST
@@ -17,6 +23,9 @@ from tests.fakes.registry_client import LIMITS, Bytes, Waits, blob_of, manifest_
 
 SMALL = b"small" * 1000
 LARGE = os.urandom(2 * CHUNK + 12345)
+
+
+_SIP = 64 << 10
 
 
 class Push:
@@ -162,6 +171,59 @@ def test_another_digest_stored_is_an_error(push: Push) -> None:
 def test_a_mount_that_becomes_an_upload_is_cancelled(push: Push) -> None:
     assert not push.repository.mount(digests.of(SMALL), "team/other")
     assert push.fake.uploads == {}
+
+
+def test_that_it_cannot_be_cancelled_is_no_fault(push: Push) -> None:
+    push.fake.misbehave("blobs/uploads", replies.answer(500), method="DELETE", times=99)
+    assert not push.repository.mount(digests.of(SMALL), "team/other")
+    assert push.fake.count("DELETE") == 1
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["bytes", "pieces"])
+def test_what_is_sent_may_take_as_long_as_it_is_large(tmp_path: str, whole: bool) -> None:
+    """The registry takes more than twice its patience to read it, and never rests that long."""
+    data = bytes(8 << 20)
+    limits = msgspec.structs.replace(LIMITS, idle_seconds=2.0)
+    with SlowReader(seconds=5.0, size=len(data)) as slow:
+        transport = Transport(str(tmp_path), {}, limits)
+        body = data if whole else iter([data[: 4 << 20], data[4 << 20 :]])
+        request = Request(method="PUT", url=urls.parse(slow.url), body=body, length=len(data))
+        assert transport.send(request, verify=True).status == 201
+        transport.close()
+        assert slow.received == len(data)
+
+
+class SlowReader:
+    """An HTTP server for one request, that reads steadily and slowly."""
+
+    def __init__(self, *, seconds: float, size: int) -> None:
+        self.received, self._pause = 0, seconds / (size / _SIP)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SIP)
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/v2/upload"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        client, _ = self._server.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        head, _, first = head.partition(b"\r\n\r\n")
+        (length,) = (int(line.split()[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+        self.received = len(first)
+        while self.received < length and (piece := client.recv(_SIP)):
+            self.received += len(piece)
+            time.sleep(self._pause * len(piece) / _SIP)
+        client.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        client.close()
+
+    def __enter__(self) -> "SlowReader":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+        self._thread.join(10)
 
 
 def test_a_manifest_before_its_blobs_is_refused_in_words(push: Push) -> None:

@@ -175,9 +175,12 @@ def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
             raise UsageError(f"--set-file {key!r} is not KEY=FILE")
         try:
             with open(path, encoding="utf-8") as file:
-                values[key] = file.read(DEFAULT.template).rstrip("\n")
+                text = file.read(DEFAULT.template + 1)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the value of {key} from {path}", cause=str(error)) from error
+        if len(text) > DEFAULT.template:
+            raise UsageError(f"the value of {key} is too long: {path} has more than {DEFAULT.template} characters")
+        values[key] = text.rstrip("\n")
     return values
 
 

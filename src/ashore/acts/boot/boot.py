@@ -9,6 +9,7 @@ import msgspec
 from ashore.acts.change.anew import changed_inputs, wish_anew
 from ashore.acts.change.asking import unchanged
 from ashore.acts.change.install import change, install
+from ashore.acts.change.noop import named_digest
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.recorded import record_for
 from ashore.acts.tools import Tools
@@ -18,7 +19,6 @@ from ashore.errors import InputError, RegistryError, UnchangedError, UnitsFailed
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import Pull
-from ashore.nouns.digest import Digest
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.plan import Plan
 from ashore.nouns.reference import ImageReference, Transport
@@ -113,24 +113,13 @@ def _held(tools: Tools, asks: Sequence[Ask], records: Sequence[BundleRecord | No
     if not held:
         return ""
     for ask, record in zip(asks, records, strict=True):
-        digest = _digest(tools, ask)
+        digest = named_digest(tools, ask)
         if digest in held and (record is None or record.digest != digest):
             reason = f"{digest} is held ({held[digest].reason}); it is installed again only by: ashore install"
             if all(records):
                 return reason
             raise UnchangedError(f"{ask.written or ask.reference} is not installed", cause=reason)
     return ""
-
-
-def _digest(tools: Tools, ask: Ask) -> Digest:
-    from ashore.acts.fetch.fetch import carried_digest
-    from ashore.nouns.image import INDEXES
-
-    reader = tools.open_image(ask.reference)
-    top = reader.resolve()
-    if top.media_type not in INDEXES:
-        return top.digest
-    return carried_digest(reader, top, str(ask.reference), tools.limits)
 
 
 def _rest(tools: Tools, asks: Sequence[Ask], current: Generation, reason: str) -> Booted:

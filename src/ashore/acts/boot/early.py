@@ -30,6 +30,7 @@ def recover_at_boot(tools: Tools) -> Recovered:
     """
     if tools.state.fd is None:
         return Recovered.NOTHING
+    other_boot = True  # until its journal says another
     try:
         with tools.state.locked():
             left = journal.read(tools.state)
@@ -42,6 +43,10 @@ def recover_at_boot(tools: Tools) -> Recovered:
                 _release(tools)
     except BusyError:
         return Recovered.NOTHING  # Whoever has the lock recovers first.
+    except AshoreError:
+        if other_boot and journal.exists(tools.state):
+            _hold(tools)
+        raise
     if other_boot and left is not None and left.staged is not None:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
         enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}

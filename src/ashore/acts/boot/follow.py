@@ -28,6 +28,7 @@ from ashore.nouns.confirm import Asked
 from ashore.nouns.digest import Digest
 from ashore.nouns.follow import Finding, Found
 from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, Transport
 from ashore.rules.window import is_open, next_opening
 
@@ -72,9 +73,11 @@ def follow(tools: Tools) -> Round:
         return Round(generation=current, skipped="a change waits for confirmation: ashore confirm")
     if not current.bundles:
         return Round(generation=current, skipped="no bundle is installed")
-    found = tuple(_ask(tools, record) for record in current.bundles)
+    refused: dict[str, AshoreError] = {}
+    found = tuple(_ask(tools, record, refused) for record in current.bundles)
     new = [item for item in found if item.finding is Finding.NEW]
     outcomes, failed = _install(tools, current, new) if new else ((), {})
+    failed = {**refused, **failed}
     return Round(
         generation=tools.history.current(),
         found=tuple(_with_failure(item, failed.get(item.bundle)) for item in found),
@@ -108,18 +111,30 @@ def _paused(tools: Tools, moment: datetime.datetime) -> str:
     return ""
 
 
-def _ask(tools: Tools, record: BundleRecord) -> Found:
-    """One request, unless an installer image has a new index: then one more, for what it carries."""
+def _ask(tools: Tools, record: BundleRecord, refused: dict[str, AshoreError]) -> Found:
+    """One request, unless an installer image has a new index: then one more, for what it carries.
+
+    What is named may be no image, or not the one that it says: that is put into `refused`.
+
+    Raises:
+        InputError: what this host has set for registries is wrong, which is every bundle's.
+    """
     named = reference.parse(record.reference)
     said = Found(bundle=record.name, reference=record.reference, finding=Finding.SAME, digest=record.digest)
     if named.digest:
         return msgspec.structs.replace(said, finding=Finding.PINNED)
+    unreachable = (RegistryError,) if named.transport is Transport.REGISTRY else (RegistryError, InputError)
     try:
-        digest = _digest(tools, named, record)
-    except (RegistryError, InputError) as error:
-        if isinstance(error, InputError) and named.transport is Transport.REGISTRY:
-            raise  # what this host has set for registries, which is every bundle's
+        reader = tools.open_image(named)
+    except unreachable as error:
         return msgspec.structs.replace(said, finding=Finding.UNREACHABLE, why=str(error))
+    try:
+        digest = _digest(tools, reader, record)
+    except unreachable as error:
+        return msgspec.structs.replace(said, finding=Finding.UNREACHABLE, why=str(error))
+    except (InputError, VerificationError) as error:
+        refused[record.name] = error
+        return _with_failure(said, error)
     if digest == record.digest:
         return said
     held = tools.history.held().get(digest)
@@ -128,11 +143,10 @@ def _ask(tools: Tools, record: BundleRecord) -> Found:
     return msgspec.structs.replace(said, finding=Finding.NEW, digest=digest)
 
 
-def _digest(tools: Tools, named: ImageReference, record: BundleRecord) -> Digest:
+def _digest(tools: Tools, reader: ImageReader, record: BundleRecord) -> Digest:
     from ashore.acts.fetch.fetch import carried_digest
     from ashore.nouns.image import INDEXES
 
-    reader = tools.open_image(named)
     top = reader.resolve()
     if top.digest == record.digest or top.media_type not in INDEXES:
         return top.digest

@@ -32,7 +32,6 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """Below the host's root."""
     layout: str
     """Below the host's root."""
-    card: Card
 
 
 def read_card(top: str) -> Card:
@@ -82,7 +81,7 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
     place_recovery(host)
     layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
     ownbuild.drop_older(host, program)
-    return Placed(program=program, layout=layout, card=card)
+    return Placed(program=program, layout=layout)
 
 
 def _withdraw(host: Beneath, program: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ashore.acts.change.prune import Pruned, collect
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, reason_of
 
 
 def prune(tools: Tools, keep: int | None = None, *, discard_edits: bool = False) -> Pruned:
@@ -39,9 +39,8 @@ def forgetting() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        at = f" ({error.filename})" if error.filename else ""
         raise UnchangedError(
             "not everything could be dropped; the host's files are as they were",
-            cause=f"{error.strerror or error}{at}",
+            cause=reason_of(error),
             remedy="put right what is named, then run: ashore prune",
         ) from error

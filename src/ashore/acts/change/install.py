@@ -26,6 +26,7 @@ from ashore.errors import (
     UnchangedError,
     UnitsFailedError,
     UsageError,
+    reason_of,
 )
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
@@ -109,9 +110,7 @@ def change(
             return _change(tools, order)
     except OSError as error:
         # `carry_out` answers for what it does; whatever else fails does so before the first change.
-        at = f" ({error.filename})" if error.filename else ""
-        cause = f"{error.strerror or error}{at}"
-        raise UnchangedError(f"{verb} failed; the host is as it was", cause=cause) from error
+        raise UnchangedError(f"{verb} failed; the host is as it was", cause=reason_of(error)) from error
 
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,14 +30,19 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
         and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
         and untouched(tools, current)
-        and all(record is not None and _digest(tools, ask) == record.digest for ask, record in pairs)
+        and all(record is not None and named_digest(tools, ask) == record.digest for ask, record in pairs)
     )
     if same:
         tools.resolved.clear()
     return same
 
 
-def _digest(tools: Tools, ask: Ask) -> Digest:
+def named_digest(tools: Tools, ask: Ask) -> Digest:
+    """The digest of the bundle image that a reference names now.
+
+    Raises:
+        AshoreError: as `ImageReader.resolve`.
+    """
     reader = tools.open_image(ask.reference)
     top = tools.resolved[ask.reference] = reader.resolve()
     if top.media_type not in INDEXES:

@@ -10,8 +10,7 @@ from ashore.acts.change.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError
 from ashore.mechanisms.images.patch import BytesContent, Content, FileContent
-from ashore.mechanisms.stage.supply import Opener, lying, rendered
-from ashore.mechanisms.state.content import hash_file
+from ashore.mechanisms.stage.supply import Opener, checked, lying, rendered
 from ashore.mechanisms.state.known import FOLDER, Known
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind
@@ -38,7 +37,7 @@ class Bases:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self.known = Known(os.path.join(tools.cache.path, FOLDER), tools.limits)
-        self._openers = functools.cache(lambda: on_host(tools, self.current()))
+        self._openers = functools.cache(self._checked)
         self.current = functools.cache(self._current)
         self.here = functools.cache(self._here)
 
@@ -81,11 +80,8 @@ class Bases:
     def _on_host(self, digest: Digest) -> int | None:
         if digest not in self.here():
             return None
-        for opener in self._openers():
-            descriptor = opener(digest)
-            if descriptor is None:
-                continue
-            if hash_file(descriptor)[0] == digest:
-                return descriptor
-            os.close(descriptor)
-        return None
+        return next((found for opener in self._openers() if (found := opener(digest)) is not None), None)
+
+    def _checked(self) -> list[Opener]:
+        store, lying_there = on_host(self._tools, self.current())
+        return [checked(store), lying_there]  # the other checks by itself

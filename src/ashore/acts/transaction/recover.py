@@ -18,7 +18,7 @@ from ashore.acts.change.prune import collect
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import steps, triggers
 from ashore.acts.transaction import units as unit_acts
-from ashore.errors import ChangedError, InputError, Issue
+from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage import swap
@@ -59,8 +59,7 @@ def recover(tools: Tools) -> Recovered:
             return Recovered.FORWARD
         issues = with_room(tools, functools.partial(go_back, tools, left))
     except OSError as error:
-        at = f" ({error.filename})" if error.filename else ""
-        issues = [Issue(where="", message=f"{error.strerror or error}{at}")]
+        issues = [Issue(where="", message=reason_of(error))]
     if issues:
         raise ChangedError(
             "an interrupted transaction cannot be undone completely",
@@ -222,7 +221,7 @@ def _keep_one(
     if old is None or old.kind is not Kind.FILE:
         return None
     try:
-        descriptor = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=area)
+        descriptor = _open_displaced(area, step.name)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
             return None  # It was kept before a crash, or is no file.
@@ -243,6 +242,20 @@ def _keep_one(
         return None
     finally:
         os.close(descriptor)
+
+
+def _open_displaced(area: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=area)
+    except PermissionError:
+        # Without root not even its owner reads one of mode 0200. It is no file of the host any more.
+        there = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area)
+        try:
+            os.chmod(f"/proc/self/fd/{there}", 0o600)
+        finally:
+            os.close(there)
+        return os.open(name, flags, dir_fd=area)
 
 
 def _audit_line(generation: Generation) -> dict[str, object]:

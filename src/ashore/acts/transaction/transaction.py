@@ -19,7 +19,7 @@ from ashore.acts.transaction import units as unit_acts
 from ashore.acts.transaction.recover import finish, go_back, with_room
 from ashore.acts.transaction.stage import check_targets, room_to_end, stage
 from ashore.acts.transaction.validate import validate_placed, validate_staged
-from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError
+from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError, reason_of
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage import swap
 from ashore.mechanisms.stage.staging import Staging, beside_state
@@ -150,7 +150,7 @@ def carry_out(
     except (OSError, AshoreError) as error:
         raise ChangedError(
             "the new generation is in place, but its record is not complete",
-            cause=_reason(error),
+            cause=reason_of(error),
             remedy="make room or put right what is named, then run: ashore recover",
         ) from error
     return generation
@@ -229,7 +229,7 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
             issues=left,
         )
     if isinstance(error, OSError):
-        return UnchangedError(f"{transaction.begun.verb} failed; the host is as it was", cause=_reason(error))
+        return UnchangedError(f"{transaction.begun.verb} failed; the host is as it was", cause=reason_of(error))
     return error
 
 
@@ -241,13 +241,6 @@ def _audit_line(tools: Tools, transaction: Transaction, error: BaseException) ->
         "verb": transaction.begun.verb,
         "failed": str(error) or type(error).__name__,
     }
-
-
-def _reason(error: Exception) -> str:
-    if not isinstance(error, OSError):
-        return str(error)
-    at = f" ({error.filename})" if error.filename else ""
-    return (error.strerror or str(error)) + at
 
 
 def contents_of(plan: Plan) -> set[Digest]:

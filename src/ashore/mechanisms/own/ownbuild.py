@@ -38,7 +38,6 @@ _PROGRAM = "ashore"
 _BESIDE = f".{_PROGRAM}.new"
 _MACHINES = {62: "amd64", 183: "arm64", 22: "s390x", 21: "ppc64le", 243: "riscv64"}
 """e_machine of elf(5), with Go's names."""
-_CHUNK = 1 << 20
 
 
 class OwnBuild(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,7 +135,7 @@ class CredentialStore:
             raise RegistryError(f"{program} gave no credential for {host}", cause=printable(said[:300]))
         try:
             answer = msgspec.json.decode(done.stdout, type=_Answer)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             # Its output is a secret: nothing of it is shown.
             raise RegistryError(f"{program} did not answer with JSON") from None
         if answer.username == "<token>":

@@ -73,7 +73,10 @@ def add(session: Session, subject: Digest, descriptor: Descriptor, limits: Limit
     if answer.status == 200:
         if answer.header("Content-Type").partition(";")[0].strip() not in INDEXES:
             raise RegistryError(f"cannot {what}: it is no list of referrers")
-        entries = [msgspec.json.decode(raw) for raw in _page(session, answer, limits) or ()]
+        page = _page(session, answer, limits)
+        if page is None:  # what others put there must not get lost
+            raise RegistryError(f"cannot {what}: its list of referrers is too large, or malformed")
+        entries = [msgspec.json.decode(raw) for raw in page]
     else:
         answer.close()
     added = msgspec.to_builtins(descriptor)

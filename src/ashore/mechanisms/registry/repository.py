@@ -250,10 +250,9 @@ class Repository:
         if answer.status != 200 or not size.isdecimal() or not answer.header("Content-Type"):
             return None
         try:
-            checked = digests.parse(digest)
+            checked, media_type = digests.parse(digest), manifests.media_type(answer, b"", self._reference)
         except InputError:
-            return None
-        media_type = manifests.media_type(answer, b"", self._reference)
+            return None  # a vague type, say: the document tells
         self._check_size(int(size[:20]))
         return Descriptor(media_type=media_type, digest=checked, size=int(size))
 

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _KEPT = 8
 """Idle connections kept for each origin."""
+_PIECE = 64 << 10
 _NEAR = 0.002
 """Seconds: a further connection that is made within them costs less than waiting for an answer."""
 
@@ -130,7 +131,6 @@ class Transport:
 
     def _request(self, request: Request, kept: _Kept) -> None:
         connection, url = kept.connection, request.url
-        kept.pace.deadline = time.monotonic() + 2 * self._limits.idle_seconds
         headers = _headers(request)
         target = url.target
         if kept.proxy and url.scheme == "http":
@@ -140,10 +140,12 @@ class Transport:
         try:
             # A server may refuse a body half-way and say why before it hangs up.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(request.method, target, body=request.body or None, headers=headers)
+                connection.request(request.method, target, body=_body(request), headers=headers)
         except Exception as error:
             connection.close()
             raise fault_of(error, url) from error
+        # From here on: what is sent may take as long as it is large.
+        kept.pace.deadline = time.monotonic() + 2 * self._limits.idle_seconds
 
     def _answer(self, request: Request, kept: _Kept, key: tuple[object, ...]) -> Response:
         connection, url = kept.connection, request.url
@@ -205,6 +207,20 @@ class Transport:
 
 def _what(request: Request, verify: bool) -> tuple[object, ...]:
     return (verify, str(request.url), *sorted(request.headers.items()))
+
+
+def _body(request: Request) -> "bytes | Iterator[memoryview] | None":
+    """What is sent; much of it in pieces, since the socket's patience is for one of them."""
+    body = request.body
+    if isinstance(body, bytes) and len(body) <= _PIECE:
+        return body or None
+    return _pieces((body,) if isinstance(body, bytes) else body)
+
+
+def _pieces(texts: Iterable[bytes]) -> Iterator[memoryview]:
+    for text in texts:
+        for at in range(0, len(text), _PIECE):
+            yield memoryview(text)[at : at + _PIECE]
 
 
 def _headers(request: Request) -> dict[str, str]:

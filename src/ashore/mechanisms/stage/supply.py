@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where content comes from, by digest: what was rendered, fetched, stored, or lies on the host already."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -31,6 +32,22 @@ def rendered(contents: Mapping[Digest, bytes]) -> Opener:
     return open_it
 
 
+def checked(opener: Opener) -> Opener:
+    """As `opener`, and read before somebody gets it: None for what is not as its digest says, or cannot be read."""
+
+    def open_it(digest: Digest) -> int | None:
+        descriptor = opener(digest)
+        if descriptor is None:
+            return None
+        with contextlib.suppress(OSError):  # of a FIFO, say, or of a disk that fails
+            if hash_file(descriptor)[0] == digest:
+                return descriptor
+        os.close(descriptor)
+        return None
+
+    return open_it
+
+
 def lying(host: Beneath, paths: Callable[[], Mapping[Digest, str]]) -> Opener:
     """Contents that lie on the host, at these physical paths, if nobody changed them."""
 
@@ -39,15 +56,11 @@ def lying(host: Beneath, paths: Callable[[], Mapping[Digest, str]]) -> Opener:
         if path is None:
             return None
         try:
-            descriptor = host.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            return host.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return None
-        if hash_file(descriptor)[0] == digest:
-            return descriptor
-        os.close(descriptor)
-        return None
 
-    return open_it
+    return checked(open_it)
 
 
 class Supply:

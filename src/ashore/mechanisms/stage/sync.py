@@ -91,6 +91,8 @@ def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:
                 syscalls.start_writing(opened[-1])  # so that the first sync has little to leave to the others
             for descriptor in opened:
                 os.fsync(descriptor)
+        except PermissionError:  # a mode by which not even the owner may read it
+            syscalls.syncfs(area)
         finally:
             for descriptor in opened:
                 os.close(descriptor)

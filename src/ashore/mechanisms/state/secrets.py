@@ -13,7 +13,8 @@ from ashore.mechanisms import durable
 from ashore.mechanisms.state.state import State
 
 _SALT = "salt"
-_LIMIT = 1 << 20
+_LIMIT = 8 << 20
+"""Bytes: of a value's at most 1 Mi characters, JSON writes some as six."""
 
 
 class Secrets:

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 
 from ashore.acts.author.attached import Carried, attached_to
 from ashore.acts.author.copy import copy
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, VerificationError
+from ashore.mechanisms.images.archive import TarFileWriter
+from ashore.mechanisms.images.layout import REF_NAME
 from ashore.mechanisms.images.transports import open_reader, open_writer
+from ashore.nouns.delta import ARTIFACT, FROM
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Descriptor, referrers_tag
 from ashore.nouns.limits import DEFAULT
@@ -183,6 +187,55 @@ def test_what_is_carried_is_carried(place: Place, tmp_path: Path) -> None:
             carried=Carried.ALL,
         )
     assert len(target.listed(subject)) == 2
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-archive"])
+@pytest.mark.parametrize("carried", [Carried.DELTAS, Carried.ALL])
+def test_of_what_a_list_says_nothing_but_the_digest_goes_along(tmp_path: Path, form: str, carried: Carried) -> None:
+    """A size would shift what an archive holds; a name would make another image of it."""
+    with FakeRegistry() as registry:
+        registry.lists_referrers = False
+        place = Place(f"{registry.host}/team/app:1", str(tmp_path))
+        subject = published(place)
+        right, data = referrer(subject, ARTIFACT)
+        with place.writer() as writer:
+            put(writer, subject, (right, data))
+        lie = msgspec.structs.replace(right, size=1 << 9, annotations={REF_NAME: "2", FROM: subject})
+        index = msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [lie]})
+        registry.manifests["team/app"][of(index)] = (OCI_INDEX, index)
+        registry.tags["team/app"][referrers_tag(subject)] = of(index)
+        target = Place(f"{form}:{tmp_path}/target:1", str(tmp_path))
+        with target.writer() as writer:
+            read, told = place.reader(), Silent()
+            copy(parse(place.name), read, parse(target.name), writer, platform=None, progress=told, limits=DEFAULT,
+                 carried=carried)  # fmt: skip
+        assert target.listed(subject) == (right,)
+        assert target.reader().resolve().digest == subject
+        with pytest.raises(AshoreError, match="names no image"):
+            Place(f"{form}:{tmp_path}/target:2", str(tmp_path)).reader().resolve()
+
+
+def test_a_list_that_says_another_type_than_the_manifest_is_not_believed(tmp_path: Path) -> None:
+    with FakeRegistry() as registry:
+        registry.lists_referrers = False
+        place = Place(f"{registry.host}/team/app:1", str(tmp_path))
+        subject = published(place)
+        right, data = referrer(subject, "application/vnd.other")
+        with place.writer() as writer:
+            put(writer, subject, (msgspec.structs.replace(right, artifact_type=ARTIFACT), data))
+        assert [entry.artifact_type for entry in place.listed(subject)] == [ARTIFACT]
+        assert not list(attached_to(place.reader(), subject, Carried.DELTAS, DEFAULT))
+
+
+def test_an_archive_takes_no_file_of_another_size(tmp_path: Path) -> None:
+    with TarFileWriter(str(tmp_path / "made.tar")) as archive:
+        for size in (2, 4):
+            with pytest.raises(VerificationError, match=f"{size} bytes were announced, 3 came"):
+                archive.add("file", size, Bytes(b"abc"))
+        archive.add("file", 3, Bytes(b"abc"))
+        archive.finish()
+    with tarfile.open(tmp_path / "made.tar") as made:
+        assert [(member.name, member.size) for member in made] == [("file", 3)]
 
 
 def test_a_tag_that_is_no_list_is_not_written_over(tmp_path: Path) -> None:

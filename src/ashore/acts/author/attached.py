@@ -8,9 +8,10 @@ from functools import partial
 import msgspec
 
 from ashore.errors import AshoreError, ElsewhereError, InputError
+from ashore.mechanisms.images.layout import REF_NAME
 from ashore.nouns.delta import ARTIFACT
-from ashore.nouns.digest import Digest
-from ashore.nouns.image import MANIFESTS, Descriptor
+from ashore.nouns.digest import Digest, of
+from ashore.nouns.image import MANIFESTS, Descriptor, Manifest
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, ReferrerReader, ReferrerWriter, Stream
 from ashore.rules.images.documents import parse_artifact
@@ -97,13 +98,33 @@ def attached_to(
 
 
 def _attached(reader: ImageReader, subject: Digest, found: Descriptor, limits: Limits) -> Attached | None:
-    """None where the manifest itself says that it is of another image."""
+    """None where the manifest itself says that it is of another image, or of another type than the list said.
+
+    Nobody vouches for the list: of what it says, nothing but the digest goes along.
+    """
     media_type, data = reader.manifest(found.digest)
     manifest = parse_artifact(media_type, data, f"{found.digest}", limits)
-    if manifest.subject is None or manifest.subject.digest != subject:
+    descriptor = described(media_type, data, manifest)
+    if manifest.subject is None or manifest.subject.digest != subject or not descriptor.artifact_type:
+        return None
+    if found.artifact_type not in ("", descriptor.artifact_type):
         return None
     blobs = (manifest.config, *manifest.layers)
-    return Attached(subject=subject, descriptor=found, data=data, blobs=blobs, open=partial(_opened, reader))
+    return Attached(subject=subject, descriptor=descriptor, data=data, blobs=blobs, open=partial(_opened, reader))
+
+
+def described(media_type: str, data: bytes, manifest: Manifest) -> Descriptor:
+    """How `data`, which is `manifest`, stands in a list of referrers.
+
+    Source: OCI distribution-spec 1.1, "Listing Referrers". A name in a layout's index is not the manifest's to give.
+    """
+    return Descriptor(
+        media_type=media_type,
+        digest=of(data),
+        size=len(data),
+        artifact_type=manifest.artifact_type or manifest.config.media_type,
+        annotations={key: value for key, value in manifest.annotations.items() if key != REF_NAME},
+    )
 
 
 def put(attached: Attached, writer: ImageWriter) -> None:

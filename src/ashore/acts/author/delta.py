@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from ashore.acts.author.attached import Attached
+from ashore.acts.author.attached import Attached, described
 from ashore.acts.author.build import BuildTools
 from ashore.acts.fetch.contents import Contents
 from ashore.acts.fetch.fetch import resolve_image
@@ -161,13 +161,7 @@ def _attached(image: Image, reader: ImageReader, base: Digest, directory: bytes,
     data = msgspec.json.encode(manifest)
     return Attached(
         subject=subject.digest,
-        descriptor=Descriptor(
-            media_type=OCI_MANIFEST,
-            digest=of(data),
-            size=len(data),
-            artifact_type=manifest.artifact_type,
-            annotations=manifest.annotations,
-        ),
+        descriptor=described(OCI_MANIFEST, data, manifest),
         data=data,
         blobs=(manifest.config, *manifest.layers),
         open=lambda blob: CountedHashed(

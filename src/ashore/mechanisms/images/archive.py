@@ -5,6 +5,7 @@ import os
 
 import msgspec
 
+from ashore.errors import VerificationError
 from ashore.mechanisms.images.layout import INDEX_NAME, LAYOUT_NAME, LAYOUT_TEXT, blob_name, named_index
 from ashore.mechanisms.images.streams import BytesStream, pipe
 from ashore.mechanisms.images.tarwrite import END, header, padding
@@ -32,12 +33,17 @@ class TarFileWriter:
         self._file.__exit__()
 
     def add(self, name: str, size: int, stream: Stream) -> None:
-        """Write the file `name`; what comes out of `stream` must be `size` bytes."""
+        """Write the file `name`.
+
+        Raises:
+            VerificationError: other than `size` bytes came; they would be read as what they are not.
+        """
         with write_fault(self._path):
             start = self._file.position()
             try:
                 self._file.write(header(TarEntry(name=name, kind=Member.FILE, size=size)))
-                pipe(stream, self._file.write)
+                if (came := pipe(stream, self._file.write)) != size:
+                    raise VerificationError(f"{name}: {size} bytes were announced, {came} came")
                 self._file.write(padding(size))
             except BaseException:
                 self._file.back_to(start)

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -51,8 +51,18 @@ def install(registry: FakeRegistry, tag: str, host: Path) -> int:
     return run(["install", f"{registry.host}/{REPOSITORY}:{tag}", "--root", str(host)])
 
 
-def changed(registry: FakeRegistry, tag: str, change: Change) -> str:
-    """The tag, moved to an image whose table says something else of `opt/conf`; its sums are right."""
+def entry_of(table: dict[str, Any], path: str) -> dict[str, Any]:
+    (entry,) = (entry for entry in table["entries"] if entry["name"].endswith(path))
+    return cast("dict[str, Any]", entry)
+
+
+def changed(
+    registry: FakeRegistry, tag: str, change: Change, whole: Change = lambda table: None, *, frames: bytes = b""
+) -> str:
+    """The tag, moved to an image whose table says something else, of `opt/conf` or at all; its sums are right.
+
+    With `frames`, these are where that file's content is.
+    """
     manifests, blobs = registry.manifests[REPOSITORY], registry.blobs[REPOSITORY]
     kind, text = manifests[registry.tags[REPOSITORY][tag]]
     if "manifests" in (top := json.loads(text)):
@@ -62,8 +72,12 @@ def changed(registry: FakeRegistry, tag: str, change: Change) -> str:
     words, blob = layer["annotations"], blobs[layer["digest"]]
     start, length, _, form = map(int, words[f"{_TABLE}manifest-position"].split(":"))
     table = json.loads(zstd.ZstdDecompressor().decompress(blob[start : start + length]))
-    (entry,) = (entry for entry in table["entries"] if entry["name"].endswith("opt/conf"))
-    change(entry)
+    conf = entry_of(table, "opt/conf")
+    if frames:
+        conf.update(offset=len(blob), endOffset=len(blob) + len(frames))
+        blob += frames
+    change(conf)
+    whole(table)
     del words[INDEX]  # known already, of the table as it was
     raw = json.dumps(table).encode()
     packed = zstd.compress(raw)
@@ -129,3 +143,67 @@ def test_the_control_a_table_that_was_only_packed_again_is_taken(
     second = changed(registry, published(registry, tmp_path, "two"), lambda entry: None)
     assert install(registry, second, host) == 0
     assert (host / "opt/conf").read_text() == "two"
+
+
+def shares(table: dict[str, Any]) -> None:
+    """Many files, each in all of the bytes of the large one."""
+    large = entry_of(table, "opt/large")
+    table["entries"] += [
+        {**large, "name": f"ashore/root/opt/n{number}", "digest": f"sha256:{number:064}"} for number in range(3)
+    ]
+
+
+def expands(table: dict[str, Any]) -> None:
+    entry_of(table, "opt/large")["size"] = 1 << 32
+
+
+def is_too_large(table: dict[str, Any]) -> None:
+    entry_of(table, "opt/large")["size"] = 1 << 40
+
+
+def is_in_no_place(table: dict[str, Any]) -> None:
+    """An empty file's place is not looked at: else it would count as bytes that need not be fetched."""
+    table["entries"].append({"type": "reg", "name": "ashore/root/opt/empty", "offset": 10**18, "endOffset": 0})
+
+
+def has_too_many(table: dict[str, Any]) -> None:
+    table["entries"] += [{"type": "x", "name": ""}] * 2_100_000
+
+
+@pytest.mark.parametrize(
+    ("whole", "said"),
+    [
+        (shares, "files share the same bytes"),
+        (expands, "expands beyond all measure"),
+        (is_too_large, "an image may hold"),
+        (has_too_many, "more than 1000000 entries"),
+    ],
+)
+def test_a_table_may_claim_no_more_than_the_layer_could_hold(
+    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str], whole: Change, said: str
+) -> None:
+    assert install(registry, published(registry, tmp_path, "one"), host) == 0
+    second = changed(registry, published(registry, tmp_path, "two"), lambda entry: None, whole)
+    before = snapshot(host)
+    assert install(registry, second, host) == 3
+    assert said in capsys.readouterr().err
+    assert snapshot(host) == before
+
+
+def test_an_empty_file_has_no_place(registry: FakeRegistry, tmp_path: Path, host: Path) -> None:
+    assert install(registry, published(registry, tmp_path, "one"), host) == 0
+    second = changed(registry, published(registry, tmp_path, "two"), lambda entry: None, is_in_no_place)
+    assert install(registry, second, host) == 0
+    assert (host / "opt/empty").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("empty", "code"), [(10, 0), (1000, 5)], ids=["some", "too many"])
+def test_frames_that_bring_nothing_are_counted(
+    registry: FakeRegistry, tmp_path: Path, host: Path, capsys: pytest.CaptureFixture[str], empty: int, code: int
+) -> None:
+    assert install(registry, published(registry, tmp_path, "one"), host) == 0
+    frames = zstd.compress(b"") * empty + zstd.compress(b"two")
+    second = changed(registry, published(registry, tmp_path, "two"), lambda entry: None, frames=frames)
+    assert install(registry, second, host) == code
+    assert ("is in more than 19 parts" in capsys.readouterr().err) == bool(code)
+    assert (host / "opt/conf").read_text() == ("one" if code else "two")

@@ -140,6 +140,12 @@ def test_hard_links_name_the_first_of_their_group() -> None:
     assert merged.lost == ()
 
 
+def test_a_group_of_many_takes_no_longer_for_each() -> None:
+    names = [f"ashore/root/n{number:05}" for number in range(1, 25_000)]
+    tree = Merged(layer(f("ashore/root/n00000"), *(hardlink(name, "ashore/root/n00000") for name in names)))
+    assert {entry.link for entry in tree.entries.values()} == {"root/n00000"}
+
+
 def test_a_group_of_one_is_no_group() -> None:
     merged = Merged(layer(f("b", "1"), hardlink("ashore/root/c", "ashore/root/b")), layer(f(".wh.c", "")))
     assert merged.entries["root/b"].link == ""

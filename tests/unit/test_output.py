@@ -28,6 +28,13 @@ def test_everything_arrives_in_order_and_complete() -> None:
     assert (done.stderr, done.returncode) == ("done\n", 0)
 
 
+def test_a_document_is_not_dropped_for_its_size() -> None:
+    big = "import sys\nfrom ashore.mechanisms import output\noutput.survive_lost_output()\n"
+    big += "print('y'); print('x' * (9 << 20)); print('z')"
+    done = subprocess.run([sys.executable, "-c", big], capture_output=True, text=True)
+    assert done.stdout == "y\n" + "x" * (9 << 20) + "\nz\n"
+
+
 def test_a_closed_pipe_is_no_error_and_the_rest_goes_on() -> None:
     reading, writing = os.pipe()
     os.close(reading)

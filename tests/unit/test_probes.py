@@ -52,6 +52,26 @@ def test_http_beyond_is_not(port: int, status: int, said: str) -> None:
     assert probes.probe(Health(http=url), 5) == f"{url}: {said}"
 
 
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["of the head", "of the body"])
+def test_a_server_that_sends_byte_after_byte_does_not_hold_it_up(head: bytes) -> None:
+    """Were it waited for, this would take as long as the server likes: here, until the probe has ended."""
+    done = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client:
+            client.sendall(head)
+            while not done.wait(0.02):
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        said = probes.http(f"http://127.0.0.1:{server.getsockname()[1]}/", 0.3)
+        done.set()
+    assert said == "" if head else said.endswith("no answer in time")
+
+
 def test_no_answer_is_a_reason_and_no_exception(silent: int, closed: int) -> None:
     assert probes.http(f"http://127.0.0.1:{silent}/", 0.05).endswith("no answer in time")
     assert probes.http(f"http://127.0.0.1:{closed}/", 5).endswith("Connection refused")

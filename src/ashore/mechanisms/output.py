@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import deque
 
-_WAITING = 4 * 1024 * 1024
+_WAITING = 64 * 1024 * 1024
 """Bytes kept for a reader that is slow; what comes on top is dropped."""
 _DRAIN_SECONDS = 30.0
 """How long the end of the program waits for a reader that is slow."""
@@ -57,7 +57,8 @@ class _Surviving(io.RawIOBase):
     def write(self, data: object, /) -> int:
         taken = bytes(data)  # type: ignore[call-overload]
         with self._changed:
-            if not self._lost and self._size + len(taken) <= _WAITING:
+            # One text may be larger than all that: a document is written at once, and is not to be cut.
+            if not self._lost and self._size <= _WAITING:
                 self._waiting.append(taken)
                 self._size += len(taken)
                 self._changed.notify_all()

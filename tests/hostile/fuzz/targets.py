@@ -86,7 +86,7 @@ def contents(data: bytes) -> None:
     blob = Descriptor(media_type=f"{OCI_LAYER}+zstd", digest=digest.of(b""), size=1 << 20, annotations=_table_of(data))
     place = table.position(blob, LIMITS)
     if place is not None:
-        table.members(table.parse(data, place, "it"), blob, "it")
+        table.members(table.parse(data, place, "it", LIMITS), blob, "it")
 
 
 def index(data: bytes) -> None:

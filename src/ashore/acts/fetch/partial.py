@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from ashore.errors import VerificationError
+from ashore.mechanisms.images.claims import Claims
 from ashore.mechanisms.images.readahead import opened_ahead
 from ashore.mechanisms.images.streams import Readable, distrusted, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
@@ -22,6 +23,8 @@ from ashore.rules.images.imagetree import ImageTree
 from ashore.rules.images.ranges import joined
 
 _PIECE = 1 << 17
+_EMPTY = 16
+"""Frames of a content that may bring nothing."""
 
 
 class _Place(msgspec.Struct, gc=False, frozen=True, order=True):
@@ -92,14 +95,15 @@ class PartialImage:
         """Read the tables and merge them; False where that is not to be had: then the layers are streamed.
 
         Raises:
-            InputError: the tree is refused, as a streamed one would be.
+            InputError: the tree, or a layer, is refused, as a streamed one would be.
             VerificationError, RegistryError: as the reader has it, or a table is not what the manifest names.
         """
-        tree = ImageTree(prefix, self._limits)
+        tree, claims = ImageTree(prefix, self._limits), Claims(self._limits)
         for number, layer in enumerate(self._layers):
             listed = self._table(number, layer)
             if listed is None:
                 return False
+            claims.add(listed, layer, self._where(number))
             tree.begin_layer(self._where(number))
             for item in listed:
                 self._add(tree, item, number)
@@ -162,7 +166,7 @@ class PartialImage:
             return None
         try:
             data = read_all(stream, limit=place.length, name=self._where(number))
-            entries = parse(data, place, self._where(number))
+            entries = parse(data, place, self._where(number), self._limits)
         except VerificationError:
             if not distrusted(stream):
                 raise
@@ -221,7 +225,7 @@ class PartialImage:
         file = sink.create(path, place.size)
         hashed, count = hashlib.sha256(), 0
         try:
-            for piece in _decompressed(stream, place.end - place.start, self._limits, where):
+            for piece in _decompressed(stream, place, self._limits, where):
                 count += len(piece)
                 if count > place.size:
                     break
@@ -261,24 +265,27 @@ def _not_as_named(where: str, cause: str) -> VerificationError:
     return VerificationError(f"{where} is not what the manifest's table names", cause=cause, remedy=remedy)
 
 
-def _decompressed(stream: Readable, length: int, limits: Limits, where: str) -> Iterator[bytes]:
-    """The content of `length` bytes of zstd frames, a bounded piece at a time.
+def _decompressed(stream: Readable, place: _Place, limits: Limits, where: str) -> Iterator[bytes]:
+    """The content of the zstd frames at a place, a bounded piece at a time.
 
     Raises:
-        VerificationError: they are no such frames.
+        VerificationError: they are no such frames, or more than a content of this size can have.
     """
     from ashore.mechanisms.images.zstandard import zstd
 
     options = {zstd.DecompressionParameter.window_log_max: limits.zstd_window_log}
-    decoder = zstd.ZstdDecompressor(options=options)
+    decoder, frames = zstd.ZstdDecompressor(options=options), 0
     try:
-        for data in _pieces(stream, length):
+        for data in _pieces(stream, place.end - place.start):
             while data:
                 piece = decoder.decompress(data, _PIECE)
                 while piece or not (decoder.eof or decoder.needs_input):
                     yield piece
                     piece = b"" if decoder.eof or decoder.needs_input else decoder.decompress(b"", _PIECE)
                 data = decoder.unused_data if decoder.eof else b""
+                frames += decoder.eof
+                if frames > min(place.size + _EMPTY, limits.frames):
+                    raise _not_as_named(where, f"it is in more than {frames - 1} parts")
                 decoder = zstd.ZstdDecompressor(options=options) if decoder.eof else decoder
     except zstd.ZstdError as error:
         raise _not_as_named(where, str(error)) from error

@@ -177,15 +177,23 @@ class _Unpacker(Unpacked):
 
     def _count(self, more: int) -> None:
         self._out += more
-        if self._out > _FREE + self._in * self._limits.expansion:
-            raise InputError(
-                f"{self._name} expands beyond all measure",
-                cause=f"more than {self._limits.expansion} bytes for each compressed one",
-                remedy="this is how a decompression bomb looks; the image is refused",
-            )
+        check_expansion(self._out, self._in, self._limits, self._name)
 
     def _broken(self, cause: str) -> InputError:
         return InputError(f"{self._name} is not valid {self._kind}", cause=cause)
+
+
+def check_expansion(count: int, packed: int, limits: Limits, name: str) -> None:
+    """
+    Raises:
+        InputError: no honest archive of `packed` bytes becomes `count` of them.
+    """
+    if count > _FREE + packed * limits.expansion:
+        raise InputError(
+            f"{name} expands beyond all measure",
+            cause=f"more than {limits.expansion} bytes for each compressed one",
+            remedy="this is how a decompression bomb looks; the image is refused",
+        )
 
 
 def _gzip() -> tuple[Any, Any, Any]:

@@ -45,6 +45,9 @@ class Listed(msgspec.Struct, gc=False, frozen=True):
     end: int = 0
 
 
+_NONE = of(b"")
+
+
 class TocEntry(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True, rename="camel"):
     """An entry as the table has it: the order of its fields is that of the JSON."""
 
@@ -85,12 +88,12 @@ def position(layer: Descriptor, limits: Limits) -> Position | None:
     return None
 
 
-def parse(data: bytes, place: Position, where: str) -> tuple[TocEntry, ...]:
+def parse(data: bytes, place: Position, where: str, limits: Limits) -> tuple[TocEntry, ...]:
     """The entries of a table as it is stored.
 
     Raises:
         VerificationError: it is not what the manifest names.
-        InputError: it is malformed.
+        InputError: it is malformed, or of more entries than an image may have.
     """
     from ashore.mechanisms.images.zstandard import zstd
 
@@ -99,6 +102,9 @@ def parse(data: bytes, place: Position, where: str) -> tuple[TocEntry, ...]:
         raise VerificationError(f"{where}: its table of contents is not what the manifest names", remedy=remedy)
     try:
         text = zstd.ZstdDecompressor().decompress(data, max_length=place.raw)
+        # Each has braces of its own, and those of its attributes; what is decoded takes many times its bytes.
+        if text.count(b"{") > 2 * limits.entries:
+            raise InputError(f"{where}: its table of contents has more than {limits.entries} entries")
         return msgspec.json.decode(text, type=_Table).entries
     except (zstd.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _malformed(where, error) from error
@@ -151,5 +157,6 @@ def _listed(entry: TocEntry, size: int) -> Listed:
         else _PLAIN,
         what="" if kind is not Member.OTHER else f"a {entry.type}",
     )
-    digest = Digest(entry.digest) if entry.size else of(b"")
-    return Listed(member, digest, entry.offset, entry.end_offset) if kind is Member.FILE else Listed(member)
+    if kind is not Member.FILE:
+        return Listed(member)
+    return Listed(member, Digest(entry.digest), entry.offset, entry.end_offset) if entry.size else Listed(member, _NONE)

@@ -27,7 +27,7 @@ class Tables:
         digest = index_digest(layer)
         try:
             if place is not None and (data := self._table(digest, place)) is not None:
-                return members(parse(data, place, _WHERE), layer, _WHERE)
+                return members(parse(data, place, _WHERE, self._limits), layer, _WHERE)
             if digest is not None and (data := self.index(digest)) is not None:
                 return members(decode(data, _WHERE), layer, _WHERE)
         except AshoreError:
@@ -50,7 +50,7 @@ class Tables:
             return None
         try:
             place = Position(0, len(table), self._limits.table, of(table))
-            data = encode(parse(table, place, _WHERE))
+            data = encode(parse(table, place, _WHERE, self._limits))
         except AshoreError:
             return None
         return data if data is not None and of(data) == digest else None

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One look at whether something answers: http, tcp or a command, each with a deadline."""
 
+import contextlib
 import socket
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ashore.errors import AshoreError
@@ -10,9 +13,6 @@ from ashore.nouns.bundle import Health
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
-
-_LIMIT = 64 * 1024
-"""Read of an answer's body: enough for the server to see that somebody reads."""
 
 
 def probe(health: Health, seconds: float) -> str:
@@ -39,9 +39,10 @@ def http(url: str, seconds: float) -> str:
         connection = _connection(parts.scheme, parts.hostname or "", parts.port, seconds)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request("GET", target, headers={"User-Agent": "ashore", "Connection": "close"})
-            answer = connection.getresponse()
-            answer.read(_LIMIT)
+            connection.connect()
+            with _ended_after(connection.sock, seconds):
+                connection.request("GET", target, headers={"User-Agent": "ashore", "Connection": "close"})
+                answer = connection.getresponse()
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -82,6 +83,29 @@ def _connection(scheme: str, host: str, port: int | None, seconds: float) -> "HT
     if scheme != "http":
         raise ValueError("not an http or https URL")
     return http.client.HTTPConnection(host, port, timeout=seconds)
+
+
+@contextlib.contextmanager
+def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """All of an answer's head is to come within `seconds`: the socket's own patience begins anew with each byte."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
 
 
 def _why(error: Exception) -> str:

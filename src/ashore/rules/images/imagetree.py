@@ -125,6 +125,7 @@ class ImageTree:
             raise InputError("the image cannot be used", issues=self._issues)
         tree: dict[str, Entry] = {}
         lost: list[Lost] = []
+        links: dict[Inode, str] = {}
         for path, node in below("/".join(self._base), self._top):
             if node is self._top and not (path and node.children):
                 continue
@@ -132,7 +133,8 @@ class ImageTree:
             if path == inode.owner:
                 path = inode.owner  # one string for all who keep it
             if len(inode.names) > 1 and node.kind is Kind.FILE:
-                tree[path] = msgspec.structs.replace(inode.entry, link=min(inode.names))
+                link = links.get(inode) or links.setdefault(inode, min(inode.names))
+                tree[path] = msgspec.structs.replace(inode.entry, link=link)
             else:
                 tree[path] = inode.entry
             if node.kind is Kind.FILE and not inode.owner:

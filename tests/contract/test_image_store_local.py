@@ -193,6 +193,7 @@ BROKEN = {
     "no index": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'},
     "another version": {"oci-layout": b'{"imageLayoutVersion":"2.0.0"}', "index.json": b"{}"},
     "no JSON": {"oci-layout": b"x", "index.json": b"x"},
+    "no UTF-8": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": b'{"manifests":"\xff"}'},
     "an index of numbers": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": b"[1]"},
     "a digest that leads out": {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
@@ -226,6 +227,7 @@ DOCKER_BROKEN = {
     "no JSON": {"manifest.json": b"x"},
     "an empty list": {"manifest.json": b"[]"},
     "no config": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]'},
+    "a config that is no UTF-8": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]', "c.json": b'{"x":"\xff"}'},
     "a config that is none": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]', "c.json": b"{}"},
     "too few layers": {
         "manifest.json": b'[{"Config":"c.json","Layers":[]}]',

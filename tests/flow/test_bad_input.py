@@ -5,9 +5,10 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,10 @@ def test_a_path_that_no_bundle_may_have(shell: Shell, path: str) -> None:
         refused(shell.on_root("install", image), 3, path.replace("../../", "").split("/")[-1])
 
 
-def as_layout(shell: Shell, tree: Tree, toml: str = "") -> str:
+def as_layout(shell: Shell, tree: Tree, toml: str = "", labels: Mapping[str, str] | None = None) -> str:
     """An image that no `ashore build` would make, as an OCI layout."""
     images = FakeImages()
-    digest = images.add("x", tree, toml)
+    digest = images.add("x", tree, toml, labels=labels)
     folder = shell.folder / "handmade.oci"
     (folder / "blobs/sha256").mkdir(parents=True)
     for name, data in images._blobs.items():
@@ -216,6 +217,56 @@ def test_a_policy_that_refuses_everything_refuses(shell: Shell) -> None:
         ran = shell.on_root("install", image)
         assert ran.code in (3, 5)
         refused(ran, ran.code, "policy.json")
+
+
+@pytest.mark.parametrize("way", ["../{}", "allowed/../{}", "allowed/link", "{}/"])
+def test_no_way_of_writing_a_path_leads_past_the_policy(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    image = shell.image("app", {"etc/app": "x"}).removeprefix("oci:")
+    allowed = shell.folder / "allowed"
+    allowed.mkdir()
+    (allowed / "link").symlink_to(image)
+    rules = {
+        "default": [{"type": "reject"}],
+        "transports": {"oci": {str(allowed): [{"type": "insecureAcceptAnything"}]}},
+    }
+    (shell.root / "etc/containers").mkdir()
+    (shell.root / "etc/containers/policy.json").write_text(json.dumps(rules))
+    monkeypatch.chdir(allowed if way.startswith("..") else shell.folder)
+    path = way.format(Path(image).name)
+    with shell.unchanged():
+        refused(shell.on_root("install", f"oci:{path}"), 5, "policy")
+        refused(shell.on_root("install", f"oci:{shell.folder}/allowed/../{Path(image).name}"), 5, "policy")
+    shutil.move(image, allowed / "real")
+    assert shell.on_root("install", f"oci:{allowed}/../allowed/real").code == 0
+
+
+def test_what_a_terminal_would_obey_is_not_written_to_it(shell: Shell) -> None:
+    image = as_layout(shell, {"etc/app": "x"}, 'name = "app"\nversion = "1\\u001b[8m"\n')
+    assert shell.on_root("install", image).code == 0
+    for ran in (shell.ashore("inspect", image), shell.on_root("status"), shell.on_root("history")):
+        assert ran.code == 0 and "app 1\\x1b[8m" in ran.out and "\x1b" not in ran.out + ran.err
+
+
+def test_half_a_character_in_a_config_is_malformed(shell: Shell) -> None:
+    image = as_layout(shell, {"etc/app": "x"}, labels={"io.ashore.root": "\ud800"})
+    for command in ("inspect", "install", "plan"):
+        ran = shell.ashore(command, image) if command == "inspect" else shell.on_root(command, image)
+        refused(ran, 3, "half of a character")
+
+
+def test_a_symlinks_target_and_an_attribute_that_are_not_utf8(shell: Shell) -> None:
+    folder = shell.bundle("app", {"etc/app": "x"})
+    os.symlink(b"\xff", os.fsencode(folder / "root/etc/link"))
+    os.setxattr(os.fsencode(folder / "root/etc/app"), b"user.\xff", b"1")
+    for ran in (
+        shell.ashore("lint", str(folder)),
+        *(shell.ashore("build", str(folder), "-o", "oci:out", "--compression", how) for how in ("gzip", "zstd")),
+    ):
+        assert ran.code == 3 and "fault" not in ran.err
+        assert "root/etc/link" in ran.out + ran.err and "its target is not UTF-8" in ran.out + ran.err
+        assert "root/etc/app" in ran.out + ran.err and "its name is not UTF-8" in ran.out + ran.err
 
 
 def test_a_folder_where_a_file_goes_and_a_file_where_a_folder_goes(shell: Shell) -> None:

@@ -218,7 +218,7 @@ KINDS = some.sampled_from([*Kind])
 @given(some.dictionaries(PATHS, KINDS, max_size=4))
 def test_what_is_passed_at_a_glance_has_nothing_wrong(kinds: dict[str, Kind]) -> None:
     entries = {path: Entry(kind=kind, mode=0o755) for path, kind in kinds.items()}
-    wrong = [issue for path, entry in entries.items() for issue in rules._entry_issues(path, entry, entries)]
+    wrong = [issue for path, entry in entries.items() for issue in rules._entry_issues(path, entry, entries, DEFAULT)]
     assert rules._any_odd(entries) or not wrong
 
 

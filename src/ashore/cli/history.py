@@ -50,9 +50,13 @@ def command(root: str, as_json: bool) -> None:
         mark = "*" if g.number == current else " "
         back = f" to {g.restores}" if g.restores else ""
         back += f", {printable(g.why)}" if g.why else ", not confirmed" if g.taken_back else ""
-        bundles = ", ".join(f"{b.name} {b.version or short(b.digest)}" for b in g.bundles) or "nothing installed"
+        bundles = (
+            ", ".join(f"{b.name} {printable(b.version) or short(b.digest)}" for b in g.bundles) or "nothing installed"
+        )
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
-        lines += [f"      edit of {shown(p)} kept as {e.digest or e.target}" for p, e in _edits(g, discarded)]
+        lines += [
+            f"      edit of {shown(p)} kept as {e.digest or printable(e.target)}" for p, e in _edits(g, discarded)
+        ]
     lines += [f"  edit of {shown(e.path)} (generation {e.generation}) kept as {e.digest}" for e in edits]
     output.result("\n".join(lines))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ashore.cli.output import say
+from ashore.cli.output import printable_lines, say
 from ashore.nouns.amounts import size
 from ashore.nouns.ports import Progress
 
@@ -45,7 +45,7 @@ class Lines:
             say(f"{name}: done, {size(total)}" if done >= total else f"{name}: ended at {size(done)} of {size(total)}")
 
     def say(self, line: str) -> None:
-        say(line)
+        say(printable_lines(line))
 
 
 class Bars:
@@ -66,7 +66,7 @@ class Bars:
         self._display.update(self._tasks.pop(name), completed=None)
 
     def say(self, line: str) -> None:
-        self._display.console.print(line, highlight=False, markup=False)
+        self._display.console.print(printable_lines(line), highlight=False, markup=False)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def inspection_text(found: Inspection) -> str:
 
 
 def _lines(found: Inspection) -> Iterator[str]:
-    yield f"{found.name} {found.version}".rstrip()
+    yield f"{found.name} {printable(found.version)}".rstrip()
     yield f"  image     {found.reference}"
     yield f"  digest    {found.digest}"
     if found.manifest_digest != found.digest:

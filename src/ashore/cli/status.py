@@ -45,7 +45,8 @@ def status_text(found: Status) -> str:
     if found.waiting is not None:
         lines.append(f"  {provisional_text(found.waiting)}")
     for bundle in generation.bundles:
-        lines.append(f"  {bundle.name} {bundle.version or '-'}  {printable(bundle.reference)}  {short(bundle.digest)}")
+        named = f"{bundle.name} {printable(bundle.version) or '-'}  {printable(bundle.reference)}"
+        lines.append(f"  {named}  {short(bundle.digest)}")
         for unit in bundle.enabled:
             state = found.units.get(unit)
             lines.append(f"    {unit}: {state.active + ' (' + state.sub + ')' if state else 'not observed'}")

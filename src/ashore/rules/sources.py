@@ -20,5 +20,5 @@ def unpack(data: bytes) -> Bundle | None:
     """The bundle; None where another version of ashore packed it otherwise."""
     try:
         return msgspec.msgpack.decode(zlib.decompress(data), type=Bundle)
-    except (zlib.error, msgspec.DecodeError):
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError):
         return None

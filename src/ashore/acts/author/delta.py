@@ -19,6 +19,7 @@ from ashore.mechanisms.images.directory import write_directory
 from ashore.mechanisms.images.patch import BytesContent, Content, make
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
 from ashore.mechanisms.images.table import position
+from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.delta import DIRECTORY, PATCHES, Patch
 from ashore.nouns.digest import Digest, of, short
@@ -173,7 +174,7 @@ def _attached(image: Image, reader: ImageReader, base: Digest, directory: bytes,
 def _contents(
     reference: ImageReference, reader: ImageReader, image: Image, policy: Policy | None, tools: BuildTools, folder: str
 ) -> Contents:
-    return Contents(verify(image, reference, policy), reader, folder, tools.progress, tools.limits)
+    return Contents(verify(image, resolved(reference), policy), reader, folder, tools.progress, tools.limits)
 
 
 def _patches(old: Contents, new: Contents, into: int, tools: BuildTools) -> tuple[list[Patch], int]:

@@ -10,6 +10,7 @@ from ashore.acts.fetch.obtain import POLICY_PATH
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.sources import Source, scan_at
+from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.newfile import write_fault
 from ashore.nouns.bundle import Include
 from ashore.nouns.digest import Digest
@@ -94,7 +95,7 @@ def included(include: Include, platform: Platform, means: Means, place: str) -> 
     reference = parse_reference(include.image)
     reader = means.open_image(reference)
     image = resolve_image(reader, reference, platform, means.limits)
-    verified: VerifiedImage = verify(image, reference, means.policy())
+    verified: VerifiedImage = verify(image, resolved(reference), means.policy())
     means.progress.say(f"including {include.path} of {reference}, {image.digest}")
     return lift(verified, reader, include, place, means.progress, means.limits)
 

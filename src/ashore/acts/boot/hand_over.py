@@ -43,7 +43,7 @@ def read_card(top: str) -> Card:
     try:
         with open(os.path.join(top, CARD_PATH), "rb") as file:
             return msgspec.json.decode(file.read(), type=Card)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(
             "this is no installer image", cause=str(error), remedy="make one: ashore build DIR --installer -t IMAGE"
         ) from error

@@ -14,6 +14,7 @@ from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.images.tap import Tap
+from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.bundle import MANIFEST_NAME, Bundle
 from ashore.nouns.digest import Digest, of
@@ -70,7 +71,7 @@ def obtain(
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    verified = verify(image, reference, _policy(tools))
+    verified = verify(image, resolved(reference), _policy(tools))
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 

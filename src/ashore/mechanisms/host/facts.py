@@ -175,7 +175,7 @@ def _cloud(host: Beneath) -> Mapping[str, object] | None:
     """The ``v1`` keys of cloud-init's instance data, which are the same on every cloud."""
     try:
         data = msgspec.json.decode(host.read_bytes(CLOUD_DATA, _LARGEST))
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     known = data.get("v1") if isinstance(data, dict) else None
     return {str(k): v for k, v in known.items() if v is not None} if isinstance(known, dict) else None

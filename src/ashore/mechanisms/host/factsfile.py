@@ -33,7 +33,7 @@ def load(path: str) -> Facts:
         raise InputError(f"the facts in {shown} have more than {_LARGEST} bytes")
     try:
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"{shown} is not JSON", cause=str(error), remedy="make one with ashore facts --json"
         ) from error

@@ -73,7 +73,7 @@ class DockerArchiveReader:
         data = read_all(source, limit=self._limits.manifest, name=f"{self._files.place}: {printable(saved.config)}")
         try:
             diff_ids = msgspec.json.decode(data, type=ImageConfig).rootfs.diff_ids
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"{self._files.place}: the image's config is malformed", cause=str(error)) from error
         if len(diff_ids) != len(saved.layers):
             raise InputError(f"{self._files.place}: {len(saved.layers)} layers, but {len(diff_ids)} in the config")

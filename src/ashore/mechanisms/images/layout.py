@@ -184,7 +184,7 @@ def read_document(files: BlobFiles, name: str, kind: type[T], limits: Limits) ->
 def _decoded(data: bytes, kind: type[T], place: str) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{place} is malformed", cause=str(error)) from error
 
 
@@ -201,7 +201,7 @@ def media_type_of(data: bytes) -> str:
     """
     try:
         shape = msgspec.json.decode(data, type=_Shape)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("a manifest is malformed", cause=str(error)) from error
     return shape.media_type or (OCI_MANIFEST if shape.manifests is msgspec.UNSET else OCI_INDEX)
 

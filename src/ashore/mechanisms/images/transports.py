@@ -2,8 +2,11 @@
 """One way to images, wherever they lie: the transport of a reference chooses what reads or writes it."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ashore.errors import UsageError
 from ashore.nouns.limits import Limits
@@ -15,6 +18,16 @@ if TYPE_CHECKING:
 
 SettingsFactory = Callable[[], "RegistrySettings"]
 """Makes the registry's settings: what it reads (files, environment) is only read if a registry is asked."""
+
+
+def resolved(reference: ImageReference) -> ImageReference:
+    """The reference as policy.json judges it: a path without symlinks and ``..``, so that none leads past a rule.
+
+    Source: containers-policy.json(5), "oci:".
+    """
+    if reference.transport is Transport.REGISTRY:
+        return reference
+    return msgspec.structs.replace(reference, place=os.path.realpath(reference.place))
 
 
 def open_reader(

@@ -32,5 +32,5 @@ def take(root: str) -> Answer | None:
             data = file.read()
         os.unlink(path)
         return msgspec.json.decode(data, type=Answer)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -26,7 +26,7 @@ def read(root: str) -> Late | None:
     try:
         with open(notes.place(root, _NAME), "rb") as file:
             return msgspec.json.decode(file.read(), type=Late)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -14,6 +14,7 @@ from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import VerifiedImage
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
+from ashore.rules.bundles import placeable
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.bundles.placing import host_path, is_shell
 from ashore.rules.triggers.kinds import SPEAKING, kind_of
@@ -166,7 +167,7 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
     odd = _any_odd(entries)
     for path in sorted(entries if odd else _worth_a_look(entries, limits)):
         entry = entries[path]
-        problems = list(_entry_issues(path, entry, entries)) if odd else []
+        problems = list(_entry_issues(path, entry, entries, limits)) if odd else []
         if entry.size > limits.template and is_text(path, entry, manifest):
             problems.append((f"has {entry.size} bytes, more than {limits.template} for a template or unit", ""))
         target = host_path(manifest, path, entry.kind)
@@ -186,7 +187,7 @@ def _any_odd(entries: Mapping[str, Entry]) -> bool:
     lines = "/\n/".join(("", *entries, ""))
     if not lines.isascii() or any(odd in lines for odd in _ODD):
         return True
-    if any(entry.kind is Kind.OTHER for entry in entries.values()):
+    if any(e.kind is Kind.OTHER or e.xattrs or not e.target.isascii() for e in entries.values()):
         return True
     return any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
 
@@ -196,9 +197,9 @@ def _worth_a_look(entries: Mapping[str, Entry], limits: Limits) -> Iterable[str]
     return [path for path, e in entries.items() if e.size > limits.template or path.endswith(TEMPLATE_SUFFIX)]
 
 
-def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry], limits: Limits) -> Iterable[tuple[str, str]]:
     between = f"/{path}/"
-    if not path.isascii() and not _is_utf8(path):
+    if not path.isascii() and not placeable.is_text(path):
         yield "its name is not UTF-8", "rename it"
     if "//" in between or "/./" in between or "/../" in between:
         yield "its path has an empty part, . or ..", ""
@@ -208,6 +209,10 @@ def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry]) -> Itera
         yield "nothing may be called .ashore: transactions use it", ""
     if entry.kind is Kind.OTHER:
         yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
+    if not placeable.is_text(entry.target):
+        yield "its target is not UTF-8", "make it anew"
+    if why := placeable.attributes_problem(entry.xattrs, limits):
+        yield why, "take it off: setfattr -x"
     for folder in files.ancestors(path):
         above = others.get(folder)
         if above is not None and above.kind is not Kind.DIR:
@@ -221,14 +226,6 @@ def forbidden(path: str) -> str:
         return ""
     found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
     return f"nothing may be placed below {files.shown(found)}" if found else ""
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _missing_texts(

@@ -28,7 +28,7 @@ def entry_problem(entry: TarEntry, path: str, limits: Limits) -> str:
     """Why an entry, at `path` below the bundle's folder, may not be placed on any host; empty if it may."""
     if entry.kind is Member.OTHER:
         return f"{entry.what} cannot be placed"
-    if not entry.name.isascii() and not _is_text(entry.name):
+    if not entry.name.isascii() and not is_text(entry.name):
         return "its name is not UTF-8"
     if path.count("/") >= limits.depth:
         return f"more than {limits.depth} folders deep"
@@ -37,14 +37,15 @@ def entry_problem(entry: TarEntry, path: str, limits: Limits) -> str:
         return "its name is too long"
     if WHITEOUT in entry.name and any(p.startswith(WHITEOUT) for p in path.split("/")):
         return f"names that begin with {WHITEOUT} are reserved"
-    if entry.kind is Member.SYMLINK and not _is_text(entry.target):
+    if entry.kind is Member.SYMLINK and not is_text(entry.target):
         return "its target is not UTF-8"
     if entry.kind is Member.SYMLINK and len(entry.target.encode()) > limits.path:
         return "its target is too long"
-    return _attributes_problem(entry.xattrs, limits) if entry.xattrs else ""
+    return attributes_problem(entry.xattrs, limits) if entry.xattrs else ""
 
 
-def _attributes_problem(xattrs: Mapping[str, bytes], limits: Limits) -> str:
+def attributes_problem(xattrs: Mapping[str, bytes], limits: Limits) -> str:
+    """Why no file on any host may have these; empty if one may."""
     if sum(len(value) + len(name) for name, value in xattrs.items()) > limits.xattrs:
         return f"more than {limits.xattrs} bytes of extended attributes"
     for name, value in xattrs.items():
@@ -60,7 +61,7 @@ def _attribute_problem(name: str, value: bytes) -> str:
         return "" if _is_acl(value) else "this is no access control list"
     if not name.startswith(_USER):
         return "only user attributes, capabilities and access control lists can"
-    if not _is_text(name):
+    if not is_text(name):
         return "its name is not UTF-8"
     possible = name != _USER and "\0" not in name and len(name.encode()) <= _LONGEST_ATTRIBUTE
     return "" if possible else "no such name is possible"
@@ -84,7 +85,8 @@ def _is_acl(value: bytes) -> bool:
     return whole and all(permissions <= 7 for _, permissions, _ in entries)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether it is UTF-8: bytes that are not are surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

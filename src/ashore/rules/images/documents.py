@@ -26,6 +26,7 @@ from ashore.nouns.image import (
 )
 from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.limits import Limits
+from ashore.rules.bundles.placeable import is_text
 
 LABEL_PLATFORM = "io.ashore.platform"
 """``any``: the image fits every architecture, whatever its config says."""
@@ -152,6 +153,8 @@ def _document(data: bytes, where: str, limits: Limits) -> dict[str, object]:
         raise _bad(where, str(error) if isinstance(error, ValueError) else "nested too deeply") from error
     if not isinstance(document, dict):
         raise _bad(where, "it is not a JSON object")
+    if b"\\u" in data and not is_text(json.dumps(document, ensure_ascii=False)):
+        raise _bad(where, "a text in it is half of a character")  # as \\ud800: nothing could print or hash it
     return document
 
 

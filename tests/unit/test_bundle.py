@@ -8,7 +8,7 @@ from ashore.nouns import digest
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import ConfigSection, Descriptor, Image, ImageConfig, Manifest, RootFs, VerifiedImage
-from ashore.nouns.limits import Limits
+from ashore.nouns.limits import DEFAULT, Limits
 from ashore.rules.bundles import bundle as rules
 from ashore.rules.bundles.bundle import needs_text, read_bundle
 from ashore.rules.bundles.manifest import parse_manifest

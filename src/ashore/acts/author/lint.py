@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.images import folder as folders
+from ashore.mechanisms.images.sources import scan
 from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest, ValueSpec
 from ashore.nouns.files import Entry, Kind, printable
@@ -47,7 +48,7 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    found = folders.scan(folder)
+    found = {path: source.entry for path, source in scan(folder).items()}
     data = folders.read(folder, MANIFEST_NAME, limits.bundle_toml + 1)
     trees = _trees(folder, found)
     if data is None and not trees:

@@ -1,46 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's folder as its author has it: names, kinds, modes, and the contents that are asked for."""
+"""A bundle's folder as its author has it: a file that is asked for, or all of it, new."""
 
 import os
-import stat
-from collections.abc import Iterator
 
 from ashore.errors import InputError
-from ashore.nouns.files import Entry, Kind, printable
-
-_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
-
-
-def scan(folder: str) -> dict[str, Entry]:
-    """Everything below `folder`, by path below it. Symlinks are not followed; digests are left out.
-
-    Raises:
-        InputError: `folder` is none, or something in it cannot be listed.
-    """
-    try:
-        return dict(_below(folder, ""))
-    except OSError as error:
-        name = printable(error.filename if isinstance(error.filename, str) else folder)
-        raise InputError(f"cannot read {name}", cause=error.strerror or str(error)) from error
-
-
-def _below(folder: str, prefix: str) -> Iterator[tuple[str, Entry]]:
-    with os.scandir(folder) as found:
-        for item in sorted(found, key=lambda item: item.name):
-            status = item.stat(follow_symlinks=False)
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
-            path = prefix + item.name
-            yield (
-                path,
-                Entry(
-                    kind=kind,
-                    mode=stat.S_IMODE(status.st_mode),
-                    size=status.st_size if kind is Kind.FILE else 0,
-                    target=os.readlink(item.path) if kind is Kind.SYMLINK else "",
-                ),
-            )
-            if kind is Kind.DIR:
-                yield from _below(item.path, f"{path}/")
+from ashore.nouns.files import printable
 
 
 def read(folder: str, path: str, limit: int) -> bytes | None:

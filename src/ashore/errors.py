@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     CHANGED = 8
     BUSY = 9
     DIFFERS = 10
+    INTERRUPTED = 130
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +109,12 @@ class ChangedError(AshoreError):
     """It failed, and the host is NOT as it was; ``issues`` says what is left to do."""
 
     code = ExitCode.CHANGED
+
+
+class NotFollowedError(AshoreError):
+    """Somebody pressed Ctrl-C while PID 1 carries a change out: it goes on."""
+
+    code = ExitCode.INTERRUPTED
 
 
 class BusyError(AshoreError):

@@ -44,11 +44,9 @@ def texts(*contents: str) -> dict[Digest, bytes]:
     return {digest.of(text.encode()): text.encode() for text in contents}
 
 
-def problems(
-    tree: dict[str, Entry], given: dict[Digest, bytes] | None = None, prefix_is_root: bool = False
-) -> list[str]:
+def problems(tree: dict[str, Entry], given: dict[Digest, bytes] | None = None) -> list[str]:
     with pytest.raises(InputError) as caught:
-        read_bundle(image(), tree, given or {}, prefix_is_root=prefix_is_root)
+        read_bundle(image(), tree, given or {})
     return [str(issue) for issue in caught.value.issues]
 
 
@@ -83,14 +81,6 @@ def test_a_bundle_with_its_manifest() -> None:
 def test_without_a_manifest_the_image_has_the_name(reference: str, labels: dict[str, str] | None, name: str) -> None:
     bundle = read_bundle(image(reference, labels), {"root": DIR, "root/etc/x": file()}, {})
     assert bundle.manifest.name == name
-
-
-def test_a_tree_of_an_image_made_before_ashore() -> None:
-    bundle = read_bundle(
-        image(), {"etc": DIR, "etc/x": file(), "bundle.toml": file()}, {}, prefix_is_root=True, name="w"
-    )
-    assert set(bundle.entries) == {"etc", "etc/x", "bundle.toml"}, "there a bundle.toml is a file like others"
-    assert bundle.manifest.name == "w"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +132,6 @@ def test_all_problems_at_once() -> None:
 
 def test_an_image_without_a_bundle() -> None:
     assert "carries no bundle" in problems({})[0]
-    assert "the tree is empty" in problems({}, prefix_is_root=True)[0]
 
 
 def test_a_manifest_over_its_limit_is_refused_by_its_size() -> None:

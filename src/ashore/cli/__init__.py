@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         output.say("interrupted")
-        return 130
+        return ExitCode.INTERRUPTED
     except PermissionError as error:
         where = f" for {error.filename}" if error.filename else ""
         output.error(UnchangedError(f"no permission{where}; nothing was changed", remedy="run as root"))

@@ -110,13 +110,13 @@ def fetch_tree(
 def _fetch_tree(
     image: VerifiedImage, layers: "_Layers", sink: "_Kept", prefix: str, only: str, limits: Limits
 ) -> Mapping[str, Entry]:
-    tree = ImageTree(prefix, limits)
+    tree = ImageTree(prefix, limits, only)
     try:
         for number in range(len(image.image.manifest.layers)):
             layers.begin(number)
             layers.begin(number + 1)  # it is on its way while this one is unpacked
             tree.begin_layer(layers.where(number))
-            layers.read(number, partial(_take, tree=tree, sink=sink, only=only))
+            layers.read(number, partial(_take, tree=tree, sink=sink))
     finally:
         layers.close()
     entries, lost = tree.finish()
@@ -233,10 +233,8 @@ class _Layers:
             return  # Whatever is wrong with the second look, the first one saw enough.
 
 
-def _take(members: TarReader, *, tree: ImageTree, sink: _Kept, only: str) -> None:
+def _take(members: TarReader, *, tree: ImageTree, sink: _Kept) -> None:
     for entry in members:
-        if only and entry.kind is Member.OTHER and not f"{entry.name}/".startswith(f"{only}/"):
-            continue
         file = tree.add(entry)
         for gone in tree.dropped():
             sink.discard(gone)

@@ -5,6 +5,7 @@ Their layers are plain tar files, so a layer's digest is its diff_id. Source: mo
 "Combined Image JSON + Filesystem Changeset Format"; containers-transports(5), "docker-archive:".
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -12,6 +13,7 @@ import tempfile
 import msgspec
 
 from ashore.errors import InputError
+from ashore.mechanisms.durable import write_all
 from ashore.mechanisms.images.archive import TarFileWriter
 from ashore.mechanisms.images.blobfiles import ArchiveFiles, FilePart
 from ashore.mechanisms.images.compression import open_layer
@@ -75,6 +77,8 @@ class DockerArchiveReader:
             diff_ids = msgspec.json.decode(data, type=ImageConfig).rootfs.diff_ids
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"{self._files.place}: the image's config is malformed", cause=str(error)) from error
+        if len(diff_ids) > self._limits.layers:  # before one of them is read
+            raise InputError(f"{self._files.place}: {len(diff_ids)} layers, more than {self._limits.layers}")
         if len(diff_ids) != len(saved.layers):
             raise InputError(f"{self._files.place}: {len(saved.layers)} layers, but {len(diff_ids)} in the config")
         config = Descriptor(media_type=OCI_CONFIG, digest=of(data), size=size)
@@ -162,10 +166,11 @@ class DockerArchiveWriter:
 
             def write(block: memoryview) -> None:
                 hashed.update(block)
-                aside.write(block)
+                write_all(aside.fileno(), block)
 
             pipe(layer, write)
             name = f"{hashed.hexdigest()}.tar"
             if name not in self._file.names:
-                self._file.add(name, layer.count, FilePart(os.dup(aside.fileno()), 0, layer.count))
+                with contextlib.closing(FilePart(os.dup(aside.fileno()), 0, layer.count)) as whole:
+                    self._file.add(name, layer.count, whole)
         return name

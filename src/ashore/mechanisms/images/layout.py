@@ -4,8 +4,11 @@
 Source: OCI image-spec, image-layout.md; containers-transports(5), "oci:" and "oci-archive:".
 """
 
+import contextlib
+import fcntl
 import os
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +18,7 @@ from ashore.mechanisms import durable
 from ashore.mechanisms.images.blobfiles import BlobFiles, FolderFiles
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, pipe, read_all
 from ashore.mechanisms.newfile import NewFile, write_fault
+from ashore.nouns import strictjson
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.files import printable
 from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Referrers, referrers_tag
@@ -80,7 +84,8 @@ class LayoutReader:
     def referrers(self, subject: Digest, *, artifact_type: str = "", by_tag: bool = False) -> Referrers:
         """What refers to `subject`: in the index without a tag, or in an index under the subject's tag."""
         entries = self._index().manifests
-        found = {e.digest: e for e in entries if e.artifact_type and self._subject(e) == subject}
+        asked = [e for e in entries if e.artifact_type and artifact_type in ("", e.artifact_type)]
+        found = {e.digest: e for e in asked if self._subject(e) == subject}
         for index in (e for e in entries if _tag(e) == referrers_tag(subject)):
             document = _decoded(self.manifest(index.digest)[1], Index, f"{self._files.place}: {index.digest}")
             found |= {entry.digest: entry for entry in document.manifests}
@@ -130,17 +135,18 @@ class LayoutWriter:
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest that refers to `subject`; it stands in the index without a tag."""
         self.put_manifest(descriptor.media_type, data, named=False)
-        present = self._present()
-        if descriptor not in present:
-            self._replace_index(index_of((*present, descriptor)))
+        self._change_index(lambda present: index_of((*(e for e in present if e != descriptor), descriptor)))
 
     def _name(self, descriptor: Descriptor) -> None:
-        self._replace_index(named_index(self._present(), descriptor, self._tag))
+        self._change_index(lambda present: named_index(present, descriptor, self._tag))
 
-    def _replace_index(self, index: Index) -> None:
+    def _change_index(self, change: Callable[[tuple[Descriptor, ...]], Index]) -> None:
         with write_fault(self._path):
             folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(folder, fcntl.LOCK_EX)  # another build or pull may name its image at the same time
+                index = change(self._present())
                 durable.replace(folder, LAYOUT_NAME, LAYOUT_TEXT, mode=0o644)
                 durable.replace(folder, INDEX_NAME, msgspec.json.encode(index), mode=0o644)
             finally:
@@ -183,8 +189,8 @@ def read_document(files: BlobFiles, name: str, kind: type[T], limits: Limits) ->
 
 def _decoded(data: bytes, kind: type[T], place: str) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.convert(strictjson.loads(data), kind)
+    except (msgspec.ValidationError, ValueError) as error:
         raise InputError(f"{place} is malformed", cause=str(error)) from error
 
 

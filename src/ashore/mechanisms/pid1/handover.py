@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from ashore.errors import AshoreError, BusyError, UnchangedError
+from ashore.errors import AshoreError, BusyError, NotFollowedError, UnchangedError
 from ashore.mechanisms import process
 from ashore.nouns.units import UNIT_FOLDERS
 
@@ -64,7 +64,7 @@ def hand_over(
     Raises:
         UnchangedError: the service did not start, and nothing was done.
         BusyError: a service of that name is at work; nothing was done.
-        AshoreError: it is not followed any more (Ctrl-C): it goes on.
+        NotFollowedError: it is not followed any more (Ctrl-C): it goes on.
     """
     number = os.urandom(6).hex()
     unit = f"ashore-{identifier or number}.service"
@@ -84,7 +84,7 @@ def hand_over(
         with_input = not os.isatty(0)
         code = process.run_attached([*enter, *options, *program], with_input=with_input)
     except KeyboardInterrupt:
-        raise AshoreError(
+        raise NotFollowedError(
             "no longer followed; the change goes on", remedy=f"see how it goes: systemctl status {unit}"
         ) from None
     except AshoreError as error:

@@ -35,7 +35,6 @@ def needs_text(
     entry: Entry,
     manifest: BundleManifest | None = None,
     *,
-    prefix_is_root: bool = False,
     limits: Limits = DEFAULT,
 ) -> bool:
     """Whether `read_bundle` must be given the bytes of `path`, a path of its `tree`.
@@ -45,11 +44,11 @@ def needs_text(
     """
     if entry.kind is not Kind.FILE:
         return False
-    if path == MANIFEST_NAME and not prefix_is_root:
+    if path == MANIFEST_NAME:
         return entry.size <= limits.bundle_toml
     if not path.endswith(_TEXT_ENDS) and (manifest is None or not manifest.shell_templates):
         return False
-    below = _below(path, prefix_is_root)
+    below = _below(path)
     return bool(below) and is_text(below, entry, manifest) and entry.size <= limits.template
 
 
@@ -82,7 +81,6 @@ def read_bundle(
     tree: Mapping[str, Entry],
     texts: Mapping[Digest, bytes],
     *,
-    prefix_is_root: bool = False,
     name: str = "",
     limits: Limits = DEFAULT,
 ) -> Bundle:
@@ -90,17 +88,16 @@ def read_bundle(
 
     Args:
         image: where it comes from; only a verified image can become a bundle.
-        tree: the entries below the image's ``/ashore``: ``bundle.toml``, ``root/...``; with
-            `prefix_is_root`, the tree to install itself, which has no ``bundle.toml``.
+        tree: the entries below the image's ``/ashore``: ``bundle.toml``, ``root/...``.
         texts: the bytes of every file for which `needs_text` is true, by digest.
         name: the name where ``bundle.toml`` gives none; else the image's title or repository.
 
     Raises:
         InputError: all that is wrong with it.
     """
-    manifest = _manifest(tree, texts, name or _default_name(image), prefix_is_root, limits)
-    entries = _entries(tree, prefix_is_root)
-    issues = [*_absent(tree, entries, prefix_is_root), *tree_issues(manifest, entries, limits)]
+    manifest = _manifest(tree, texts, name or _default_name(image), limits)
+    entries = _entries(tree)
+    issues = [*_absent(tree, entries), *tree_issues(manifest, entries, limits)]
     read = [path for path, entry in entries.items() if is_text(path, entry, manifest)]
     issues += _missing_texts(sorted(read), entries, texts, limits)
     if issues:
@@ -109,30 +106,25 @@ def read_bundle(
     return Bundle(manifest=manifest, entries=entries, texts=kept, source=image.image.digest)
 
 
-def _entries(tree: Mapping[str, Entry], prefix_is_root: bool) -> Mapping[str, Entry]:
+def _entries(tree: Mapping[str, Entry]) -> Mapping[str, Entry]:
     """What lies below root/ by its path there, each group of hard links named as its path is."""
-    lead = "" if prefix_is_root else f"{ROOT}/"
-    cut = len(lead)
-    entries = {path[cut:]: entry for path, entry in tree.items() if path.startswith(lead)}
+    lead = f"{ROOT}/"
+    entries = {path[len(lead) :]: entry for path, entry in tree.items() if path.startswith(lead)}
     entries.pop("", None)
     linked = {path: entry for path, entry in entries.items() if entry.link}
     for path, entry in linked.items():
-        entries[path] = msgspec.structs.replace(entry, link=_below(entry.link, prefix_is_root))
+        entries[path] = msgspec.structs.replace(entry, link=_below(entry.link))
     return entries
 
 
-def _below(path: str, prefix_is_root: bool) -> str:
+def _below(path: str) -> str:
     """`path` as it lies below root/; empty for what lies elsewhere."""
-    if prefix_is_root:
-        return path
     head, _, rest = path.partition("/")
     return rest if head == ROOT else ""
 
 
-def _manifest(
-    tree: Mapping[str, Entry], texts: Mapping[Digest, bytes], name: str, prefix_is_root: bool, limits: Limits
-) -> BundleManifest:
-    entry = None if prefix_is_root else tree.get(MANIFEST_NAME)
+def _manifest(tree: Mapping[str, Entry], texts: Mapping[Digest, bytes], name: str, limits: Limits) -> BundleManifest:
+    entry = tree.get(MANIFEST_NAME)
     if entry is None:
         return parse_manifest(b"", MANIFEST_NAME, name)
     if entry.kind is not Kind.FILE:
@@ -151,15 +143,14 @@ def _default_name(image: VerifiedImage) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower()).strip(".-_")[:128]
 
 
-def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry], prefix_is_root: bool) -> Iterable[Issue]:
-    root = None if prefix_is_root else tree.get(ROOT)
+def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry]) -> Iterable[Issue]:
+    root = tree.get(ROOT)
     if root is not None and root.kind is not Kind.DIR:
         yield Issue(where=ROOT, message=f"is a {root.kind}, not a folder")
-    elif not entries and root is None and (prefix_is_root or MANIFEST_NAME not in tree):
-        what = "the tree is empty" if prefix_is_root else "the image carries no bundle: it has no ashore/root"
-        yield Issue(
-            where="", message=what, remedy="COPY the bundle's folder to /ashore/, or name its tree: --root-in-image"
-        )
+    elif not entries and root is None and MANIFEST_NAME not in tree:
+        what = "the image carries no bundle: it has no ashore/root"
+        remedy = "COPY the bundle's folder to /ashore/, or name its tree: --root-in-image"
+        yield Issue(where="", message=what, remedy=remedy)
 
 
 def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:

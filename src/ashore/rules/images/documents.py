@@ -5,13 +5,12 @@ Source: OCI image-spec, manifest.md, image-index.md, config.md; and the advisory
 both a manifest and an index (CVE-2021-41190).
 """
 
-import json
-from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
 
 from ashore.errors import InputError
+from ashore.nouns import strictjson
 from ashore.nouns.files import printable
 from ashore.nouns.image import (
     DOCKER_CONFIG,
@@ -26,7 +25,6 @@ from ashore.nouns.image import (
 )
 from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.limits import Limits
-from ashore.rules.bundles.placeable import is_text
 
 LABEL_PLATFORM = "io.ashore.platform"
 """``any``: the image fits every architecture, whatever its config says."""
@@ -148,25 +146,12 @@ def _document(data: bytes, where: str, limits: Limits) -> dict[str, object]:
     if len(data) > limits.manifest:
         raise _bad(where, f"more than {limits.manifest} bytes")
     try:
-        document = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _bad(where, str(error) if isinstance(error, ValueError) else "nested too deeply") from error
+        document = strictjson.loads(data)
+    except ValueError as error:
+        raise _bad(where, str(error)) from error
     if not isinstance(document, dict):
         raise _bad(where, "it is not a JSON object")
-    if b"\\u" in data and not is_text(json.dumps(document, ensure_ascii=False)):
-        raise _bad(where, "a text in it is half of a character")  # as \\ud800: nothing could print or hash it
     return document
-
-
-def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found
-
-
-def _no_constant(text: str) -> object:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _convert(document: dict[str, object], kind: type[T], where: str) -> T:

@@ -63,14 +63,15 @@ class ImageTree:
     """Collects the layers of one image, lowest first, and says which contents are needed.
 
     `prefix` is the folder that counts. If it is a bundle's (``ashore``), paths are below it; any other
-    folder is a tree by itself, and its paths are below ``root/``.
+    folder is a tree by itself, and its paths are below ``root/``. With `only`, a path of the image, what is wrong
+    beside it is passed over.
     """
 
-    def __init__(self, prefix: str, limits: Limits) -> None:
+    def __init__(self, prefix: str, limits: Limits, only: str = "") -> None:
         self._prefix = prefix.split("/") if prefix else []
         self._base = [] if prefix == BUNDLE_PATH else [ROOT]
         self._lead, self._cut = "/".join([*self._base, ""]), len(prefix) + 1 if prefix else 0
-        self._limits = limits
+        self._limits, self._only = limits, only
         self._top = folder(-1)
         self._layer = -1
         self._where = ""
@@ -269,6 +270,9 @@ class ImageTree:
         return False
 
     def _refuse(self, entry: TarEntry, message: str) -> None:
+        at, only = f"{entry.name}/", f"{self._only}/"
+        if self._only and not at.startswith(only) and not only.startswith(at):
+            return
         self._issues.append(Issue(where=f"{self._where}: entry {printable(entry.name)}", message=message))
         if len(self._issues) >= _MOST_ISSUES:
             raise InputError("the image cannot be used", issues=self._issues)

@@ -4,12 +4,12 @@
 Source: containers-policy.json(5), "TRANSPORTS AND SCOPES" and "POLICY REQUIREMENTS".
 """
 
-import json
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from ashore.errors import InputError, VerificationError
+from ashore.nouns import strictjson
 from ashore.nouns.files import printable
 from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
@@ -39,8 +39,8 @@ def parse_policy(data: bytes, where: str) -> Policy:
         InputError: it is malformed, or names a requirement that the format does not have.
     """
     try:
-        policy = msgspec.convert(json.loads(data, object_pairs_hook=_unique), Policy)
-    except (ValueError, RecursionError) as error:
+        policy = msgspec.convert(strictjson.loads(data), Policy)
+    except ValueError as error:
         raise InputError(f"{where} is malformed", cause=printable(str(error))) from error
     for requirements in (
         policy.default,
@@ -122,10 +122,3 @@ def _path_scopes(reference: ImageReference) -> Iterator[str]:
     while path:
         yield path
         path = path.rpartition("/")[0]
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found

@@ -2,19 +2,24 @@
 """One suite for images in memory, layouts and archives: what every place for an image promises."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ashore.acts.author.copy import copy
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.errors import AshoreError, InputError, UsageError, VerificationError
+from ashore.mechanisms.images.layout import LayoutWriter
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, read_all
 from ashore.mechanisms.images.transports import open_reader, open_writer
 from ashore.nouns.digest import hex_of, of
-from ashore.nouns.image import OCI_LAYER, Descriptor
+from ashore.nouns.image import OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest
 from ashore.nouns.limits import DEFAULT, MIB
 from ashore.nouns.ports import ImageReader, ImageWriter
 from ashore.nouns.reference import parse
@@ -66,6 +71,11 @@ def place(request: pytest.FixtureRequest, tmp_path: str) -> Place:
         return Place("")
     tag = {"tag": ":v1", "name": ":reg.example.com/team/app:1"}.get(rest, "")
     return Place(f"{kind}:{tmp_path}/image{tag}")
+
+
+def manifest_of(store: MemoryStore) -> Manifest:
+    assert store.named is not None
+    return msgspec.json.decode(store.manifests[store.named.digest][1], type=Manifest)
 
 
 def source(compression: str = "gzip") -> MemoryStore:
@@ -193,7 +203,15 @@ BROKEN = {
     "no index": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'},
     "another version": {"oci-layout": b'{"imageLayoutVersion":"2.0.0"}', "index.json": b"{}"},
     "no JSON": {"oci-layout": b"x", "index.json": b"x"},
-    "no UTF-8": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": b'{"manifests":"\xff"}'},
+    "two lists": {
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "index.json": b'{"schemaVersion":2,"manifests":[],"manifests":[{"mediaType":"","digest":"sha256:%s","size":1}]}'
+        % (b"0" * 64),
+    },
+    "no UTF-8": {
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "index.json": b'{"schemaVersion":2,"mediaType":"\xff"}',
+    },
     "an index of numbers": {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": b"[1]"},
     "a digest that leads out": {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
@@ -222,12 +240,53 @@ def test_a_broken_layout_is_refused(case: str, kind: str, tmp_path: str) -> None
         Place(f"{kind}:{tmp_path}/out").reader().resolve()
 
 
+def test_names_that_are_given_at_the_same_time_are_all_given(tmp_path: Path) -> None:
+    tags = [f"v{number}" for number in range(12)]
+    begin = threading.Barrier(len(tags))
+
+    def name(tag: str) -> None:
+        writer = LayoutWriter(str(tmp_path), tag, DEFAULT)
+        begin.wait()
+        writer.put_manifest(OCI_MANIFEST, b'{"tag":"%s"}' % tag.encode(), named=True)
+
+    with ThreadPoolExecutor(len(tags)) as threads:
+        list(threads.map(name, tags))
+    for tag in tags:
+        assert Place(f"oci:{tmp_path}:{tag}").reader().resolve().digest == of(b'{"tag":"%s"}' % tag.encode())
+
+
+def test_an_archive_in_docker_s_form_leaves_nothing_open(tmp_path: Path) -> None:
+    store = MemoryStore()
+    put_image(store, [layer(member(f"ashore/root/{number}", os.urandom(1000))) for number in range(8)])
+    before = len(os.listdir("/proc/self/fd"))
+    with Place(f"docker-archive:{tmp_path}/image").writer() as writer:
+        for blob in manifest_of(store).layers:
+            writer.put_blob(blob, BytesStream(store.blobs[blob.digest]))
+        open_now = len(os.listdir("/proc/self/fd"))
+    assert open_now == before + 1, "the archive itself"
+
+
+def test_too_many_layers_are_refused_before_one_is_read(tmp_path: Path) -> None:
+    count = DEFAULT.layers + 1
+    names = ",".join(['"absent"'] * count).encode()
+    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[%s]}}'
+    config %= b",".join([b'"sha256:%s"' % (b"0" * 64)] * count)
+    with open(f"{tmp_path}/out", "wb") as file:
+        saved = member("manifest.json", b'[{"Config":"c.json","Layers":[%s]}]' % names)
+        file.write(layer(saved, member("c.json", config)))
+    with pytest.raises(InputError, match=f"{count} layers, more than {DEFAULT.layers}"):
+        Place(f"docker-archive:{tmp_path}/out").reader().resolve()
+
+
 DOCKER_BROKEN = {
     "no list": {},
     "no JSON": {"manifest.json": b"x"},
     "an empty list": {"manifest.json": b"[]"},
     "no config": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]'},
-    "a config that is no UTF-8": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]', "c.json": b'{"x":"\xff"}'},
+    "a config that is no UTF-8": {
+        "manifest.json": b'[{"Config":"c.json","Layers":[]}]',
+        "c.json": b'{"architecture":"\xff"}',
+    },
     "a config that is none": {"manifest.json": b'[{"Config":"c.json","Layers":[]}]', "c.json": b"{}"},
     "too few layers": {
         "manifest.json": b'[{"Config":"c.json","Layers":[]}]',

@@ -238,6 +238,21 @@ def test_an_archive_takes_no_file_of_another_size(tmp_path: Path) -> None:
         assert [(member.name, member.size) for member in made] == [("file", 3)]
 
 
+def test_an_entry_of_another_kind_that_cannot_be_read_is_no_reason(tmp_path: Path) -> None:
+    place = Place(f"oci:{tmp_path}/made:1", str(tmp_path))
+    subject = published(place, right := referrer(subject_of_all(), ARTIFACT))
+    index = json.loads((tmp_path / "made/index.json").read_text())
+    index["manifests"].append(
+        {"mediaType": OCI_MANIFEST, "digest": of(b"gone"), "size": 4, "artifactType": "application/vnd.other"}
+    )
+    (tmp_path / "made/index.json").write_text(json.dumps(index))
+    assert [one.descriptor for one in attached_to(place.reader(), subject, Carried.DELTAS, DEFAULT)] == [right[0]]
+
+
+def subject_of_all() -> Digest:
+    return image()[1]
+
+
 def test_a_tag_that_is_no_list_is_not_written_over(tmp_path: Path) -> None:
     with FakeRegistry() as registry:
         registry.lists_referrers = False

@@ -10,7 +10,7 @@ import pytest
 from ashore.acts.author.build import build
 from ashore.errors import InputError, UsageError
 from ashore.rules.images.verify import parse_policy
-from tests.fakes.images import AMD64, MemoryStore, folder, layer, member, put_image, symlink
+from tests.fakes.images import AMD64, MemoryStore, folder, hardlink, layer, member, put_image, symlink
 from tests.flow.test_build import ARM64, built, fetched, image_of, tools
 
 
@@ -65,6 +65,29 @@ def test_a_folder_is_lifted_out_of_another_image(bundle: Path) -> None:
         "root/opt/data/a": b"1", "root/opt/data/sub/b": b"2",
     }  # fmt: skip
     assert tree["root/opt/data/l"].target == "a"
+
+
+def test_what_cannot_be_placed_beside_it_is_passed_over(bundle: Path) -> None:
+    store = MemoryStore()
+    put_image(
+        store,
+        [
+            layer(
+                member("usr/bin/git", b"git"),
+                hardlink("usr/libexec/git/git", "usr/bin/git"),
+                hardlink("usr/libexec/git/again", "usr/libexec/git/git"),
+                member(b"usr/libexec/git/\xff", b"no text"),
+                member("usr/libexec/git/sh", b"sh"),
+                hardlink("usr/libexec/git/sh-too", "usr/libexec/git/sh"),
+            )
+        ],
+    )
+    for path, content in (("usr/libexec/git/sh", b"sh"), ("usr/libexec/git/sh-too", b"sh")):
+        including(bundle, path, "opt/bin/sh")
+        assert fetched(built(bundle, other=store))[1]["root/opt/bin/sh"] == content
+    including(bundle, "usr/libexec/git", "opt/git")
+    with pytest.raises(InputError, match="hard link"):
+        built(bundle, other=store)
 
 
 @pytest.mark.parametrize("path", ["usr/local/bin/none", "nowhere/at/all", "bin/proxy"])

@@ -103,6 +103,37 @@ def test_a_set_that_sets_nothing(shell: Shell, text: str) -> None:
         refused(shell.on_root("install", image, "--set", text), 2, "--set", "KEY=VALUE")
 
 
+@pytest.mark.parametrize("time", ["²", "٣", "1e9", "-5", "99999999999999", "100000h"])
+def test_a_time_that_is_none_or_has_no_end(shell: Shell, time: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    with shell.unchanged():
+        refused(shell.on_root("install", image, f"--confirm={time}"), 2, "--confirm")
+        refused(shell.on_root("follow", "--pause", f"--for={time}"), 2, "--for")
+
+
+@pytest.mark.parametrize("argument", ["--set=x=\udcff", "--root-in-image=\udcff", "--facts=\udcff", "oci:/tmp/\udcff"])
+def test_an_argument_that_is_no_utf8(shell: Shell, argument: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    with shell.unchanged():
+        refused(shell.on_root("install", image, argument), 2, "an argument is not UTF-8")
+
+
+def test_a_document_with_names_that_are_no_utf8(shell: Shell) -> None:
+    image = shell.image("app", {"opt/app/file": "x"})
+    assert shell.on_root("install", image).code == 0
+    (shell.root / "opt/app/\udcff").write_text("somebody's")
+    removed = shell.on_root("remove", "app", "--json")
+    assert removed.code == 0 and removed.err == ""
+    assert any("\\udcff" in note or "\\xff" in note for note in removed.json()["notes"])
+
+
+def test_a_purge_of_all_that_is_left_has_a_document(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    assert shell.on_root("install", image).code == 0 and shell.on_root("remove", "app").code == 0
+    purged = shell.on_root("remove", "--purge", "--yes", "--json")
+    assert purged.code == 0 and purged.json()["changed"] is False
+
+
 def test_a_set_file_that_cannot_be_read(shell: Shell) -> None:
     image = shell.image("app", {"etc/app": "x"})
     with shell.unchanged():

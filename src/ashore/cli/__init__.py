@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from ashore.cli import output
-from ashore.errors import AshoreError, ExitCode, UnchangedError
+from ashore.errors import AshoreError, ExitCode, UnchangedError, UsageError
 
 # Verb -> what it is for, in the order of a user's day. A verb is a module of this package with a `command`.
 VERBS = {
@@ -82,10 +82,21 @@ def program() -> None:
     """Host software and configuration, delivered as OCI images."""
 
 
+def _check_texts(arguments: Sequence[str]) -> None:
+    """What is recorded, hashed and printed of a command line has to be text."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            # Not quoted: what follows the = of a --set may be a secret.
+            raise UsageError("an argument is not UTF-8", remedy="write names and values in UTF-8") from None
+
+
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code (docs/reference/exit-codes.md)."""
     debug = "--debug" in arguments
     try:
+        _check_texts(arguments)
         code = program.main(list(arguments), prog_name="ashore", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.DONE

@@ -12,6 +12,8 @@ from ashore.errors import UsageError
 from ashore.nouns.amounts import parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
+_LONGEST = 10 * 366 * 86400.0
+"""Seconds: far more, and no clock could tell the end of it."""
 
 ROOT = "/"
 
@@ -106,7 +108,9 @@ def seconds_given(option: str, text: str) -> float:
     """
     from ashore.nouns.duration import seconds_of
 
-    seconds = float(text) if text.isdigit() else seconds_of(text)
+    seconds = float(text) if text.isascii() and text.isdecimal() else seconds_of(text)
+    if seconds is not None and seconds > _LONGEST:
+        raise UsageError(f"{option} {text} is too long", remedy="at most ten years")
     if seconds is None:
         raise UsageError(f"{option} {text} is not a time", remedy="write 90s, 5m or 1h30m")
     return seconds

@@ -5,7 +5,7 @@ import contextlib
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from ashore.mechanisms.registry.auth import _read_token, parse_challenges
 from ashore.nouns import delta, digest, reference
 from ashore.nouns.delta import Patch
 from ashore.nouns.image import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest, Platform
+from ashore.nouns.layer import Member
 from ashore.nouns.limits import Limits
 from ashore.rules.bundles.manifest import parse_manifest, suspicions
 from ashore.rules.bundles.values import parse_set
@@ -86,13 +87,19 @@ def contents(data: bytes) -> None:
     blob = Descriptor(media_type=f"{OCI_LAYER}+zstd", digest=digest.of(b""), size=1 << 20, annotations=_table_of(data))
     place = table.position(blob, LIMITS)
     if place is not None:
-        table.members(table.parse(data, place, "it", LIMITS), blob, "it")
+        _are_digests(table.members(table.parse(data, place, "it", LIMITS), blob, "it"))
+
+
+def _are_digests(listed: Iterable[table.Listed] | None) -> None:
+    """What names files of a store from here on is checked."""
+    for item in listed or ():
+        assert item.entry.kind is not Member.FILE or digest.parse(item.digest)
 
 
 def index(data: bytes) -> None:
     """A compact index, as an older version's blob would have it."""
     blob = Descriptor(media_type=f"{OCI_LAYER}+zstd", digest=digest.of(b""), size=1 << 20)
-    table.members(compactindex.decode(data, "it"), blob, "it")
+    _are_digests(table.members(compactindex.decode(data, "it"), blob, "it"))
 
 
 def patched(data: bytes) -> None:

@@ -77,7 +77,7 @@ def build(
             sources = _sources(folder, manifest, platform, top, tools, aside)
             layer, diff_id = _layer(sources, writer, tools.progress, compression, level, str(platform))
             config = packing.image_config(manifest, platform, diff_id, fits_all=fits_all)
-            stored = _put_config(writer, msgspec.json.encode(config))
+            stored = put_config(writer, msgspec.json.encode(config))
             data = msgspec.json.encode(packing.image_manifest(manifest, stored, layer))
             digest = writer.put_manifest(OCI_MANIFEST, data, named=len(platforms) < 2)
             built.append(Descriptor(media_type=OCI_MANIFEST, digest=digest, size=len(data), platform=platform))
@@ -210,7 +210,8 @@ def _add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntr
         content.close()
 
 
-def _put_config(writer: ImageWriter, data: bytes) -> Descriptor:
+def put_config(writer: ImageWriter, data: bytes) -> Descriptor:
+    """Store an image's config, unless it is there."""
     descriptor = Descriptor(media_type=OCI_CONFIG, digest=of(data), size=len(data))
     if not writer.has_blob(descriptor):
         stream = CountedHashed(BytesStream(data), digest=descriptor.digest, size=len(data), name="the config")

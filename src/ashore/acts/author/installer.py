@@ -7,18 +7,18 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore import __version__
-from ashore.acts.author.build import BuildTools, Built, build
+from ashore.acts.author.build import BuildTools, Built, build, put_config
 from ashore.acts.author.copy import copy
 from ashore.errors import UsageError
 from ashore.mechanisms.images.blobfiles import FolderFiles
 from ashore.mechanisms.images.layerfile import new_layer
 from ashore.mechanisms.images.layout import LayoutReader, LayoutWriter
 from ashore.mechanisms.images.sources import Source, scan
-from ashore.mechanisms.images.streams import BytesStream, CountedHashed
+from ashore.mechanisms.images.streams import BytesStream
 from ashore.mechanisms.own import ownbuild
-from ashore.nouns.digest import Digest, of
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
-from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Platform
+from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Platform
 from ashore.nouns.installer import CARD_PATH, LAYOUT, Card
 from ashore.nouns.ports import ImageWriter, Progress
 from ashore.nouns.reference import ImageReference, Transport
@@ -69,7 +69,7 @@ def build_installer(
         second = _layer(carried, {CARD_PATH: msgspec.json.encode(card)}, writer, tools.progress)
     platform = Platform(found.architecture)
     title = f"{built.name} installer"
-    config = _put(
+    config = put_config(
         writer, msgspec.json.encode(installer.image_config(__version__, title, platform, (first[1], second[1])))
     )
     manifest = msgspec.json.encode(installer.image_manifest(title, config, (first[0], second[0])))
@@ -113,11 +113,3 @@ def _layer(
         layer.blob.close()
         progress.end(name)
     return descriptor, diff_id
-
-
-def _put(writer: ImageWriter, data: bytes) -> Descriptor:
-    descriptor = Descriptor(media_type=OCI_CONFIG, digest=of(data), size=len(data))
-    if not writer.has_blob(descriptor):
-        stream = CountedHashed(BytesStream(data), digest=descriptor.digest, size=len(data), name="the config")
-        writer.put_blob(descriptor, stream)
-    return descriptor

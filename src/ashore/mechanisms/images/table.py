@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.images.tarheader import TarError, normal
+from ashore.mechanisms.images.tarheader import ID_MAX, TarError, normal
 from ashore.nouns.digest import Digest, WireDigest, is_digest, of
 from ashore.nouns.image import Descriptor
 from ashore.nouns.layer import Member, TarEntry
@@ -19,7 +19,6 @@ from ashore.nouns.limits import Limits
 
 _PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
 _KINDS = {"reg": Member.FILE, "dir": Member.DIR, "symlink": Member.SYMLINK, "hardlink": Member.HARDLINK}
-_ID_MAX = 2**32 - 2
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -134,7 +133,7 @@ def _malformed(where: str, error: Exception) -> InputError:
 
 def _listed(entry: TocEntry, size: int) -> Listed:
     kind = _KINDS.get(entry.type, Member.OTHER)
-    if not (entry.mode >= 0 and 0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX and entry.size >= 0):
+    if not (entry.mode >= 0 and 0 <= entry.uid <= ID_MAX and 0 <= entry.gid <= ID_MAX and entry.size >= 0):
         raise TarError(f"a number out of range: {entry.name!r}")
     if kind is Member.FILE and entry.size:
         if not is_digest(entry.digest):  # it names files of the store from here on

@@ -9,7 +9,7 @@ from ashore.nouns.layer import Member, TarEntry
 
 ARCHIVE_BLOCK: Final = 512
 _OCTAL_SIZE = 0o77777777777
-_ID_MAX = 2**32 - 2  # the last one means "do not change" to chown(2)
+ID_MAX = 2**32 - 2  # the last one means "do not change" to chown(2)
 _NOT_FOUND = -1
 
 _KINDS: Final = {
@@ -153,7 +153,7 @@ def to_entry(header: Header, extended: Extended) -> tuple[TarEntry, int]:
         xattrs = _xattrs(pax)
         if any(key.startswith(_SPARSE) for key in pax):
             kind, what = Member.OTHER, "a sparse file"
-    if uid > _ID_MAX or gid > _ID_MAX:
+    if uid > ID_MAX or gid > ID_MAX:
         raise TarError(f"an owner out of range: {uid}:{gid}")
     if size and header.type in _WITHOUT_DATA:
         raise TarError(f"{what or f'a {kind}'} with a size")

@@ -267,6 +267,24 @@ def test_a_unit_of_the_host_that_a_bundle_only_enables_runs_on_after_removal(
     assert systemd.units["ssh.service"].active == "active"
 
 
+@pytest.mark.parametrize("unit", ["chrony.service", "fstrim.timer", "w@a.service"])
+@pytest.mark.parametrize("drops", ["remove", "upgrade"])
+def test_the_hosts_own_unit_runs_on_when_the_file_that_hid_it_goes(
+    live: Machine, systemd: FakeSystemd, unit: str, drops: str
+) -> None:
+    name = unit.replace("@a.", "@.")
+    live.write(f"usr/lib/systemd/system/{name}", UNIT.format("the host's"))
+    systemd.add(unit, running=True)
+    live.images.add(ONE, {f"etc/systemd/system/{name}": UNIT.format("ours"), "etc/x": "x"})
+    live.images.add(TWO, {"etc/x": "x"})
+    live.install(ONE)
+    systemd.log.clear()
+    outcome = live.remove("app") if drops == "remove" else live.install(TWO)
+    assert systemd.log == ["daemon-reload", f"restart {unit}"]
+    assert [action.reason for action in outcome.plan.actions] == [f"etc/systemd/system/{name} is removed"]
+    assert systemd.units[unit].active == "active"
+
+
 def test_a_unit_that_is_nowhere_cannot_be_enabled(live: Machine) -> None:
     live.images.add(ONE, {"etc/x": "x"}, '[units]\nenable = ["nothing.service"]\n')
     before = live.tree()

@@ -88,7 +88,9 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         """What runs on the host, by which files, and what of the old ones is in memory."""
         assert self.tools.systemd is not None
         listed = self.tools.systemd.listed()
-        reading = [unit for unit in listed if unit.endswith(_HAS_FILES)]
+        # Of those that bundles ship, all: the host may have a file of its own below.
+        ours = {unit_of(path) for path in self.current.files}
+        reading = [u for u in listed if u.endswith(_HAS_FILES) or not ours.isdisjoint((u, template_of(u) or u))]
         files = {name for unit in reading for name in (unit, template_of(unit)) if name}
         folders = {folder for unit in reading for folder in drop_in_folders(unit)}
         texts = read_unit_files(self.tools.host, files, folders, self.tools.limits.template)

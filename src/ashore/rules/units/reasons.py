@@ -84,6 +84,10 @@ class Reasons:
             if unit in getattr(reaction, kind) and path in self._all
         ]
 
+    def defined(self, unit: str) -> bool:
+        """Whether a unit file remains that says what the unit is: one of the host, below that of a bundle."""
+        return any(path.rpartition("/")[0] in UNIT_FOLDERS for path in own_paths(unit, self._texts))
+
     def settings(self, unit: str) -> tuple[Setting, ...]:
         """The unit as PID 1 will read it."""
         if unit not in self._settings:

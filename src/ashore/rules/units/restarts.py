@@ -129,10 +129,11 @@ class _Planner:
     def stop_reason(self, unit: str) -> str:
         """Why a running unit of the old generation must not run in the new one; empty if it may."""
         if not self.new.ships(unit):
-            # A file that is replaced, or left to its former owner, still defines the unit.
+            # A file that is replaced, left to its former owner, or was hidden so far, still defines the unit.
             files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
             removed = [path for path in files if path in self.changes.removed]
-            return f"{removed[0]} is removed" if removed and len(removed) == len(files) else ""
+            gone = len(removed) == len(files) and not self.reasons.defined(unit)
+            return f"{removed[0]} is removed" if removed and gone else ""
         dropped = unit in self.old.wanted and unit not in self.new.wanted
         return "no bundle enables it any more" if dropped and not self.needed(unit) else ""
 

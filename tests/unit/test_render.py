@@ -111,6 +111,31 @@ def test_what_templates_can_say(template: str, result: str) -> None:
     assert one(template, '[values]\na = 1\nyes = true\nt = { x = "deep", y = "{{ facts.hostname }}" }') == result
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for s in servers %}{{ s.ip }}{% endfor %}",
+        "{{ servers }}",
+        "{% for name, x in values.items() %}{{ x }}{% endfor %}",
+        "{% for x in t.values() %}{{ x }}{% endfor %}",
+        "{{ t.get('ip') }}",
+        "{{ t.items() | list }}",
+        "{{ t.values() | join(',') }}",
+        "{{ t }}",
+    ],
+)
+def test_a_default_that_cannot_be_rendered_is_an_error_however_it_is_read(template: str) -> None:
+    toml = '[values]\nservers = [{ ip = "{{ facts.kernel }}" }]\nt = { ip = "{{ facts.kernel }}" }\n'
+    (told,) = problems({"x.j2": template}, toml)
+    assert told.startswith("x.j2:1: ") and "facts.kernel is unknown on this host" in told, told
+
+
+def test_a_table_in_a_list_is_shown_as_what_it_holds() -> None:
+    assert (
+        one("{{ t.items() | list }}", '[values]\nt = { x = { y = "{{ facts.hostname }}" } }') == "[('x', {'y': 'h1'})]"
+    )
+
+
 def test_defaults_are_rendered_once_and_in_any_order() -> None:
     toml = '[values]\na = "{{ b }}/{{ values.c }}"\nb = "{{ c }}"\nc = "{{ facts.hostname }}"'
     assert one("{{ a }}", toml) == "h1/h1"

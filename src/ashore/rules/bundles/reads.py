@@ -77,7 +77,7 @@ class Scope:
             case list() | tuple():
                 self.note(kind, path)
                 items = [self.plain(kind, (*path, str(number)), item) for number, item in enumerate(value)]
-                return next((item for item in items if isinstance(item, Failed)), items)
+                return next(_failures(items), items)
             case _:
                 self.note(kind, path)
                 return value
@@ -150,6 +150,8 @@ class View(Mapping[str, object]):
         found = self.fetch(name)
         if found is MISSING:
             raise KeyError(name)
+        if isinstance(found, Failed):  # a loop over items() or values() comes by here
+            raise Unusable(f"{self.kind}.{dotted((*self.path, name))}: {found.why}")
         return found
 
     def __contains__(self, name: object) -> bool:
@@ -171,6 +173,9 @@ class View(Mapping[str, object]):
 
     def __str__(self) -> str:
         return str(self.whole())
+
+    __repr__ = __str__
+    """How it stands in a list: nothing of an object that differs from process to process."""
 
 
 def _failures(value: object) -> Iterator[Failed]:

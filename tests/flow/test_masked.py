@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A unit that an administrator masked does not start, and is enabled when it is unmasked."""
+"""A unit that an administrator masked does not start, and is enabled when unmasked. A bundle may mask one, too."""
 
 from pathlib import Path
 
-from tests.fakes.systemd import FakeSystemd
+import pytest
+
+from ashore.errors import UnitsFailedError
+from tests.fakes.bundles import Link
+from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
 
 UNIT = "[Service]\nExecStart=/opt/app\n[Install]\nWantedBy=multi-user.target\n"
@@ -38,3 +42,68 @@ def test_a_unit_that_was_masked_before_is_enabled_and_not_started(tmp_path: Path
         "systemd-analyze is not on this host: /usr/lib/systemd/system/app.service not verified",
     ]
     assert (machine.root / LINK).is_symlink()
+
+
+class Reading(FakeSystemd):
+    """Masks are known from the unit files, at each daemon-reload."""
+
+    root: Path
+
+    def daemon_reload(self) -> None:
+        super().daemon_reload()
+        for name, unit in self.units.items():
+            path = self.root / "etc/systemd/system" / name
+            masked = (path.is_symlink() and str(path.readlink()) == "/dev/null") or (
+                path.exists() and path.stat().st_size == 0
+            )
+            unit.load = "masked" if masked else "loaded"
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> tuple[Machine, Reading]:
+    units = Reading()
+    units.add("foo.service", running=True)
+    machine = Machine(tmp_path, systemd=units)
+    units.root = machine.root
+    machine.write("usr/lib/systemd/system/foo.service", UNIT)
+    return machine, units
+
+
+@pytest.mark.parametrize("mask", [Link("/dev/null"), Link("../../../dev/null"), ""])
+def test_a_unit_that_a_bundle_masks_is_stopped(reading: tuple[Machine, Reading], mask: Link | str) -> None:
+    machine, units = reading
+    machine.images.add("reg.example/app:1", {"etc/systemd/system/foo.service": mask})
+    outcome = machine.install("reg.example/app:1")
+    assert [a.reason for a in outcome.plan.stops] == ["etc/systemd/system/foo.service masks it"]
+    assert units.log == ["stop foo.service", "daemon-reload"]
+    units.log.clear()
+    outcome = machine.remove("app")
+    assert units.log == ["daemon-reload"]
+    assert outcome.plan.notes == ("foo.service is not masked any more; it is not started",)
+
+
+def test_a_unit_that_a_bundle_masks_runs_again_when_the_rest_of_it_fails(reading: tuple[Machine, Reading]) -> None:
+    machine, units = reading
+    units.add("app.service", Behaviour.FAILS)
+    machine.images.add("reg.example/app:1", {**TREE, "etc/systemd/system/foo.service": Link("/dev/null")})
+    with pytest.raises(UnitsFailedError):
+        machine.install("reg.example/app:1")
+    assert units.units["foo.service"].active == "active"
+
+
+def test_a_mask_that_an_own_file_hides_stops_nothing(reading: tuple[Machine, Reading]) -> None:
+    machine, units = reading
+    machine.write("etc/systemd/system/foo.service", UNIT)
+    machine.images.add("reg.example/app:1", {"usr/local/lib/systemd/system/foo.service": Link("/dev/null")})
+    assert machine.install("reg.example/app:1").plan.stops == ()
+    assert units.units["foo.service"].active == "active"
+
+
+def test_a_unit_that_replaces_the_mask_of_the_version_before_is_started(reading: tuple[Machine, Reading]) -> None:
+    machine, units = reading
+    machine.images.add("reg.example/app:1", {"etc/systemd/system/foo.service": Link("/dev/null")})
+    machine.images.add("reg.example/app:2", {"etc/systemd/system/foo.service": UNIT})
+    machine.install("reg.example/app:1")
+    units.log.clear()
+    machine.install("reg.example/app:2")
+    assert units.log == ["daemon-reload", "start foo.service"]

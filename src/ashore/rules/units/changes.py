@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ashore.nouns.files import Entry, Kind
 from ashore.nouns.plan import Action, Step
 
 
@@ -27,9 +28,26 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         """Without those whose content stays."""
         return self.created | self.replaced | self.removed
 
+    @property
+    def masks(self) -> frozenset[str]:
+        """Paths that mask the unit whose file would lie there, from this plan on."""
+        return frozenset(step.path for step in self.steps if _is_mask(step.new))
+
+    @property
+    def unmasks(self) -> frozenset[str]:
+        """Paths that did so until now."""
+        return frozenset(step.path for step in self.steps if _is_mask(step.old) and not _is_mask(step.new))
+
     def word(self, path: str) -> str:
         """What happens to `path`, for a reason."""
         return "is new" if path in self.created else "is removed" if path in self.removed else "changed"
+
+
+def _is_mask(entry: Entry | None) -> bool:
+    """systemd.unit(5): a symlink to /dev/null, or an empty file."""
+    if entry is None or entry.kind is not Kind.SYMLINK:
+        return entry is not None and entry.kind is Kind.FILE and entry.size == 0
+    return f"/{entry.target}".endswith("/dev/null")
 
 
 def changes_of(steps: Iterable[Step]) -> Changes:

@@ -50,6 +50,10 @@ class Reasons:
         self._host = host
         self._all = changes.all
         self._changed = Changed(self._all, host.links)
+        self._masks, self._unmasks = (
+            frozenset(path for path in paths if path.rpartition("/")[0] in UNIT_FOLDERS)
+            for paths in (changes.masks, changes.unmasks)
+        )
         self._unit_files = [path for path in changes.contents if path.startswith(IN_UNIT_FOLDERS)]
         self._settings: dict[str, tuple[Setting, ...]] = {}
         self._named: dict[str, list[str]] = {}
@@ -87,6 +91,15 @@ class Reasons:
     def defined(self, unit: str) -> bool:
         """Whether a unit file remains that says what the unit is: one of the host, below that of a bundle."""
         return any(path.rpartition("/")[0] in UNIT_FOLDERS for path in own_paths(unit, self._texts))
+
+    def masked_by(self, unit: str) -> str:
+        """The path with which the plan masks it; empty if none does, or a file before it says otherwise."""
+        paths = own_paths(unit, {*self._texts, *self._masks}) if self._masks else ()
+        return paths[0] if paths and paths[0] in self._masks else ""
+
+    def unmasked(self, unit: str) -> bool:
+        """Whether the plan takes its mask away."""
+        return bool(own_paths(unit, self._unmasks))
 
     def settings(self, unit: str) -> tuple[Setting, ...]:
         """The unit as PID 1 will read it."""

@@ -78,9 +78,10 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     as not running.
     """
     planner = _Planner(situation, reasons, states)
-    stops = planner.stops()
+    units = planner.concerned()
+    stops = planner.stops(units)
     stopped = {stop.unit for stop in stops}
-    units = [unit for unit in planner.concerned() if unit not in stopped]
+    units = tuple(unit for unit in units if unit not in stopped)
     actions = {unit: action for unit in units if (action := planner.action(unit))}
     actions = planner.with_services_of_sockets(actions)
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
@@ -116,18 +117,19 @@ class _Planner:
         units |= {unit for unit in self.host.mapped if unit.endswith(".service")}
         return tuple(sorted(unit for unit in units if not is_template(unit)))
 
-    def stops(self) -> tuple[UnitAction, ...]:
-        shipped = {unit for path in self.old.texts if (unit := unit_of(path))} | {*self.old.wanted}
-        shipped |= {unit for unit in self.host.listed if template_of(unit) in shipped}
-        candidates = sorted(unit for unit in shipped if self.old.ships(unit) and not is_template(unit))
+    def stops(self, units: Iterable[str]) -> tuple[UnitAction, ...]:
         return tuple(
             UnitAction(verb=UnitVerb.STOP, unit=unit, reason=reason)
-            for unit in candidates
+            for unit in units
             if self.runs(unit) and (reason := self.stop_reason(unit))
         )
 
     def stop_reason(self, unit: str) -> str:
-        """Why a running unit of the old generation must not run in the new one; empty if it may."""
+        """Why a running unit must not run in the new generation; empty if it may."""
+        if (mask := self.reasons.masked_by(unit)) and unit not in TAKES_THE_BUS_DOWN:
+            return f"{mask} masks it"
+        if not self.old.ships(unit):
+            return ""
         if not self.new.ships(unit):
             # A file that is replaced, left to its former owner, or was hidden so far, still defines the unit.
             files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
@@ -198,12 +200,16 @@ class _Planner:
         affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
         if not affected:
             return self.note_of_foreign(unit)
+        if unit in TAKES_THE_BUS_DOWN:
+            return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
+        if self.reasons.masked_by(unit):
+            return ""  # it does not run, and shall not
+        if self.reasons.unmasked(unit) and not self.runs(unit) and not self.is_new(unit):
+            return f"{unit} is not masked any more; it is not started"
         if self.masked(unit):
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
             return f"{unit} was disabled by an administrator and stays so"
-        if unit in TAKES_THE_BUS_DOWN:
-            return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
         return ""
 
     def note_of_foreign(self, unit: str) -> str:
@@ -232,7 +238,9 @@ class _Planner:
         return not (wanted or self.old.ships(unit) or self.new.ships(unit))
 
     def masked(self, unit: str) -> bool:
-        return unit in self.states and self.states[unit].load == "masked"
+        if self.reasons.unmasked(unit):
+            return False
+        return bool(self.reasons.masked_by(unit)) or (unit in self.states and self.states[unit].load == "masked")
 
     def runs(self, unit: str) -> bool:
         return unit in self.states and self.states[unit].running

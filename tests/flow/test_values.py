@@ -61,6 +61,33 @@ def test_what_set_said_is_used_again_by_upgrade_until_it_is_unset(app: Machine) 
     assert app.read("etc/app.conf") == "port=8080 name=plain\n"
 
 
+LIMITS = {"etc/limits.j2": "cpu={{ limits.cpu }} memory={{ limits.memory }}\n"}
+LIMITS_TOML = "[values]\nlimits = { cpu = 1, memory = 1 }\n"
+
+
+def test_the_newest_set_wins_also_over_a_dotted_one(host: Machine) -> None:
+    host.images.add(ONE, LIMITS, LIMITS_TOML)
+    host.install(ONE, sets={"limits": {"cpu": 2}})
+    host.install(ONE, sets={"limits.cpu": 4})
+    assert host.read("etc/limits") == "cpu=4 memory=1\n"
+    host.install(ONE, sets={"limits": {"cpu": 2}})
+    assert host.read("etc/limits") == "cpu=2 memory=1\n", "what was said before limits.cpu is said again"
+    host.install(ONE, sets={"limits.cpu": 4, "limits": {"cpu": 8}})
+    assert host.read("etc/limits") == "cpu=8 memory=1\n"
+    host.upgrade("app", sets={"limits.memory": 3})
+    assert host.read("etc/limits") == "cpu=8 memory=3\n"
+
+
+def test_unset_forgets_what_is_below_a_name_too(host: Machine) -> None:
+    host.images.add(ONE, LIMITS, LIMITS_TOML)
+    host.install(ONE, sets={"limits.cpu": 4, "limits.memory": 4, "limitsless": 1})
+    host.upgrade("app", unset=("limits.cpu",))
+    assert host.read("etc/limits") == "cpu=1 memory=4\n"
+    host.upgrade("app", unset=("limits",))
+    assert host.read("etc/limits") == "cpu=1 memory=1\n"
+    assert [*host.tools().history.current().bundles[0].sets] == ["limitsless"]
+
+
 def test_values_come_back_with_their_generation(app: Machine) -> None:
     app.install(ONE, sets={"port": 1})
     app.install(ONE, sets={"port": 2})

@@ -168,7 +168,10 @@ def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
         return {}
     from ashore.rules.bundles.values import parse_set
 
-    values = dict(parse_set(text) for text in sets)
+    values: dict[str, object] = {}
+    for key, value in map(parse_set, sets):
+        values.pop(key, None)  # said again, it comes after what was said since
+        values[key] = value
     for text in set_files:
         key, equals, path = text.partition("=")
         if not key or not equals:

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ashore.acts.change.recorded import record_for, sets_of
+from ashore.acts.change.recorded import record_for, sets_with
 from ashore.acts.tools import Tools
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.state import journal
@@ -70,7 +70,7 @@ def untouched(tools: Tools, current: Generation) -> bool:
 
 def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     """Whether facts and values are as they were when the bundle was rendered, as far as it read them."""
-    sets = sets_of(tools, record) | dict(ask.sets)
+    sets = sets_with(tools, record, ask)
     facts = tools.facts() if record.facts_used else None
     host_values = _host_values(tools)
     salt = Secrets(tools.state).salt(create=False)

@@ -2,6 +2,7 @@
 """What a generation recorded of a bundle, as far as it is asked for again."""
 
 import os
+from collections.abc import Mapping
 
 from ashore.acts.tools import Tools
 from ashore.mechanisms.state.secrets import Secrets
@@ -15,6 +16,28 @@ def sets_of(tools: Tools, record: BundleRecord) -> dict[str, object]:
     """The values recorded of --set, secret ones fetched from their store."""
     store = Secrets(tools.state)
     return {key: store.get(v.secret) if v.secret else v.value for key, v in record.sets.items()}
+
+
+def sets_with(tools: Tools, record: BundleRecord | None, ask: Ask) -> dict[str, object]:
+    """What --set says from now on: what was recorded, as far as it stays, and what is asked for.
+
+    A newer value for a name ends older ones for it and for what is below it: ``limits`` those of ``limits.cpu``.
+    """
+    sets = {} if ask.reset or record is None else sets_of(tools, record)
+    for key in ask.unset:
+        sets = _without(sets, key)
+    for key, value in ask.sets.items():
+        sets = {**_without(sets, key), key: value}
+    return sets
+
+
+def _without(sets: Mapping[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in sets.items() if not _covers(name, key)}
+
+
+def _covers(name: str, key: str) -> bool:
+    """Whether the dotted `key` is `name`, or one below it."""
+    return f"{key}.".startswith(f"{name}.")
 
 
 def source_of(tools: Tools, record: BundleRecord) -> Bundle | None:

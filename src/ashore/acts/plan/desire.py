@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.change.recorded import sets_of, source_of
+from ashore.acts.change.recorded import sets_with, source_of
 from ashore.acts.fetch.obtain import Known, Obtained, obtain
 from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
@@ -90,7 +90,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     manifest = got.bundle.manifest
     previous = current.bundle(manifest.name)
     source = pack(got.bundle)
-    sets = _sets(tools, ask, previous)
+    sets = sets_with(tools, previous, ask)
     host_values = read_values(tools.host)
     values = merge_values(manifest, host_values, sets)
     facts = tools.facts()
@@ -157,11 +157,6 @@ def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> P
         if file.bundle == name
     )
     return Part(record=record, wanted=wanted)
-
-
-def _sets(tools: Tools, ask: Ask, previous: BundleRecord | None) -> dict[str, object]:
-    kept = {} if ask.reset or previous is None else sets_of(tools, previous)
-    return {key: value for key, value in kept.items() if key not in ask.unset} | dict(ask.sets)
 
 
 def _recorded(tools: Tools, key: str, value: object, secret: Iterable[str], salt: bytes) -> SetValue:

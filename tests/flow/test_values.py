@@ -255,6 +255,23 @@ def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_ne
     assert left == []
 
 
+def test_a_value_that_was_secret_stays_so_when_a_new_version_declares_it_no_more(
+    host: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    host.images.add(TWO, {**TOKEN, "etc/app/token.j2": "new token={{ token }}\n"}, "[values]\nother = 1\n")
+    host.install(ONE, sets={"token": SECRET})
+    tools = host.tools()
+    plan, supply = plan_install(tools, [host.ask(TWO)])
+    show(host.install(TWO), as_json=True)
+    assert host.read("etc/app/token") == f"new token={SECRET}\n"
+    assert (host.root / "etc/app/token").stat().st_mode & 0o077 == 0
+    assert not leaks(plan_text(plan, differences(tools, plan, supply)) + capsys.readouterr().out)
+    assert all("/content/sha256/" in name for name, data in everything_written(host).items() if leaks(data))
+    host.upgrade("app", unset=("token",), sets={"token": "plain"})
+    assert host.tools().history.current().bundles[0].sets["token"].value == "plain"
+
+
 def test_the_longest_secret_is_read_again(host: Machine) -> None:
     host.images.add(ONE, TOKEN, NEEDS_TOKEN)
     longest = "\x01" * DEFAULT.template  # JSON writes six bytes for each

@@ -31,6 +31,13 @@ def sets_with(tools: Tools, record: BundleRecord | None, ask: Ask) -> dict[str, 
     return sets
 
 
+def secret_names(record: BundleRecord | None, ask: Ask) -> frozenset[str]:
+    """Values (of the first level) that were recorded as secret: they stay so, whatever a new version declares."""
+    sets = {} if ask.reset or record is None else record.sets
+    kept = {key: value for key, value in sets.items() if not any(_covers(name, key) for name in ask.unset)}
+    return frozenset(key.partition(".")[0] for key, value in kept.items() if value.secret)
+
+
 def _without(sets: Mapping[str, object], name: str) -> dict[str, object]:
     return {key: value for key, value in sets.items() if not _covers(name, key)}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.change.recorded import sets_with, source_of
+from ashore.acts.change.recorded import secret_names, sets_with, source_of
 from ashore.acts.fetch.obtain import Known, Obtained, obtain
 from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
@@ -92,7 +92,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     source = pack(got.bundle)
     sets = sets_with(tools, previous, ask)
     host_values = read_values(tools.host)
-    values = merge_values(manifest, host_values, sets)
+    values = merge_values(manifest, host_values, sets, secret_names(previous, ask))
     facts = tools.facts()
     done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))

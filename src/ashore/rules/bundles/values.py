@@ -4,6 +4,7 @@
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -68,6 +69,7 @@ def merge_values(
     manifest: BundleManifest,
     host_values: Sequence[tuple[str, Tree]] = (),
     sets: Mapping[str, object] | None = None,
+    secrets: AbstractSet[str] = frozenset(),
 ) -> Values:
     """The values of a bundle: later ones win, tables are merged key by key.
 
@@ -75,6 +77,7 @@ def merge_values(
         manifest: declares defaults, and what is required and secret.
         host_values: each file of values.d with its name for messages, in the order that they apply.
         sets: what --set said, by dotted key.
+        secrets: names of values that are secret whatever the manifest says of them.
 
     Raises:
         InputError: required values are missing; all of them.
@@ -94,7 +97,7 @@ def merge_values(
     stray = {key.partition(".")[0] for key in sets or {}} - manifest.values.keys()
     return Values(
         tree=tree,
-        secrets=frozenset(name for name, spec in manifest.values.items() if spec.secret),
+        secrets=frozenset(secrets) | {name for name, spec in manifest.values.items() if spec.secret},
         unset={name: spec.description for name, spec in manifest.values.items() if name not in tree},
         sources=sources,
         stray={name: nearest(name, manifest.values) for name in sorted(stray)},

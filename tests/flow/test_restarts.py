@@ -8,6 +8,7 @@ import pytest
 from ashore.acts.change import install as stories
 from ashore.errors import UnitsFailedError
 from ashore.nouns.plan import Plan
+from tests.fakes.bundles import Link
 from tests.fakes.systemd import Behaviour, FakeSystemd, FakeUnit
 from tests.flow.machine import Machine
 
@@ -66,6 +67,40 @@ def test_a_unit_is_read_as_it_was_edited_on_the_host(live: Machine, systemd: Fak
     live.write(unit, "[Service]\nExecStart=/opt/bin/a\n[Install]\nWantedBy=multi-user.target\n")
     live.images.add(TWO, tree(a="2"))
     assert shown(planned(live, TWO)) == [], "it names the file no more"
+
+
+@pytest.mark.parametrize(
+    ("named", "links", "content"),
+    [
+        ("etc/app.env", {"etc/app.env": Link("/opt/app/app.env")}, "opt/app/app.env"),
+        ("etc/app.env", {"etc/app.env": Link("../opt/app/app.env")}, "opt/app/app.env"),
+        ("opt/current/app.env", {"opt/current": Link("v1")}, "opt/v1/app.env"),
+        ("etc/app.env", {"etc/app.env": Link("/opt/current/env"), "opt/current": Link("v1")}, "opt/v1/env"),
+        ("opt/current/app.env", {"opt/current": Link("/opt/current")}, ""),
+    ],
+    ids=["a file", "relative", "a folder", "two", "a loop"],
+)
+def test_a_unit_restarts_when_what_it_names_by_a_link_of_its_bundle_changes(
+    host: Machine, systemd: FakeSystemd, named: str, links: dict[str, Link], content: str
+) -> None:
+    host.systemd = systemd
+    unit = UNIT.format("a").replace("[Install]", f"EnvironmentFile=-/{named}\n[Install]")
+    for name in (ONE, TWO):
+        changing = {content or "etc/other": name}
+        host.images.add(name, {"etc/systemd/system/a.service": unit, "opt/bin/a": "a", **links, **changing})
+    host.install(ONE)
+    expected = [f"restart a.service: {content}, named by EnvironmentFile=, changed"] if content else []
+    assert shown(planned(host, TWO)) == expected
+
+
+def test_a_link_that_leads_elsewhere_is_a_reason_by_itself(host: Machine, systemd: FakeSystemd) -> None:
+    host.systemd = systemd
+    unit = UNIT.format("a").replace("/etc/a.conf", "/opt/current/a.conf")
+    both = {"opt/v1/a.conf": "1", "opt/v2/a.conf": "2", "etc/systemd/system/a.service": unit, "opt/bin/a": "a"}
+    host.images.add(ONE, {**both, "opt/current": Link("v1")})
+    host.images.add(TWO, {**both, "opt/current": Link("v2")})
+    host.install(ONE)
+    assert shown(planned(host, TWO)) == ["restart a.service: opt/current, named by ExecStart=, changed"]
 
 
 def test_nothing_changed_restarts_nothing_and_looks_at_no_process(live: Machine, systemd: FakeSystemd) -> None:

@@ -222,6 +222,20 @@ def test_a_condition_on_a_path_differs_where_a_step_makes_it(line: str, steps: l
     assert bool(differing("a@b.service", unitfile.parse("[Unit]\n" + line), steps)) is expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ConditionPathExists=/etc/gate", True),
+        ("ConditionPathIsSymbolicLink=/etc/gate", False),
+        ("ConditionPathExists=/opt/v1/gate", True),
+        ("ConditionPathExists=/etc/other", False),
+    ],
+)
+def test_a_condition_looks_behind_links(line: str, expected: bool) -> None:
+    steps, links = [step("opt/v1/gate", None, FILE)], {"etc/gate": "opt/current/gate", "opt/current": "opt/v1"}
+    assert bool(differing("a.service", unitfile.parse("[Unit]\n" + line), steps, links)) is expected
+
+
 GATED = UnitSet(
     texts={f"{SYSTEM}/gated.service": "[Unit]\nConditionPathExists=/etc/gate\n[Service]\nExecStart=/opt/g\n"},
     wanted=("gated.service",),

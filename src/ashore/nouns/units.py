@@ -93,7 +93,7 @@ class HostUnits(msgspec.Struct, frozen=True, kw_only=True):
     `listed` are the units that run or have failed; `texts` their unit files and drop-ins as they lie on the
     host, by path; `mapped` the changed files that a unit's processes have in memory, by unit: a service,
     or what else they run in; `links` the folders below the root and ``usr`` that are symlinks, with
-    where they lead (on CoreOS ``opt`` to ``var/opt``).
+    where they lead (on CoreOS ``opt`` to ``var/opt``), and the symlinks of bundles.
     """
 
     listed: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 """How the host reacts to a plan's files: PID 1, /proc and unit files are asked, and the rules decide."""
 
 import contextlib
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -10,7 +11,7 @@ from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.unitfiles import read_unit_files
 from ashore.mechanisms.stage.supply import Supply
-from ashore.nouns.files import FileSet, Kind, Seen
+from ashore.nouns.files import FileSet, Kind, Seen, parent
 from ashore.nouns.generation import Generation
 from ashore.nouns.ports import Identity
 from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
@@ -97,8 +98,14 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         return HostUnits(listed=listed, texts=texts, mapped=self._mapped(changes, seen), links=self._links())
 
     def _links(self) -> Mapping[str, str]:
-        """Folders by which units may name what lies elsewhere."""
-        host, found = self.tools.host, {}
+        """Symlinks by which units may name what lies elsewhere."""
+        host = self.tools.host
+        links = {
+            path: wanted.entry.target for path, wanted in self.desired.items() if wanted.entry.kind is Kind.SYMLINK
+        }
+        found = {
+            path: posixpath.normpath(posixpath.join("/", parent(path), to)).lstrip("/") for path, to in links.items()
+        }
         for folder in ("", "usr/"):
             for name in host.listdir(folder) if host.lstat(folder) is not None else ():
                 with contextlib.suppress(OSError):  # a link that is not to be followed leads nowhere

@@ -37,8 +37,8 @@ def differing(
         if setting.section != "Unit" or name == setting.key or not setting.value:
             continue
         path = expanded(setting.value.lstrip("|!"), unit)
-        path = merged_usr(behind(posixpath.normpath("/" + path.strip()).lstrip("/"), links))
-        if _differs(name, path, by_path):
+        names = behind(posixpath.normpath("/" + path.strip()).lstrip("/"), links)
+        if any(_differs(name, merged_usr(path), by_path) for path in names):
             found.append(f"{setting.key}={setting.value}")
     return tuple(dict.fromkeys(found))
 

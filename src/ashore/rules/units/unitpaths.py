@@ -34,6 +34,8 @@ _SPECIFIER = re.compile(r"%(.?)")
 _SEARCH_PATHS = ("PATH=", "LD_LIBRARY_PATH=", "PYTHONPATH=")
 """Variables that name folders to search in: not a reason for what changes there."""
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
 _DEPTH = 2
 """A folder named in a unit stands for what lies below it from here on: ``/opt/app`` does, ``/etc`` does not."""
 
@@ -79,7 +81,7 @@ def named_paths(unit: str, settings: Iterable[Setting]) -> dict[str, str]:
 class Changed:
     """The paths that a plan changes, looked up by the names that units have for them.
 
-    `links` are the host's folders that are symlinks, with where they lead: plans have paths behind them.
+    `links` are symlinks, with where they lead: plans have paths behind the host's own ones.
     """
 
     def __init__(self, paths: Iterable[str], links: Mapping[str, str] = NO_LINKS) -> None:
@@ -88,8 +90,10 @@ class Changed:
         self._sorted = sorted(self._at)
 
     def by(self, named: str) -> list[str]:
-        """Those whose change is one of `named`: itself, below it, a folder or link above it."""
-        named = merged_usr(behind(named, self._links))
+        """Those whose change is one of `named`: itself, below it, a folder or link above it, or behind a link."""
+        return list(dict.fromkeys(path for name in behind(named, self._links) for path in self._by(merged_usr(name))))
+
+    def _by(self, named: str) -> list[str]:
         found = [self._at[above] for above in (*ancestors(named), named) if above in self._at]
         if any(char in named for char in "*?["):
             return found + [path for merged, path in self._at.items() if fnmatch.fnmatchcase(merged, named)]
@@ -104,12 +108,16 @@ class Changed:
         return below
 
 
-def behind(path: str, links: Mapping[str, str]) -> str:
-    """``opt/bin`` -> ``var/opt/bin``, where ``opt`` leads to ``var/opt``."""
-    for folder in reversed((*ancestors(path), path)):
-        if folder in links:
-            return links[folder] + path[len(folder) :]
-    return path
+def behind(path: str, links: Mapping[str, str]) -> tuple[str, ...]:
+    """`path`, and each name for it that the links on its way lead to: ``opt/bin``, ``var/opt/bin``."""
+    found = [path]
+    while len(found) <= _MOST_LINKS:
+        path = found[-1]
+        link = next((above for above in (*ancestors(path), path) if above in links), None)
+        if link is None:
+            break
+        found.append((links[link] + path[len(link) :]).lstrip("/"))
+    return tuple(found)
 
 
 def merged_usr(path: str) -> str:

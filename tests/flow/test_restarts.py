@@ -8,7 +8,7 @@ import pytest
 from ashore.acts.change import install as stories
 from ashore.errors import UnitsFailedError
 from ashore.nouns.plan import Plan
-from tests.fakes.bundles import Link
+from tests.fakes.bundles import Folder, Link
 from tests.fakes.systemd import Behaviour, FakeSystemd, FakeUnit
 from tests.flow.machine import Machine
 
@@ -101,6 +101,20 @@ def test_a_link_that_leads_elsewhere_is_a_reason_by_itself(host: Machine, system
     host.images.add(TWO, {**both, "opt/current": Link("v2")})
     host.install(ONE)
     assert shown(planned(host, TWO)) == ["restart a.service: opt/current, named by ExecStart=, changed"]
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_the_mode_of_a_folder_concerns_only_units_that_the_bundle_names_for_it(
+    host: Machine, systemd: FakeSystemd, declared: bool
+) -> None:
+    host.systemd = systemd
+    toml = '[[files]]\npath = "/etc/app"\nrestart = ["b.service"]\n' if declared else ""
+    named = {"etc/app/a.conf": "1", "etc/systemd/system/a.service": UNIT.format("a").replace("/etc/", "/etc/app/")}
+    for name, mode in ((ONE, 0o755), (TWO, 0o750)):
+        host.images.add(name, {**tree(), **named, "etc/app": Folder(mode)}, toml)
+    host.install(ONE)
+    assert [step.path for step in planned(host, TWO).steps] == ["etc/app"]
+    assert shown(planned(host, TWO)) == (["restart b.service: etc/app changed"] if declared else [])
 
 
 def test_nothing_changed_restarts_nothing_and_looks_at_no_process(live: Machine, systemd: FakeSystemd) -> None:

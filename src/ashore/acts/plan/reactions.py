@@ -82,7 +82,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         current = self.current.files
         found = {p: Reaction(reload=r.reload, restart=r.restart) for p, r in current.items() if p not in self.desired}
         found |= {path: Reaction(reload=w.reload, restart=w.restart) for path, w in self.desired.items()}
-        changed = changes.all
+        changed = changes.all | changes.folders
         return {path: r for path, r in found.items() if (r.reload or r.restart) and path in changed}
 
     def _host(self, changes: Changes, seen: Mapping[str, Seen]) -> HostUnits:

@@ -16,6 +16,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     replaced: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    """Those whose mode, owner or xattrs change: of concern only to what a bundle says of them."""
     steps: tuple[Step, ...] = ()
     """All that they follow from, folders included."""
 
@@ -55,12 +57,13 @@ def changes_of(steps: Iterable[Step]) -> Changes:
     found: dict[Action | str, set[str]] = {}
     steps = tuple(steps)
     for step in steps:
-        same = step.old is not None and step.old.same_content(step.new)
+        same = step.old is not None and step.old.same_content(step.new) and step.action is not Action.CHANGE_DIR
         found.setdefault("attributes" if same else step.action, set()).add(step.path)
     return Changes(
         created=frozenset(found.get(Action.CREATE, ())),
         replaced=frozenset(found.get(Action.REPLACE, ())),
         removed=frozenset(found.get(Action.REMOVE, ())),
         attributes=frozenset(found.get("attributes", ())),
+        folders=frozenset(found.get(Action.CHANGE_DIR, ())),
         steps=steps,
     )

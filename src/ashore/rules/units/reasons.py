@@ -85,7 +85,7 @@ class Reasons:
         return [
             f"{path} {self.changes.word(path)}"
             for path, reaction in sorted(self._reactions.items(), key=lambda item: item[0])
-            if unit in getattr(reaction, kind) and path in self._all
+            if unit in getattr(reaction, kind) and (path in self._all or path in self.changes.folders)
         ]
 
     def defined(self, unit: str) -> bool:

@@ -285,6 +285,27 @@ def test_the_hosts_own_unit_runs_on_when_the_file_that_hid_it_goes(
     assert systemd.units[unit].active == "active"
 
 
+def test_of_an_enabled_template_the_default_instance_is_started_watched_and_stopped(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    systemd.add("w@main.service")
+    unit = "[Service]\nExecStart=/opt/w %i\n[Install]\nWantedBy=multi-user.target\nDefaultInstance=main\n"
+    live.images.add(ONE, {"etc/systemd/system/w@.service": unit}, '[units]\nenable = ["w@.service"]\n')
+    live.images.add(TWO, {"etc/systemd/system/w@.service": unit}, "[units]\nenable = []\n")
+    before = live.tree()
+    outcome = live.install(ONE)
+    assert systemd.log == ["daemon-reload", "start w@main.service"]
+    assert outcome.generation.bundles[0].enabled == ("w@main.service",)
+    systemd.log.clear()
+    live.install(TWO)
+    assert systemd.log == ["stop w@main.service", "daemon-reload"]
+    live.remove("app")
+    assert live.tree() == before
+    systemd.add("w@main.service", Behaviour.DIES)
+    with pytest.raises(UnitsFailedError):
+        live.install(ONE)
+
+
 def test_a_unit_that_is_nowhere_cannot_be_enabled(live: Machine) -> None:
     live.images.add(ONE, {"etc/x": "x"}, '[units]\nenable = ["nothing.service"]\n')
     before = live.tree()

@@ -29,7 +29,15 @@ from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.render import Rendered, render
 from ashore.rules.bundles.values import merge_values
 from ashore.rules.sources import pack
-from ashore.rules.units.enablement import Shipped, closure, has_install, is_template, template_of, unit_of
+from ashore.rules.units.enablement import (
+    Shipped,
+    closure,
+    default_instance,
+    has_install,
+    is_template,
+    template_of,
+    unit_of,
+)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,8 +207,12 @@ def _enablement(
     shipped_paths = {w.path for w in files}
     # On a live root systemd tells, of those that a change concerns.
     notes = () if tools.live else tuple(f"{unit} is masked on this host and stays so" for unit in masked)
-    enabled = tuple(dict.fromkeys((*asked, *links)))
-    return enabled, tuple(w for path, w in sorted(wanted.items()) if path not in shipped_paths), notes
+    enabled = [default_instance(unit, known[unit].text) if unit in known else unit for unit in (*asked, *links)]
+    return (
+        tuple(dict.fromkeys(enabled)),
+        tuple(w for path, w in sorted(wanted.items()) if path not in shipped_paths),
+        notes,
+    )
 
 
 def _link_entry(tools: Tools, target: str) -> Entry:

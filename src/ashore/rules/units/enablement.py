@@ -105,9 +105,7 @@ def links_for(unit: str, text: str, unit_path: str) -> tuple[Enablement, ...]:
         InputError: a name in [Install] is no unit's, or needs facts that are known at run time only.
     """
     settings = unitfile.parse(text)
-    linked = unit
-    if is_template(unit) and (default := unitfile.last(settings, "Install", "DefaultInstance")):
-        linked = instantiate(unit, _expanded(default, unit, "DefaultInstance"))
+    linked = default_instance(unit, text)
     paths: list[str] = []
     for key, kind in _FOLDERS.items():
         # A template without an instance can be wanted by another template only, once that has one.
@@ -122,6 +120,16 @@ def links_for(unit: str, text: str, unit_path: str) -> tuple[Enablement, ...]:
             paths.append(f"{ADMIN_FOLDER}/{alias}")
     target = "/" + unit_path
     return tuple(Enablement(unit=unit, path=path, target=target) for path in dict.fromkeys(paths))
+
+
+def default_instance(unit: str, text: str) -> str:
+    """What enabling `unit` makes run: of a template its ``DefaultInstance=``, if it has one, else itself.
+
+    Raises:
+        InputError: that instance needs facts that are known at run time only.
+    """
+    default = unitfile.last(unitfile.parse(text), "Install", "DefaultInstance") if is_template(unit) else ""
+    return instantiate(unit, _expanded(default, unit, "DefaultInstance")) if default else unit
 
 
 def closure(enable: tuple[str, ...], shipped: Mapping[str, Shipped]) -> dict[str, tuple[Enablement, ...]]:

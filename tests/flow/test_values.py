@@ -45,6 +45,30 @@ def test_a_bundles_default_gives_way_to_the_hosts_file_and_that_to_the_command_l
     assert app.read("etc/app.conf") == "port=443 name=node\n"
 
 
+def test_a_date_is_a_text_whether_the_image_or_the_host_has_it(app: Machine) -> None:
+    toml = "[values]\nwhen = 2024-01-01T12:00:00+02:00\ndays = [2024-01-01]\nother = 1\n"
+    app.images.add(ONE, {"etc/app.conf.j2": "{{ when }} {{ days }} {{ name }} {{ other }}\n"}, toml)
+    app.write("etc/ashore/values.d/10-site.toml", "name = [07:32:00]\n")
+    app.install(ONE)
+    said = "2024-01-01T12:00:00+02:00 ['2024-01-01'] ['07:32:00']"
+    assert app.read("etc/app.conf") == f"{said} 1\n"
+    app.upgrade("app", sets={"other": 2})
+    assert app.read("etc/app.conf") == f"{said} 2\n"
+    app.images.add(TWO, {"etc/app.conf.j2": "{{ when.year }}"}, toml)
+    with pytest.raises(InputError, match="no attribute 'year'"):
+        app.install(TWO)
+
+
+@pytest.mark.parametrize("number", [1 << 64, -(1 << 63) - 1])
+def test_a_number_that_no_record_can_hold_is_refused_with_its_line(app: Machine, number: int) -> None:
+    with pytest.raises(InputError, match=r"bundle\.toml:3: a number of more than 64 bits"):
+        app.images.add(ONE, CONF, TOML.replace("[values]", f"[values]\nt = {{}}\nbig = {{ x = [{number}] }}"))
+        app.install(ONE)
+    app.write("etc/ashore/values.d/10-site.toml", f"\nport = {number}\n")
+    with pytest.raises(InputError, match=r"10-site\.toml:2: a number of more than 64 bits"):
+        app.install(TWO)
+
+
 def test_what_set_said_is_used_again_by_upgrade_until_it_is_unset(app: Machine) -> None:
     app.install(ONE, sets={"port": 443, "name": "given"})
     app.images.add(ONE, {**CONF, "etc/more": "y"}, TOML)

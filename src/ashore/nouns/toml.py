@@ -4,6 +4,7 @@
 `tomllib` says what a document holds but not where; errors that do not name a line are not worth much.
 """
 
+import datetime
 import re
 from collections.abc import Mapping
 
@@ -55,11 +56,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.where}:{self.lines[key]}" if key else self.where
 
 
-def parse(data: bytes, where: str) -> Document:
-    """Read a TOML document.
+def parse(data: bytes, where: str, *, values: str | None = None) -> Document:
+    """Read a TOML document. `values` is the table, empty for all of it, that templates get: made as `plain` says.
 
     Raises:
-        InputError: it is not UTF-8 or not TOML; the issue names ``file:line``.
+        InputError: it is not UTF-8 or not TOML; the issue names ``file:line``. Or a value is no plain one.
     """
     import tomllib  # late: most commands read no TOML, and its patterns take time to compile
 
@@ -83,7 +84,39 @@ def parse(data: bytes, where: str) -> Document:
         raise _not_toml(where, where, "nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits, a day that is in no calendar
         raise _not_toml(where, where, str(error).partition(":")[0]) from error
-    return Document(where=where, data=holds, lines=_Locator(text.replace("\r\n", "\n")).lines)
+    document = Document(where=where, data=holds, lines=_Locator(text.replace("\r\n", "\n")).lines)
+    return document if values is None else _with_plain(document, values)
+
+
+def plain(value: object, key: Key = ()) -> tuple[object, tuple[Key, ...]]:
+    """A value as records keep it, and the keys of numbers that none of them can: those beyond 64 bits.
+
+    Dates and times become texts, so that a template sees the same at each rendering.
+    """
+    match value:
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat(), ()
+        case int():
+            return value, () if -(1 << 63) <= value < 1 << 64 else (key,)
+        case dict():
+            table = {name: plain(item, (*key, name)) for name, item in value.items()}
+            return {name: item for name, (item, _) in table.items()}, tuple(k for _, ks in table.values() for k in ks)
+        case list():
+            items = [plain(item, (*key, number)) for number, item in enumerate(value)]
+            return [item for item, _ in items], tuple(k for _, keys in items for k in keys)
+        case _:
+            return value, ()
+
+
+def _with_plain(document: Document, name: str) -> Document:
+    data = {key: value for key, value in document.data.items() if name in ("", key)}
+    made, large = plain(data)
+    if large:
+        remedy = "write it as a text, in quotes"
+        issues = [Issue(where=document.place(k), message="a number of more than 64 bits", remedy=remedy) for k in large]
+        raise InputError(f"{document.where} cannot be read", issues=issues)
+    assert isinstance(made, dict)
+    return msgspec.structs.replace(document, data={**document.data, **made})
 
 
 def _not_toml(place: str, where: str, message: str) -> InputError:

@@ -30,7 +30,7 @@ def read_values(host: Beneath, limits: Limits = DEFAULT) -> tuple[tuple[str, Map
             continue
         path = f"{VALUES_FOLDER}/{name}"
         try:
-            document = toml.parse(host.read_bytes(path, limits.bundle_toml), shown(path))
+            document = toml.parse(host.read_bytes(path, limits.bundle_toml), shown(path), values="")
         except OSError as error:
             issues.append(Issue(where=shown(path), message=f"cannot be read: {error.strerror or error}"))
         except InputError as error:

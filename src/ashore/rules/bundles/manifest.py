@@ -234,7 +234,7 @@ def parse_manifest(data: bytes, where: str, default_name: str) -> BundleManifest
     Raises:
         InputError: all problems, each with ``where:line``.
     """
-    document = toml.parse(data, where)
+    document = toml.parse(data, where, values="values")
     issues: list[Issue] = []
     at = At(document, issues)
     version = document.data.get("schema", SCHEMA)

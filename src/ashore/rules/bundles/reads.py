@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts and values as templates see them: views that note what was read, so that a record can name it. No I/O."""
 
-import datetime
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -210,10 +209,6 @@ def plain_facts(value: object) -> object:
 
 def as_text(value: object) -> str:
     """A value as files hold it: TOML's words for truth, not Python's."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case datetime.datetime() | datetime.date() | datetime.time():
-            return value.isoformat()
-        case _:
-            return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

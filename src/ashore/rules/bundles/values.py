@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from ashore.errors import InputError, Issue, UsageError
+from ashore.nouns import toml
 from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import printable, shown
@@ -61,8 +62,9 @@ def _toml_or_text(text: str) -> object:
         return text
     value = read.get("value")
     plain = isinstance(value, str | bool | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
-    # A second line of `text` could hold further keys; dates, inf and nan stay as they were written.
-    return value if len(read) == 1 and plain else text
+    value, large = toml.plain(value)
+    # A second line of `text` could hold further keys; dates, inf, nan and large numbers stay as they were written.
+    return value if len(read) == 1 and plain and not large else text
 
 
 def merge_values(

@@ -306,6 +306,16 @@ def test_of_an_enabled_template_the_default_instance_is_started_watched_and_stop
         live.install(ONE)
 
 
+def test_a_unit_file_that_another_bundle_hides_is_noted_where_one_of_them_changes(live: Machine) -> None:
+    live.images.add(ONE, {SERVICE: "[Service]\nExecStart=/opt/1\n"}, 'name = "one"\n')
+    live.images.add(TWO, {"usr/lib/systemd/system/app.service": "[Service]\nExecStart=/opt/2\n"}, 'name = "two"\n')
+    live.images.add(THREE, {"etc/unrelated": "3"}, 'name = "three"\n')
+    said = f"/usr/lib/systemd/system/app.service is not in effect: /{SERVICE} hides it"
+    assert said not in live.install(ONE).plan.notes
+    assert said in live.install(TWO).plan.notes
+    assert said not in live.install(THREE).plan.notes
+
+
 def test_a_unit_that_is_nowhere_cannot_be_enabled(live: Machine) -> None:
     live.images.add(ONE, {"etc/x": "x"}, '[units]\nenable = ["nothing.service"]\n')
     before = live.tree()

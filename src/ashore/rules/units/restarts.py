@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from ashore.nouns.files import shown
 from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes
@@ -92,7 +93,12 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
         actions=ordered,
         daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
         reboot=reboot_reasons(changes, situation.host.mapped),
-        notes=(*(note for unit in units if (note := planner.note(unit))), *notes, *_outside(situation.host)),
+        notes=(
+            *(note for unit in units if (note := planner.note(unit))),
+            *notes,
+            *planner.hidden(),
+            *_outside(situation.host),
+        ),
     )
 
 
@@ -218,6 +224,17 @@ class _Planner:
             return ""
         stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
         return f"{unit} is not restarted, and runs on as it was: {stale[0]}" if stale else ""
+
+    def hidden(self) -> Iterable[str]:
+        """Notes on unit files of bundles that another one hides: PID 1 reads the first folder that has the name."""
+        by_name: dict[str, list[str]] = {}
+        for path in self.new.texts:
+            if not _is_drop_in(path):
+                by_name.setdefault(path.rpartition("/")[2], []).append(path)
+        for name, paths in sorted(by_name.items()):
+            if len(paths) > 1 and not self.changes.all.isdisjoint(paths):
+                first, *others = own_paths(name, paths)
+                yield from (f"{shown(other)} is not in effect: {shown(first)} hides it" for other in others)
 
     def needed(self, unit: str) -> bool:
         """Whether a unit of the new generation still pulls this one in."""

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 from collections.abc import Mapping
 
 import pytest
@@ -12,6 +13,7 @@ from ashore.nouns.facts import Address, Facts, Interface, Network
 from ashore.nouns.files import Entry, Kind, OnEdit
 from ashore.nouns.limits import Limits
 from ashore.nouns.owners import Owners
+from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.bundles.reads import dotted, undotted
 from ashore.rules.bundles.render import Rendered, render
@@ -34,7 +36,6 @@ def rendered(
     *,
     sets: Mapping[str, object] | None = None,
     facts: Facts = FACTS,
-    salt: bytes = b"",
     limits: Limits | None = None,
 ) -> Rendered:
     entries: dict[str, Entry] = {}
@@ -49,9 +50,7 @@ def rendered(
     manifest = parse_manifest(toml.encode(), "bundle.toml", "worker")
     bundle = Bundle(manifest=manifest, entries=entries, texts=texts, source="sha256:x")
     values = merge_values(manifest, (), sets)
-    return render(
-        bundle, facts, values, OWNERS, salt=salt, limits=limits or Limits(template_seconds=60), clock=_ticks()
-    )
+    return render(bundle, facts, values, OWNERS, limits=limits or Limits(template_seconds=60), clock=_ticks())
 
 
 def _ticks() -> "_Clock":
@@ -282,14 +281,10 @@ def test_what_was_read_is_recorded_and_hashed() -> None:
     done = rendered(files, toml)
     assert done.facts_used == ("cloud", "network.default.ipv4", 'network.interfaces."eth0.100".ipv4')
     assert done.values_used == ("public_ip",)
-    same = [rendered(files, toml), rendered(files, toml, sets={"unused": 2}), rendered(files, toml, facts=_renamed())]
-    assert {other.inputs for other in same} == {done.inputs}
-    other = [
-        rendered(files, toml, salt=b"x"),
-        rendered(files, toml, sets={"public_ip": "1"}),
-        rendered(files, toml, facts=_cloudy()),
-    ]
-    assert done.inputs not in {one.inputs for one in other}
+    inputs = functools.partial(fingerprint, facts_used=done.facts_used, host_values=(), sets={}, salt=b"")
+    assert inputs(_renamed()) == inputs(FACTS)
+    others = [inputs(FACTS, salt=b"x"), inputs(FACTS, sets={"public_ip": "1"}), inputs(_cloudy())]
+    assert inputs(FACTS) not in others
 
 
 def _renamed() -> Facts:

@@ -47,7 +47,6 @@ def test_later_ones_win_and_tables_are_merged() -> None:
     ]
     values = merge_values(manifest, host, {"t.x": 3})
     assert values.tree == {"a": 2, "t": {"x": 3, "y": 2, "z": Deferred("{{ a }}")}, "l": [2, 3], "extra": True}
-    assert values.sources == {"a": "20.toml", "t": "--set t.x", "l": "10.toml", "extra": "20.toml"}
 
 
 def test_only_the_bundles_own_defaults_are_templates() -> None:

@@ -47,7 +47,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One reaction to changed paths, with its inverse in it."""
 
     kind: str
-    """``sysctl``, ``tmpfiles`` and so on (docs/explanation/reactions.md)."""
+    """``sysctl``, ``tmpfiles`` and so on (docs/explanation/restarts-and-triggers.md)."""
     reason: str
     when: When
     undo: Undo

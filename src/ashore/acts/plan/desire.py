@@ -102,7 +102,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     host_values = read_values(tools.host)
     values = merge_values(manifest, host_values, sets, secret_names(previous, ask))
     facts = tools.facts()
-    done = render(got.bundle, facts, values, read_owners(tools.host), salt=salt, limits=tools.limits)
+    done = render(got.bundle, facts, values, read_owners(tools.host), limits=tools.limits)
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)

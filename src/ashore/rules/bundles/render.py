@@ -4,9 +4,6 @@
 Nothing changes on a host before all templates of all bundles were rendered: an unknown name stops here.
 """
 
-import hashlib
-import hmac
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -21,7 +18,7 @@ from ashore.nouns.files import Entry, Kind, Wanted, format_mode, printable, show
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.owners import Owners
 from ashore.rules.bundles.placing import host_path, is_shell, rule_for
-from ashore.rules.bundles.reads import Path, Reads, Scope, as_text, dotted
+from ashore.rules.bundles.reads import Reads, dotted
 from ashore.rules.bundles.templates import Templates
 from ashore.rules.bundles.values import Values
 from ashore.rules.files.threeway import default_policy
@@ -43,8 +40,6 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     facts_used: tuple[str, ...] = ()
     """Dotted names that templates read, whether they were there or not."""
     values_used: tuple[str, ...] = ()
-    inputs: str = ""
-    """Salted hash over what was read: equal means that rendering again gives the same."""
     notes: tuple[str, ...] = ()
 
 
@@ -54,7 +49,6 @@ def render(
     values: Values,
     owners: Owners,
     *,
-    salt: bytes = b"",
     limits: Limits = DEFAULT,
     clock: Callable[[], float] = time.monotonic,
 ) -> Rendered:
@@ -63,7 +57,6 @@ def render(
     Args:
         values: from `merge_values` of this bundle's manifest.
         owners: the target root's users and groups.
-        salt: goes into `inputs`, so that a secret value cannot be guessed from it.
 
     Raises:
         InputError: every template that fails, with ``file:line``, and every owner that the host lacks.
@@ -108,7 +101,6 @@ def render(
         contents=contents,
         facts_used=tuple(sorted(map(dotted, used.facts))),
         values_used=tuple(sorted(map(dotted, used.values))),
-        inputs=_inputs(templates.scope, used, salt),
         notes=tuple(notes),
     )
 
@@ -196,26 +188,6 @@ def _links_kept(wanted: Mapping[str, Wanted]) -> dict[str, Wanted]:
                 item = msgspec.structs.replace(item, entry=msgspec.structs.replace(item.entry, link=""))
         kept[path] = item
     return kept
-
-
-def _inputs(scope: Scope, used: Reads, salt: bytes) -> str:
-    """A keyed hash over each name that was read and what it stood for."""
-    read = {
-        "facts": {dotted(path): _looked_up(scope, "facts", path) for path in sorted(used.facts)},
-        "values": {dotted(path): _looked_up(scope, "values", path) for path in sorted(used.values)},
-    }
-    text = json.dumps(read, sort_keys=True, default=as_text).encode(errors="surrogatepass")
-    return "sha256:" + hmac.new(salt, text, hashlib.sha256).hexdigest()
-
-
-def _looked_up(scope: Scope, kind: str, path: Path) -> object:
-    at: object = scope.facts_view.data if kind == "facts" else scope.values.tree
-    for part in path:
-        if not isinstance(at, Mapping) or part not in at:
-            return ["unknown"]
-        at = at[part]
-    # A list marks what is there, so that no value looks like a missing one.
-    return ["known", scope.plain(kind, path, at)]
 
 
 def _unique(issues: Iterable[Issue]) -> list[Issue]:

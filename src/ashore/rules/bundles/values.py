@@ -33,8 +33,6 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     """Names (of the first level) of secret values."""
     unset: Mapping[str, str] = {}
     """Values that the bundle declares and nobody set, with what it says about them."""
-    sources: Mapping[str, str] = {}
-    """Where each value of the first level was set last: ``bundle``, a file's name, ``--set``."""
     stray: Mapping[str, str] = {}
     """Names given by --set that the bundle does not declare, with a hint."""
 
@@ -85,12 +83,10 @@ def merge_values(
         InputError: required values are missing; all of them.
     """
     tree: dict[str, object] = {}
-    sources: dict[str, str] = {}
     defaults = {name: _defer(spec.default) for name, spec in manifest.values.items() if spec.default is not None}
-    given = [(f"--set {key}", _nested(key, value)) for key, value in (sets or {}).items()]
-    for where, layer in [("bundle", defaults), *host_values, *given]:
+    given = [_nested(key, value) for key, value in (sets or {}).items()]
+    for layer in (defaults, *(values for _, values in host_values), *given):
         tree = _laid_over(tree, layer)
-        sources |= dict.fromkeys(layer, where)
     if missing := [name for name, spec in manifest.values.items() if spec.required and name not in tree]:
         raise InputError(
             f"the bundle {manifest.name} needs values that are not set",
@@ -101,7 +97,6 @@ def merge_values(
         tree=tree,
         secrets=frozenset(secrets) | {name for name, spec in manifest.values.items() if spec.secret},
         unset={name: spec.description for name, spec in manifest.values.items() if name not in tree},
-        sources=sources,
         stray={name: nearest(name, manifest.values) for name in sorted(stray)},
     )
 

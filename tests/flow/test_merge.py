@@ -374,3 +374,14 @@ def test_the_default_of_a_secret_value_is_shown_and_recorded_nowhere(host: Machi
     assert len(told) > 6
     assert not [text for text in told if "abracadabra" in text]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (state / "content").rglob("*") if path.is_file())
+
+
+def test_an_edit_stays_where_the_new_version_changes_only_the_mode(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "1\n"})
+    host.images.add(TWO, {CONF: File("1\n", mode=0o600)})
+    host.install(ONE)
+    host.write(CONF, "1\nmine\n")
+    host.install(TWO)
+    assert (host.read(CONF), mode(host)) == ("1\nmine\n", 0o600)
+    host.roll_back()
+    assert (host.read(CONF), mode(host)) == ("1\nmine\n", 0o644)

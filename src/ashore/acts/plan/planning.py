@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observe the host, ask the rules, and put their answers together into one plan."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,7 +16,8 @@ from ashore.acts.tools import Tools
 from ashore.errors import ConflictError, Issue
 from ashore.mechanisms.host.observe import folders, observe
 from ashore.mechanisms.host.packages import owners
-from ashore.mechanisms.stage.supply import Supply
+from ashore.mechanisms.stage.supply import Supply, lying
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
@@ -54,6 +56,7 @@ def make_plan(
     grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
     leaving = grounds.leaving()
     view = _view(tools, current, desired, supply, beside, leaving)
+    supply.fall_back(lying(tools.host, functools.cache(lambda: _contents_of(view.seen))))
     files = plan_files(desired, current, view, leaving, beside.away)
     changes = changes_of(files.steps)
     triggers = grounds.triggers(changes)
@@ -148,6 +151,11 @@ def _view(
         merges=merge_edits(tools, desired, current.files, seen, packaged, supply),
         packaged=packaged,
     )
+
+
+def _contents_of(seen: Mapping[str, Seen]) -> Mapping[Digest, str]:
+    """An edit that stays under another mode or owner lies nowhere but in its place, and no record has it."""
+    return {found.entry.digest: path for path, found in seen.items() if found.entry.kind is Kind.FILE}
 
 
 def _package_owners(tools: Tools, current: Generation, desired: FileSet, seen: Mapping[str, Seen]) -> Mapping[str, str]:

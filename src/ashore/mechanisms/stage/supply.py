@@ -73,6 +73,10 @@ class Supply:
         """What was made of others is to be had here as well."""
         self._openers.insert(0, rendered(contents))
 
+    def fall_back(self, opener: Opener) -> None:
+        """One more place, for what all others lack."""
+        self._openers.append(opener)
+
     def open(self, digest: Digest) -> int | None:
         for opener in self._openers:
             if (descriptor := opener(digest)) is not None:

@@ -5,7 +5,7 @@ import pytest
 
 from ashore.acts.ask.look import status
 from ashore.acts.change.pending import Pending, pending, settle, show
-from ashore.errors import UsageError
+from ashore.errors import InputError, UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.files import Decided
 from tests.cli.shell import Shell, refused
@@ -182,3 +182,34 @@ def test_on_the_command_line(shell: Shell) -> None:
     assert (shell.root / "etc/a").read_text() == "2\n", "wherever --root stands"
     assert shell.on_root("pending", "keep", "/etc/b").code == 0
     assert shell.on_root("pending").out == "no new version waits\n"
+
+
+@pytest.fixture
+def twice(host: Machine) -> Machine:
+    """What waits for a path lies at another one, which is edited as well."""
+    for number, name in enumerate((ONE, TWO), 1):
+        host.images.add(name, {"opt/a": f"{number}\n", "opt/t": f"{number}\n"})
+    host.images.add("reg.example/other:1", {"opt/other": "x\n"})
+    host.install(ONE)
+    host.write("opt/t", "mine\n")
+    host.install(TWO)
+    host.write("opt/a", "mine as well\n")
+    return host
+
+
+def test_what_waits_stays_where_it_lies_at_another_path_and_is_edited_there(twice: Machine) -> None:
+    twice.images.down = True
+    assert "+2\n" in show(twice.tools(), "opt/t")[1]
+    settle(twice.tools(), ["opt/t"], Decided.TAKE)
+    assert (twice.read("opt/t"), twice.read("opt/a")) == ("2\n", "mine as well\n")
+
+
+def test_what_waits_and_is_lost_is_in_nobodys_way_and_fetched_when_it_is_taken(twice: Machine) -> None:
+    twice.tools().content.discard(of(b"2\n"))
+    twice.install("reg.example/other:1")
+    assert (twice.read("opt/other"), twice.read("opt/t")) == ("x\n", "mine\n")
+    with pytest.raises(InputError) as told:
+        show(twice.tools(), "opt/t")
+    assert told.value.remedy == "ashore pending take /opt/t fetches it"
+    settle(twice.tools(), ["opt/t"], Decided.TAKE)
+    assert (twice.read("opt/t"), twice.read("opt/a")) == ("2\n", "mine as well\n")

@@ -113,7 +113,9 @@ def _difference(tools: Tools, path: str, record: FileRecord, supply: Supply) -> 
         return f"the new version is a symlink to {record.entry.target}\n"
     after = supply.read(record.entry.digest, limit + 1)
     if after is None:
-        raise InputError(f"the new version of {label} is not on this host", remedy=f"ashore upgrade {record.bundle}")
+        raise InputError(
+            f"the new version of {label} is not on this host", remedy=f"ashore pending take {label} fetches it"
+        )
     if max(len(after), lies.st_size if lies is not None else 0) > limit:
         return f"large file: the new version has {record.entry.size} bytes\n"
     try:

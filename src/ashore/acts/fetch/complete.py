@@ -29,11 +29,17 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
     loose = staging.open_loose
     supply = Supply([supply.open, loose])
     needed = contents_of(plan)
-    wanted = needed | {record.entry.digest for _, record in versions_beside(tools.content, plan)}
+    beside = versions_beside(tools.content, plan)
+    wanted = needed | {record.entry.digest for _, record in beside}
     for part in parts:
         if part.more is not None:
             part.more({d for d in wanted - here(tools) if not staging.lies_ready(d)})
-    missing = set(supply.missing(d for d in needed if not staging.lies_ready(d)))
+    missing = set(supply.missing(d for d in wanted if not staging.lies_ready(d)))
+    for path, record in beside:
+        if record.pending and record.entry.digest in missing:
+            label = shown(path)
+            tools.progress.say(f"what waits for {label} is no longer here; ashore pending take {label} fetches it")
+    missing &= needed
     if not missing:
         return supply
     lacking = sorted({s.bundle for s in plan.steps if s.new is not None and s.new.digest in missing})

@@ -147,15 +147,13 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
                 store.put(bundle.source, packed)
             finally:
                 os.close(packed)
-    for path, record in versions_beside(store, plan):
+    for _, record in versions_beside(store, plan):
         entry = record.entry
         if record.base is not None and not store.has(record.base.digest):
             _store_base_of_package(store, supply, record.base)
         source = supply.open(entry.digest) or staging.open_loose(entry.digest)
-        if source is None and record.put is None and not record.pending:
-            continue  # Nobody can come back for it; only a merge with it will not be had.
         if source is None:
-            raise UnchangedError(f"the content of {shown(path)} is nowhere on this host")
+            continue  # It lay in a place that somebody edited since: who takes it fetches it. `complete` says so.
         try:
             store.put(entry.digest, source)
         finally:

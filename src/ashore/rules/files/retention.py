@@ -51,7 +51,9 @@ def needed(
         wanted |= {entry.digest for entry in _others(generation, edits=generation.number > discarded)}
     wanted.discard(Digest(""))  # of what is no file
     lying = {lay.digest for record in current.files.values() if (lay := record.lay) is not None}
-    return (wanted - lying) | bases(current)
+    # What waits may lie under another name as well, and be edited there.
+    waiting = {record.entry.digest for record in current.files.values() if record.pending} - {Digest("")}
+    return (wanted - lying) | waiting | bases(current)
 
 
 def edits_of(generation: Generation) -> list[Edit]:

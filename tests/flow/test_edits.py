@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff, status
 from ashore.acts.change.install import install
+from ashore.acts.change.repair import Scope, repair
 from ashore.cli.render_drift import drift_text
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
-from tests.fakes.bundles import File, Link
+from tests.fakes.bundles import File, Folder, Link
 from tests.flow.machine import Machine
 
 ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
@@ -342,6 +343,22 @@ def test_an_edit_of_a_replace_file_stays_when_another_bundle_is_installed(host: 
     host.write(CONF, "mine\n")
     host.install("reg.example/other:1")
     assert host.read(CONF) == "mine\n"
+
+
+def test_a_mode_that_somebody_gave_a_folder_is_seen_and_stays_over_upgrades(host: Machine) -> None:
+    folder = host.root / "opt/app/data"
+    for name, bits in ((ONE, 0o755), (TWO, 0o755), (THREE, 0o750)):
+        host.images.add(name, {"opt/app/data": Folder(bits), "opt/app/data/x": "x", "etc/other": name})
+    host.install(ONE)
+    folder.chmod(0o700)
+    for name in (TWO, THREE):
+        host.install(name)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert [(d.path, d.verdict) for d in host_drift(host.tools(), host.tools().history.current())] == [
+            ("opt/app/data", "attributes")
+        ]
+    repair(host.tools(), Scope())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 def stored(host: Machine, text: str) -> bool:

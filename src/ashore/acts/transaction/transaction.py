@@ -201,7 +201,7 @@ def _generation(
 
 
 def _with_stat(transaction: Transaction, path: str, record: FileRecord, touched: set[str]) -> FileRecord:
-    if path not in touched and record.stat is not None:
+    if path not in touched:
         return record
     stat = transaction.staging.settled.get(path)
     if stat is None and (status := transaction.tools.host.lstat(path)) is not None:

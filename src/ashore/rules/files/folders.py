@@ -108,7 +108,9 @@ def _as_is(wanted: Wanted, record: FileRecord) -> Wanted:
 
 
 def _record(wanted: Wanted, status: Seen | None) -> FileRecord:
-    return FileRecord(bundle=wanted.bundle, entry=wanted.entry, stat=status.stat if status else None)
+    """A stat is only of what is recorded: one of a folder that somebody changed would vouch for what is not so."""
+    as_recorded = status is not None and status.entry.same(wanted.entry)
+    return FileRecord(bundle=wanted.bundle, entry=wanted.entry, stat=status.stat if status and as_recorded else None)
 
 
 def _in_the_way(path: str, wanted: Wanted) -> Conflict:

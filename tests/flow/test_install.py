@@ -2,6 +2,7 @@
 """Installed, upgraded, removed: what lies on the host then, and what lies there no more."""
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -147,6 +148,35 @@ def test_an_adopted_file_comes_back_when_a_new_version_drops_it(host: Machine) -
     host.write("etc/app.conf", "edited afterwards\n")
     host.remove("app")
     assert host.read("etc/app.conf") == "edited afterwards\n", "it is not ashore's any more"
+
+
+def test_an_adopted_file_gives_way_to_a_folder_and_comes_back_after_it(host: Machine) -> None:
+    host.write("etc/app.conf", "the host's own\n", mode=0o600)
+    before = host.tree()
+    host.images.add(ONE, {"etc/app.conf": "one\n"}, ADOPT)
+    host.images.add(TWO, {"etc/app.conf/main": "two\n"})
+    host.install(ONE)
+    placed = host.tree()
+    host.install(TWO)
+    assert host.read("etc/app.conf/main") == "two\n"
+    host.roll_back()
+    assert host.tree() == placed
+    host.install(TWO)
+    discard.prune(host.tools(), keep=1)  # the generation that adopted it is not kept any more
+    host.remove("app")
+    assert host.tree() == before
+
+
+def test_an_adopted_file_comes_back_although_its_folder_is_gone(host: Machine) -> None:
+    host.write("etc/app/app.conf", "the host's own\n", mode=0o600)
+    before = host.tree()
+    host.images.add(ONE, {"etc/app/app.conf": "one\n"})
+    host.images.add(TWO, {"opt/x": "x"})
+    host.install(ONE, adopt_all=True)
+    shutil.rmtree(host.root / "etc/app")
+    host.install(TWO)
+    host.remove("app")
+    assert host.tree() == before
 
 
 def test_an_adopted_symlink_comes_back(host: Machine) -> None:

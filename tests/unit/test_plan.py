@@ -213,6 +213,19 @@ def test_what_was_there_comes_back_whatever_was_installed(
     assert gone.records == {}
 
 
+@given(host=trees, first=trees, gone=st.sampled_from(_PATHS), second=trees)
+def test_every_plan_can_be_carried_out_whatever_somebody_took_away(
+    host: dict[str, str], first: dict[str, str], gone: str, second: dict[str, str]
+) -> None:
+    now, generation = consistent(host, with_folders=True), EMPTY
+    for wish in (first, second, {}):
+        found = plan(now, generation, consistent(wish, with_folders=False))
+        if found.conflicts:
+            return
+        generation = generation_of(found.records)
+        now = {p: e for p, e in applied(now, found).items() if p != gone and not p.startswith(f"{gone}/")}
+
+
 @given(host=trees, first=trees, edits=trees, second=trees)
 def test_no_edit_is_ever_lost_without_being_said(
     host: dict[str, str], first: dict[str, str], edits: dict[str, str], second: dict[str, str]

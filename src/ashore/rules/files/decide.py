@@ -49,7 +49,7 @@ def plan_wanted(path: str, wanted: Wanted, record: FileRecord | None, view: View
     """A path that a bundle wants as a file or symlink."""
     seen = view.seen.get(path)
     if record is None or record.entry.kind is Kind.DIR:
-        _plan_new(path, wanted, seen, view, draft, ours=record is not None)
+        _plan_new(path, wanted, seen, view, draft, folder=record)
     elif seen is None:
         _plan_deleted(path, wanted, record, draft)
     elif seen.entry.kind is Kind.DIR:
@@ -58,14 +58,16 @@ def plan_wanted(path: str, wanted: Wanted, record: FileRecord | None, view: View
         _plan_ours(path, wanted, record, seen, view, draft)
 
 
-def _plan_new(path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, ours: bool) -> None:
-    """A path that ashore has no file at. `ours`: a folder of ashore's lies there and will go, if it can."""
+def _plan_new(
+    path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, folder: FileRecord | None
+) -> None:
+    """A path that ashore has no file at. `folder`: the record of one of ashore's, which will go, if it can."""
     if seen is None and wanted.absent:
-        _stay_deleted(path, wanted, None, draft, base=wanted.edit_of)
+        _stay_deleted(path, wanted, folder, draft, base=wanted.edit_of)
         return
-    if seen is None or (ours and seen.entry.kind is Kind.DIR):
+    if seen is None or (folder is not None and seen.entry.kind is Kind.DIR):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted)))
-        draft.records[path] = laid_record(wanted)
+        draft.records[path] = laid_record(wanted, folder)
         return
     owner = view.owners.get(path, "")
     if seen.entry.kind is Kind.DIR:
@@ -134,7 +136,7 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
     """A path that ashore put something at, and where something lies."""
     laid = seen.entry.same(record.put or record.placed) and not record.deleted
     if wanted.absent and laid:
-        draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, False))
+        draft.steps.append(unwanted_step(Action.REMOVE, path, record, seen.entry, None, False))
         draft.records[path] = record_of(wanted, record, base=wanted.edit_of, deleted=True)
     elif wanted.decided is Decided.KEEP and not seen.entry.same(wanted.entry):
         _keep(path, wanted, record, seen, draft, pending=False)
@@ -212,24 +214,6 @@ def _keep(
     )
 
 
-def plan_unwanted(path: str, record: FileRecord, seen: Seen | None, draft: Draft) -> None:
-    """No bundle wants it any more: give back what was there, or nothing."""
-    if seen is not None and seen.entry.kind is Kind.DIR:
-        draft.notes.append(f"{path} is a folder now; it is left alone")
-        return
-    if seen is None:
-        draft.gone.append(path)
-    if record.original is None:
-        if seen is not None:
-            edited = not seen.entry.same(record.placed)
-            draft.steps.append(_unwanted(Action.REMOVE, path, record, seen.entry, None, edited))
-    elif seen is None:
-        draft.steps.append(_unwanted(Action.CREATE, path, record, None, record.original, False))
-    elif not seen.entry.same(record.original):
-        edited = not seen.entry.same(record.placed)
-        draft.steps.append(_unwanted(Action.REPLACE, path, record, seen.entry, record.original, edited))
-
-
 def step_for(
     action: Action,
     path: str,
@@ -263,9 +247,10 @@ def _replacing(
     )
 
 
-def _unwanted(
+def unwanted_step(
     action: Action, path: str, record: FileRecord, old: Entry | None, new: Entry | None, edited: bool
 ) -> Step:
+    """A step away from what no bundle wants any more."""
     note = "what was there before" if new else ("an edit; it stays in the store" if edited else "")
     return Step(
         action=action, path=path, bundle=record.bundle, old=old, new=new, secret=record.secret, edited=edited, note=note

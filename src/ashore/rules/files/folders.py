@@ -4,11 +4,11 @@
 A folder that was there before ashore is never changed, recorded or removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, folders_of, parent
+from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, ancestors, folders_of, parent
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Step
 
@@ -45,14 +45,22 @@ def plan_folders(
         ours = record if record is not None and record.entry.kind is Kind.DIR else None
         if status is None or path in going:
             made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=wanted.entry))
-            kept[path] = _record(wanted, None)
+            kept[path] = _record(wanted, None, record)
         elif status.entry.kind is not Kind.DIR:
-            conflicts.append(_in_the_way(path, wanted))
+            conflicts.append(_in_the_way(path, wanted.bundle))
         elif ours is not None:
             step = _change(path, wanted, ours, status) if declared else None
             made += [step] if step else []
-            kept[path] = _record(wanted if declared and step else _as_is(wanted, ours), status)
-    gone, notes = _leftovers(records, needed, seen, listings, going)
+            kept[path] = _record(wanted if declared and step else _as_is(wanted, ours), status, record)
+    returning = [step for step in steps if step.action is Action.CREATE and step.path not in desired]
+    gone, notes = _leftovers(records, needed.keys(), desired.keys(), seen, listings, going, returning)
+    for path, step in _folders_above([*returning, *(s for s in gone if s.action is Action.CREATE)]):
+        status = seen.get(path)
+        if status is None and path not in needed:
+            entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
+            made.append(Step(action=Action.MKDIR, path=path, bundle=step.bundle, new=entry))
+        elif status is not None and status.entry.kind in (Kind.FILE, Kind.OTHER) and path not in needed:
+            conflicts.append(_in_the_way(path, step.bundle))
     return FolderPlan(steps=(*made, *gone), conflicts=tuple(conflicts), records=kept, notes=notes)
 
 
@@ -81,42 +89,63 @@ def _change(path: str, wanted: Wanted, record: FileRecord, status: Seen) -> Step
 
 def _leftovers(
     records: Mapping[str, FileRecord],
-    needed: Mapping[str, object],
+    needed: Collection[str],
+    desired: Collection[str],
     seen: Mapping[str, Seen],
     listings: Mapping[str, frozenset[str]],
     going: set[str],
+    returning: Sequence[Step],
 ) -> tuple[list[Step], tuple[str, ...]]:
+    """Folders of ours that nothing needs go; a file that was there before one of them comes back."""
     steps: list[Step] = []
     notes: list[str] = []
     leaving = set(going)
+    coming = {step.path for step in returning}
     ours = (p for p, r in records.items() if r.entry.kind is Kind.DIR and p not in needed)
     for path in sorted(ours, key=lambda p: (-p.count("/"), p)):
-        status = seen.get(path)
-        if status is None or status.entry.kind is not Kind.DIR:
+        status, record = seen.get(path), records[path]
+        original = record.original if path not in desired else None
+        if status is not None and status.entry.kind is not Kind.DIR:
             continue
-        staying = {name for name in listings.get(path, frozenset()) if f"{path}/{name}" not in leaving}
-        if staying:
-            notes.append(f"/{path} stays: it holds {', '.join(sorted(staying)[:3])}, not of any bundle")
-        else:
-            steps.append(Step(action=Action.RMDIR, path=path, bundle=records[path].bundle, old=status.entry))
+        if status is not None:
+            names = {name for name in listings.get(path, frozenset()) if f"{path}/{name}" not in leaving}
+            names |= {p.removeprefix(f"{path}/").partition("/")[0] for p in coming if p.startswith(f"{path}/")}
+            if names:
+                lost = "; what was there before cannot come back" if original else ""
+                notes.append(f"/{path} stays: it holds {', '.join(sorted(names)[:3])}, not of any bundle{lost}")
+                continue
+            steps.append(Step(action=Action.RMDIR, path=path, bundle=record.bundle, old=status.entry))
             leaving.add(path)
+        if original is not None:
+            coming.add(path)
+            note = "what was there before"
+            steps.append(Step(action=Action.CREATE, path=path, bundle=record.bundle, new=original, note=note))
     return steps, tuple(notes)
+
+
+def _folders_above(steps: Sequence[Step]) -> list[tuple[str, Step]]:
+    """Each folder once, with a step that needs it: what comes back may have lost the folder that it lay in."""
+    return sorted({above: step for step in steps for above in ancestors(step.path)}.items())
 
 
 def _as_is(wanted: Wanted, record: FileRecord) -> Wanted:
     return msgspec.structs.replace(wanted, entry=record.entry)
 
 
-def _record(wanted: Wanted, status: Seen | None) -> FileRecord:
+def _record(wanted: Wanted, status: Seen | None, before: FileRecord | None) -> FileRecord:
     """A stat is only of what is recorded: one of a folder that somebody changed would vouch for what is not so."""
-    as_recorded = status is not None and status.entry.same(wanted.entry)
-    return FileRecord(bundle=wanted.bundle, entry=wanted.entry, stat=status.stat if status and as_recorded else None)
+    return FileRecord(
+        bundle=wanted.bundle,
+        entry=wanted.entry,
+        stat=status.stat if status is not None and status.entry.same(wanted.entry) else None,
+        original=before.original if before is not None else None,
+    )
 
 
-def _in_the_way(path: str, wanted: Wanted) -> Conflict:
+def _in_the_way(path: str, bundle: str) -> Conflict:
     return Conflict(
         path=path,
-        bundle=wanted.bundle,
+        bundle=bundle,
         owner="nobody",
         message="a file lies where the bundle needs a folder",
         remedy="move the file away",

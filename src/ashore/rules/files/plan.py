@@ -11,10 +11,11 @@ import msgspec
 from ashore.nouns.files import FileSet, Kind, Wanted, ancestors, folders_of
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
-from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_unwanted, plan_wanted, step_for
+from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_wanted, step_for
 from ashore.rules.files.filerecords import stays
 from ashore.rules.files.folders import plan_folders
 from ashore.rules.files.hardlinks import regrouped
+from ashore.rules.files.unwanted import plan_unwanted
 
 _NONE: Mapping[str, str] = {}
 
@@ -73,12 +74,7 @@ def plan_files(
             draft.records[path] = record  # most paths of most plans
         elif wanted.entry.kind is not Kind.DIR:
             plan_wanted(path, wanted, record, view, draft)
-    for path, record in current.files.items():
-        if path in draft.records:
-            continue
-        unwanted = path not in desired or desired[path].entry.kind is Kind.DIR
-        if unwanted and record.entry.kind is not Kind.DIR:
-            plan_unwanted(path, record, view.seen.get(path), draft)
+    plan_unwanted(desired, current, view, draft)
     for path in regrouped(desired, current.files, view.seen, {step.path for step in draft.steps}):
         wanted, old = desired[path], view.seen[path].entry
         note = "its hard links change"
@@ -107,12 +103,14 @@ def _ordered(steps: list[Step], desired: FileSet) -> tuple[Step, ...]:
     """What is in the way goes first, what is no longer wanted last; folders around their files."""
     away = any(step.action in (Action.REMOVE, Action.RMDIR) for step in steps)
     above = folders_of(desired) if away else set[str]()
+    files = {step.path for step in steps if step.action is Action.CREATE} if away else set[str]()
 
     def blocks(path: str) -> bool:
         return (
             path in above
             or path in desired
-            or any(a in desired and desired[a].entry.kind is not Kind.DIR for a in ancestors(path))
+            or path in files
+            or any(a in files or (a in desired and desired[a].entry.kind is not Kind.DIR) for a in ancestors(path))
         )
 
     def rank(step: Step) -> tuple[int, int, str]:

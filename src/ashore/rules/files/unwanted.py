@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a file that no bundle wants any more: it goes, and what was there before comes back. Pure."""
+
+import functools
+
+from ashore.nouns.files import Entry, FileSet, Kind, Seen, ancestors, folders_of, shown
+from ashore.nouns.generation import FileRecord, Generation
+from ashore.nouns.plan import Action
+from ashore.rules.files.decide import Draft, View, unwanted_step
+
+
+def plan_unwanted(desired: FileSet, current: Generation, view: View, draft: Draft) -> None:
+    """Every recorded file that is not planned yet."""
+    above = functools.cache(lambda: folders_of(desired))
+    for path, record in current.files.items():
+        if path in draft.records or record.entry.kind is Kind.DIR:
+            continue
+        folder = path in desired
+        if folder and desired[path].entry.kind is not Kind.DIR:
+            continue
+        original = record.original
+        if original is not None and (folder or path in above()):
+            original = None  # The folder's record has it from now on: it comes back when that goes.
+        elif original is not None and (solid := _file_above(path, desired)):
+            draft.notes.append(f"what was at {shown(path)} before cannot come back: {shown(solid)} is a file now")
+            original = None
+        _plan_one(path, record, original, view.seen.get(path), draft)
+
+
+def _file_above(path: str, desired: FileSet) -> str:
+    return next((a for a in ancestors(path) if a in desired and desired[a].entry.kind is not Kind.DIR), "")
+
+
+def _plan_one(path: str, record: FileRecord, original: Entry | None, seen: Seen | None, draft: Draft) -> None:
+    if seen is not None and seen.entry.kind is Kind.DIR:
+        draft.notes.append(f"{path} is a folder now; it is left alone")
+        return
+    if seen is None:
+        draft.gone.append(path)
+    if original is None:
+        if seen is not None:
+            edited = not seen.entry.same(record.placed)
+            draft.steps.append(unwanted_step(Action.REMOVE, path, record, seen.entry, None, edited))
+    elif seen is None:
+        draft.steps.append(unwanted_step(Action.CREATE, path, record, None, original, False))
+    elif not seen.entry.same(original):
+        edited = not seen.entry.same(record.placed)
+        draft.steps.append(unwanted_step(Action.REPLACE, path, record, seen.entry, original, edited))

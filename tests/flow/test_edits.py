@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff, status
-from ashore.acts.change.install import install
+from ashore.acts.change.install import install, plan_install
 from ashore.acts.change.repair import Scope, repair
 from ashore.cli.render_drift import drift_text
 from ashore.errors import ConflictError
@@ -343,6 +343,22 @@ def test_an_edit_of_a_replace_file_stays_when_another_bundle_is_installed(host: 
     host.write(CONF, "mine\n")
     host.install("reg.example/other:1")
     assert host.read(CONF) == "mine\n"
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["edited", "deleted"])
+@pytest.mark.parametrize("again", ["install", "upgrade"])
+def test_and_goes_with_the_next_install_of_its_own_as_the_plan_says(host: Machine, again: str, deleted: bool) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
+    host.images.add("reg.example/other:1", {"etc/other": "x"})
+    host.install(ONE)
+    host.write(CONF, "mine\n")
+    if deleted:
+        (host.root / CONF).unlink()
+    host.install("reg.example/other:1")
+    assert [step.path for step in plan_install(host.tools(), [host.ask(ONE)])[0].steps] == [CONF]
+    assert (host.install(ONE) if again == "install" else host.upgrade()).changed
+    assert host.read(CONF) == "one\n"
+    assert not host.install(ONE).changed
 
 
 def test_a_mode_that_somebody_gave_a_folder_is_seen_and_stays_over_upgrades(host: Machine) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ashore.acts.change.recorded import record_for, sets_with
 from ashore.acts.tools import Tools
@@ -11,7 +11,7 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Kind, parent
+from ashore.nouns.files import Kind, OnEdit, parent
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.image import INDEXES
 from ashore.rules.bundles.inputs import fingerprint
@@ -29,6 +29,7 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
     same = (
         all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
         and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
+        and not _replaces(current, {record.name for _, record in pairs if record is not None})
         and untouched(tools, current)
         and all(record is not None and named_digest(tools, ask) == record.digest for ask, record in pairs)
     )
@@ -66,6 +67,16 @@ def untouched(tools: Tools, current: Generation) -> bool:
         if (stat_of(status) if status is not None else None) != record.stat:
             return False
     return True
+
+
+def _replaces(current: Generation, names: Collection[str]) -> bool:
+    """Whether an edit lies there that the next install of its bundle replaces, of whatever version."""
+    return any(
+        record.on_edit is OnEdit.REPLACE
+        and record.bundle in names
+        and not (record.lay is not None and record.lay.same(record.entry))
+        for record in current.files.values()
+    )
 
 
 def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:

@@ -6,8 +6,9 @@ import hashlib
 import pytest
 
 from ashore.acts.ask.look import owns
+from ashore.acts.boot.follow import follow
 from ashore.acts.change.install import plan_install
-from ashore.errors import ConflictError
+from ashore.errors import ConflictError, InputError
 from ashore.nouns.digest import of
 from ashore.nouns.plan import Conflict
 from tests.fakes.bundles import Folder, Link, Tree
@@ -317,3 +318,50 @@ def test_an_edit_goes_along_when_its_path_moves_to_another_bundle(host: Machine)
     assert [step.action for step in outcome.plan.steps] == ["replace"]
     host.roll_back()
     assert host.read("etc/moving") == "first\nand\nmine\n"
+
+
+@pytest.fixture(params=["the same paths", "other paths"])
+def renamed(request: pytest.FixtureRequest, host: Machine) -> Machine:
+    """Bundle a is installed with a value; its tag names a bundle `new` by now."""
+    path = "etc/a" if request.param == "the same paths" else "etc/new"
+    host.images.add(A, {"etc/a.j2": "{{ port }}\n"}, 'name = "a"\n[values]\nport = 80\n')
+    host.install(A, sets={"port": 81})
+    host.images.add(A, {f"{path}.j2": "new {{ port }}\n"}, 'name = "new"\n[values]\nport = 80\n')
+    return host
+
+
+@pytest.mark.parametrize("by", ["upgrade", "follow"])
+def test_a_bundle_that_got_another_name_takes_the_place_of_the_old_one(renamed: Machine, by: str) -> None:
+    if by == "upgrade":
+        outcome = renamed.upgrade()
+    else:
+        (outcome,) = follow(renamed.tools()).outcomes
+    assert f"a goes: {A} carries new now" in outcome.plan.notes
+    assert [bundle.name for bundle in outcome.generation.bundles] == ["new"]
+    assert [renamed.read(p) for p in ("etc/a", "etc/new") if renamed.exists(p)] == ["new 81\n"]
+    assert not renamed.upgrade().changed
+    renamed.roll_back()
+    assert renamed.read("etc/a") == "81\n" and not renamed.exists("etc/new")
+
+
+def test_where_both_are_installed_from_one_tag_an_upgrade_puts_that_right(host: Machine) -> None:
+    host.images.add(A, {"etc/a": "a"}, 'name = "a"')
+    host.install(A)
+    host.images.add(A, {"etc/new": "new"}, 'name = "new"')
+    host.install(A)
+    host.images.add(A, {"etc/new": "newer"}, 'name = "new"')
+    assert [bundle.name for bundle in host.upgrade().generation.bundles] == ["new"]
+    assert host.read("etc/new") == "newer" and not host.exists("etc/a")
+
+
+def test_a_tag_that_names_another_installed_bundle_by_mistake_takes_nothing_away(host: Machine) -> None:
+    host.images.add(A, {"etc/a": "a"})
+    host.images.add(B, {"etc/b": "b"})
+    host.install(A, B)
+    before = host.tree()
+    host.images.add(A, {"etc/b": "b2"}, 'name = "b"')
+    for names in (["a"], []):
+        with pytest.raises(InputError, match="which is installed from") as raised:
+            host.upgrade(*names)
+        assert "ashore remove a" in raised.value.remedy
+    assert host.tree() == before

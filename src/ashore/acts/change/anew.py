@@ -26,18 +26,18 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """These bundles by their references; where a registry does not answer, what is installed with what changed here."""
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
-        parts: list[Part] = []
+        parts: list[tuple[Ask, Part]] = []
         unreached: list[tuple[Ask, AshoreError]] = []
         for ask in asks:
             try:
-                parts.append(desire(tools, ask, current, place, salt))
+                parts.append((ask, desire(tools, ask, current, place, salt)))
             except (RegistryError, InputError) as error:
                 if isinstance(error, InputError) and _answers(tools, ask):
                     raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
         if unreached and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
-        parts += [_as_far_as_known(tools, a, current, salt, f"nothing answers ({e})") for a, e in unreached]
+        parts += [(a, _as_far_as_known(tools, a, current, salt, f"nothing answers ({e})")) for a, e in unreached]
         return with_others(current, parts)
 
     return wish
@@ -47,7 +47,7 @@ def wish_anew(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """The bundles that are installed for `asks`, with the facts and values of now; no registry is asked."""
 
     def wish(current: Generation, _place: Place, salt: bytes) -> Target:
-        return with_others(current, [_as_far_as_known(tools, ask, current, salt, "") for ask in asks])
+        return with_others(current, [(ask, _as_far_as_known(tools, ask, current, salt, "")) for ask in asks])
 
     return wish
 

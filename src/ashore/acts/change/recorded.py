@@ -61,8 +61,19 @@ def source_of(tools: Tools, record: BundleRecord) -> Bundle | None:
 
 def record_for(ask: Ask, current: Generation) -> BundleRecord | None:
     """The installed bundle that came from the very reference that is asked for."""
+    same = [b for b in current.bundles if _came_of(b, ask)]
+    return next((b for b in same if b.name == ask.name), same[0] if same else None)
+
+
+def renamed(ask: Ask, current: Generation, name: str) -> BundleRecord | None:
+    """The installed bundle that is asked for, where its reference has one named `name` by now."""
+    old = current.bundle(ask.name) if ask.name != name else None
+    return old if old is not None and _came_of(old, ask) else None
+
+
+def _came_of(record: BundleRecord, ask: Ask) -> bool:
     written = ask.written or str(ask.reference)
-    return next((b for b in current.bundles if (b.reference, b.root_in_image) == (written, ask.root_in_image)), None)
+    return (record.reference, record.root_in_image) == (written, ask.root_in_image)
 
 
 def here(tools: Tools) -> frozenset[Digest]:

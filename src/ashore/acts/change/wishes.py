@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ashore.acts.change.asking import installed
+from ashore.acts.change.recorded import renamed
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded, desire
@@ -47,22 +48,41 @@ def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """These bundles new, the others as they are."""
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
-        new = {}
-        for ask in asks:
-            part = desire(tools, ask, current, place, salt)
-            if part.record.name in new:
-                raise InputError(f"two of the images carry a bundle named {part.record.name}")
-            new[part.record.name] = part
-        return with_others(current, list(new.values()))
+        return with_others(current, [(ask, desire(tools, ask, current, place, salt)) for ask in asks])
 
     return wish
 
 
-def with_others(current: Generation, parts: Sequence[Part]) -> Target:
-    """These, and the other bundles of the host as they are."""
-    names = {part.record.name for part in parts}
-    others = [as_recorded(current, b.name) for b in current.bundles if b.name not in names]
-    return Target(parts=(*parts, *others))
+def with_others(current: Generation, asked: Sequence[tuple[Ask, Part]]) -> Target:
+    """What these were asked to be, and the other bundles of the host as they are.
+
+    Raises:
+        InputError: a name would stand for two bundles.
+    """
+    parts: dict[str, Part] = {}
+    replaced: dict[str, str] = {}
+    for ask, part in asked:
+        name = part.record.name
+        old = renamed(ask, current, name)
+        if old is not None:
+            part = _in_place_of(old, part, current.bundle(name))
+            replaced[old.name] = name
+        if name in parts and (name not in replaced.values() or parts[name].record.digest != part.record.digest):
+            raise InputError(f"two of the images carry a bundle named {name}")
+        parts[name] = part
+    others = [as_recorded(current, b.name) for b in current.bundles if b.name not in parts.keys() | replaced.keys()]
+    return Target(parts=(*parts.values(), *others))
+
+
+def _in_place_of(old: BundleRecord, part: Part, there: BundleRecord | None) -> Part:
+    """A bundle that got another name: who asks for the old one gets it instead."""
+    name = part.record.name
+    if there is not None and there.reference != old.reference:
+        raise InputError(
+            f"{old.reference} carries the bundle {name} now, which is installed from {there.reference}",
+            remedy=f"have it name the image of {old.name} again, or: ashore remove {old.name}",
+        )
+    return msgspec.structs.replace(part, notes=(*part.notes, f"{old.name} goes: {old.reference} carries {name} now"))
 
 
 def wish_without(names: Sequence[str], *, for_good: bool = False) -> Wish:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.change.recorded import secret_names, sets_with, source_of
+from ashore.acts.change.recorded import renamed, secret_names, sets_with, source_of
 from ashore.acts.fetch.obtain import Known, Obtained, obtain
 from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
@@ -96,7 +96,7 @@ def _known(tools: Tools, ask: Ask, current: Generation) -> Known:
 
 def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: bytes) -> Part:
     manifest = got.bundle.manifest
-    previous = current.bundle(manifest.name)
+    previous = current.bundle(manifest.name) or renamed(ask, current, manifest.name)
     source = pack(got.bundle)
     sets = sets_with(tools, previous, ask)
     host_values = read_values(tools.host)

@@ -136,5 +136,5 @@ def _two_owners(item: Wanted, other: Wanted, path: str) -> Conflict:
         bundle=item.bundle,
         owner=f"bundle {other.bundle}",
         message=f"bundle {other.bundle} has it" if path == item.path else f"bundle {other.bundle} has a file there",
-        remedy="take the path out of one of the bundles",
+        remedy="take the path out of one of the bundles, or have only one of them on this host",
     )

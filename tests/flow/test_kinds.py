@@ -8,7 +8,9 @@ import stat
 import pytest
 
 from ashore.acts.change.install import plan_install
+from ashore.acts.change.pending import settle
 from ashore.errors import AshoreError, InputError
+from ashore.nouns.files import Decided
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree
 from tests.flow.machine import Machine
 
@@ -91,6 +93,37 @@ def test_a_name_that_joins_a_group_of_links_is_linked(host: Machine) -> None:
     host.install(ONE)
     host.install(TWO)
     assert inodes(host) == 1
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["edited", "deleted"])
+def test_a_name_whose_version_waits_joins_its_group_when_it_is_placed(host: Machine, deleted: bool) -> None:
+    host.images.add(ONE, {"opt/a": "one", "opt/b": "same", "opt/sub/c": "same"})
+    host.images.add(TWO, {"opt/a": "same", "opt/b": Hard("opt/a"), "opt/sub/c": Hard("opt/a")})
+    host.images.add("reg.example/other:1", {"opt/other": "x"})
+    host.install(ONE)
+    host.write("opt/a", "mine")
+    if deleted:
+        (host.root / "opt/a").unlink()
+    host.install(TWO)
+    assert host.marks("opt/b").inode == host.marks("opt/sub/c").inode
+    plan, _ = plan_install(host.tools(), [host.ask("reg.example/other:1"), host.ask(TWO)])
+    assert [step.path for step in plan.steps] == ["opt/other"]
+    settle(host.tools(), ["opt/a"], Decided.TAKE)
+    assert inodes(host) == 1
+    assert plan_install(host.tools(), [host.ask(TWO)])[0].steps == ()
+
+
+def test_an_edit_of_a_name_leaves_the_others_of_its_group_as_they_are(host: Machine) -> None:
+    host.images.add(ONE, {"opt/a": "same", "opt/b": Hard("opt/a"), "opt/sub/c": Hard("opt/a")})
+    host.images.add("reg.example/other:1", {"opt/other": "x"})
+    host.install(ONE)
+    (host.root / "opt/a").unlink()
+    host.write("opt/a", "mine")
+    marks = host.marks("opt/b")
+    for _ in range(2):
+        host.install("reg.example/other:1")
+        host.remove("other")
+    assert host.marks("opt/b").inode == marks.inode
 
 
 def inodes(host: Machine) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ashore.nouns.digest import of
@@ -189,6 +189,7 @@ def same_tree(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
     return one.keys() == other.keys() and all(one[p].same(other[p]) for p in one)
 
 
+@settings(deadline=None)
 @given(host=trees, first=trees, second=trees)
 def test_what_was_there_comes_back_whatever_was_installed(
     host: dict[str, str], first: dict[str, str], second: dict[str, str]
@@ -213,6 +214,7 @@ def test_what_was_there_comes_back_whatever_was_installed(
     assert gone.records == {}
 
 
+@settings(deadline=None)
 @given(host=trees, first=trees, gone=st.sampled_from(_PATHS), second=trees)
 def test_every_plan_can_be_carried_out_whatever_somebody_took_away(
     host: dict[str, str], first: dict[str, str], gone: str, second: dict[str, str]
@@ -226,6 +228,7 @@ def test_every_plan_can_be_carried_out_whatever_somebody_took_away(
         now = {p: e for p, e in applied(now, found).items() if p != gone and not p.startswith(f"{gone}/")}
 
 
+@settings(deadline=None)
 @given(host=trees, first=trees, edits=trees, second=trees)
 def test_no_edit_is_ever_lost_without_being_said(
     host: dict[str, str], first: dict[str, str], edits: dict[str, str], second: dict[str, str]
@@ -253,6 +256,7 @@ def test_no_edit_is_ever_lost_without_being_said(
         assert kept or path in moved_aside or (adopted_again is not None and adopted_again.same(e)), (path, ours)
 
 
+@settings(deadline=None)
 @given(host=trees, wish=trees)
 def test_without_adopt_nothing_of_the_hosts_is_touched(host: dict[str, str], wish: dict[str, str]) -> None:
     before = consistent(host, with_folders=True)

@@ -8,14 +8,22 @@ from ashore.nouns.generation import FileRecord
 
 
 def regrouped(
-    desired: FileSet, records: Mapping[str, FileRecord], seen: Mapping[str, Seen], changing: Collection[str]
+    desired: FileSet,
+    records: Mapping[str, FileRecord],
+    seen: Mapping[str, Seen],
+    changing: Collection[str],
+    after: Mapping[str, FileRecord],
 ) -> list[str]:
     """The paths whose group of hard links differs between what was placed and what is wanted.
 
-    A path that is `changing` is written anyway, and one that somebody edited, or that was not ours, is left.
+    A path that is `changing` is written anyway, and one that somebody edited, or that was not ours, is left. One that
+    is not as its group by the records `after` this plan, since an edit is kept there, is of no group.
     """
-    wanted = _groups((path, item.entry) for path, item in desired.items() if item.entry.link)
-    placed = _groups((path, placed) for path, record in records.items() if (placed := record.placed).link)
+    apart = {p for p, r in after.items() if (lay := r.lay) is not r.entry and (lay is None or not lay.same(r.entry))}
+    wanted = _groups((path, item.entry) for path, item in desired.items() if item.entry.link and path not in apart)
+    placed = _groups(
+        (path, placed) for path, record in records.items() if (placed := record.placed).link and path not in apart
+    )
     return [
         path
         for path in sorted(wanted.keys() | placed.keys())

@@ -75,7 +75,7 @@ def plan_files(
         elif wanted.entry.kind is not Kind.DIR:
             plan_wanted(path, wanted, record, view, draft)
     plan_unwanted(desired, current, view, draft)
-    for path in regrouped(desired, current.files, view.seen, {step.path for step in draft.steps}):
+    for path in regrouped(desired, current.files, view.seen, {step.path for step in draft.steps}, draft.records):
         wanted, old = desired[path], view.seen[path].entry
         note = "its hard links change"
         draft.steps.append(step_for(Action.REPLACE, path, wanted, old=old, new=wanted.entry, note=note))

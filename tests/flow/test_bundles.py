@@ -2,6 +2,7 @@
 """Several bundles on one host: whose a path is, and who has to decide where two would own it."""
 
 import hashlib
+import stat
 
 import pytest
 
@@ -52,6 +53,42 @@ def test_a_declared_folder_is_shared_and_goes_with_its_last_bundle(host: Machine
     assert host.exists("opt/shared/b")
     host.remove("b")
     assert host.tree() == before
+
+
+PRIVATE = '[[files]]\npath = "opt/shared"\nmode = "0700"\n'
+
+
+def mode_of_shared(host: Machine) -> int:
+    return stat.S_IMODE((host.root / "opt/shared").stat().st_mode)
+
+
+@pytest.mark.parametrize(("first", "second"), [(A, B), (B, A)], ids=["after", "before"])
+def test_the_mode_that_a_bundle_says_of_a_folder_holds_over_that_of_one_that_only_has_it(
+    host: Machine, first: str, second: str
+) -> None:
+    host.images.add(A, {"opt/shared": Folder(), "opt/shared/a": "a"})
+    host.images.add(A2, {"opt/shared": Folder(), "opt/shared/a": "a2"})
+    host.images.add(B, {"opt/shared": Folder(), "opt/shared/b": "b"}, PRIVATE)
+    host.install(first)
+    host.install(second)
+    assert mode_of_shared(host) == 0o700
+    host.install(A2)
+    assert (host.read("opt/shared/a"), mode_of_shared(host)) == ("a2", 0o700)
+
+
+def test_two_modes_that_two_bundles_say_of_a_folder_are_a_conflict(host: Machine) -> None:
+    host.images.add(A, {"opt/shared": Folder(), "opt/shared/a": "a"}, PRIVATE.replace("0700", "0750"))
+    host.images.add(B, {"opt/shared": Folder(), "opt/shared/b": "b"}, PRIVATE)
+    host.install(A)
+    found = conflicts(host, B)
+    assert {path: c.message for path, c in found.items()} == {
+        "opt/shared": "bundle a has the folder with mode 0750, not 0700"
+    }
+    host.remove("a")
+    (host.root / "opt/shared").mkdir(0o711)
+    host.install(A)
+    host.install(B)
+    assert mode_of_shared(host) == 0o711, "of a folder that was there before nobody decides anything"
 
 
 def test_a_path_that_two_bundles_want_names_the_other_one(host: Machine) -> None:

@@ -24,7 +24,7 @@ from ashore.nouns.plan import Conflict, Plan
 from ashore.nouns.units import RUNTIME_FOLDER, UnitAction
 from ashore.rules.checks import Checks, plan_checks, programs_of
 from ashore.rules.files.decide import View
-from ashore.rules.files.folders import listed
+from ashore.rules.files.folders import listed, two_minds
 from ashore.rules.files.plan import FilePlan, combine, plan_files
 from ashore.rules.steps import planned_steps, with_steps
 from ashore.rules.units.changes import changes_of
@@ -51,13 +51,15 @@ def make_plan(
     beside: Beside = Beside(),  # noqa: B008
 ) -> Plan:
     """What it takes to bring the host from `current` to what `parts` want."""
-    desired, shared = combine(wanted for part in parts for wanted in part.wanted)
+    owner = tools.owner or (0, 0)
+    desired, shared = combine((wanted for part in parts for wanted in part.wanted), owner)
     libraries = Libraries(tools, current, desired, supply)
     grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
     leaving = grounds.leaving()
     view = _view(tools, current, desired, supply, beside, leaving)
     supply.fall_back(lying(tools.host, functools.cache(lambda: _contents_of(view.seen))))
     files = plan_files(desired, current, view, leaving, beside.away)
+    of_folders = two_minds((w for part in parts for w in part.wanted), desired, current.files, view.seen, owner)
     changes = changes_of(files.steps)
     triggers = grounds.triggers(changes)
     react = React(
@@ -82,7 +84,7 @@ def make_plan(
     plan = Plan(
         steps=files.steps,
         kept=files.kept,
-        conflicts=_unique((*shared, *files.conflicts)),
+        conflicts=_unique((*shared, *files.conflicts, *of_folders)),
         stops=units.stops,
         actions=_together(units.actions, beside.actions),
         daemon_reload=units.daemon_reload or any(path.startswith(RUNTIME_FOLDER) for path in beside.away),

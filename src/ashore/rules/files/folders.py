@@ -4,11 +4,11 @@
 A folder that was there before ashore is never changed, recorded or removed.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, ancestors, folders_of, parent
+from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, ancestors, folders_of, format_mode, parent
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Step
 
@@ -77,6 +77,41 @@ def _needed(desired: FileSet, owner: tuple[int, int]) -> dict[str, tuple[Wanted,
             above = parent(above)
     # A file that is an ancestor is reported by `combine`; here it would only be a second message.
     return {p: n for p, n in needed.items() if p not in desired or desired[p].entry.kind is Kind.DIR}
+
+
+def is_plain(entry: Entry, owner: tuple[int, int]) -> bool:
+    """Whether a folder is as each is of which nobody says more than that it is there."""
+    return entry.mode == _MODE and (entry.uid, entry.gid) == owner and not entry.xattrs
+
+
+def two_minds(
+    wanted: Iterable[Wanted],
+    desired: FileSet,
+    records: Mapping[str, FileRecord],
+    seen: Mapping[str, Seen],
+    owner: tuple[int, int],
+) -> tuple[Conflict, ...]:
+    """The folders of ashore's of which two bundles say what they are, and not the same."""
+    return tuple(
+        _two_modes(item, desired[item.path])
+        for item in wanted
+        if item.entry.kind is desired[item.path].entry.kind is Kind.DIR
+        and not is_plain(item.entry, owner)
+        and not item.entry.same(desired[item.path].entry)
+        and (item.path in records or item.path not in seen)
+    )
+
+
+def _two_modes(item: Wanted, other: Wanted) -> Conflict:
+    mine, others = format_mode(item.entry.mode), format_mode(other.entry.mode)
+    unlike = f"with mode {others}, not {mine}" if mine != others else "with another owner or other attributes"
+    return Conflict(
+        path=item.path,
+        bundle=item.bundle,
+        owner=f"bundle {other.bundle}",
+        message=f"bundle {other.bundle} has the folder {unlike}",
+        remedy="have only one of the bundles say what it shall be, or both the same",
+    )
 
 
 def _change(path: str, wanted: Wanted, record: FileRecord, status: Seen) -> Step | None:

@@ -13,7 +13,7 @@ from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_wanted, step_for
 from ashore.rules.files.filerecords import stays
-from ashore.rules.files.folders import plan_folders
+from ashore.rules.files.folders import is_plain, plan_folders
 from ashore.rules.files.hardlinks import regrouped
 from ashore.rules.files.unwanted import plan_unwanted
 
@@ -31,16 +31,23 @@ class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def combine(wanted: Iterable[Wanted]) -> tuple[dict[str, Wanted], tuple[Conflict, ...]]:
-    """One file set of what several bundles want; a path that two want is a conflict, folders are shared."""
+def combine(
+    wanted: Iterable[Wanted], owner: tuple[int, int] = (0, 0)
+) -> tuple[dict[str, Wanted], tuple[Conflict, ...]]:
+    """One file set of what several bundles want; a path that two want is a conflict, folders are shared.
+
+    Of a folder's mode and owner that bundle decides that says more than that it is there; `owner` is whose it is else.
+    """
     together: dict[str, Wanted] = {}
     conflicts: list[Conflict] = []
     for item in sorted(wanted, key=lambda w: (w.path, w.bundle)):
         other = together.get(item.path)
-        if other is None or (other.entry.kind is Kind.DIR and item.entry.kind is Kind.DIR):
-            together.setdefault(item.path, item)
-        else:
+        if other is None:
+            together[item.path] = item
+        elif not (other.entry.kind is Kind.DIR and item.entry.kind is Kind.DIR):
             conflicts.append(_two_owners(item, other, item.path))
+        elif is_plain(other.entry, owner):
+            together[item.path] = item
     solid = any(together[above].entry.kind is not Kind.DIR for above in folders_of(together) & together.keys())
     for item in together.values() if solid else ():
         for above in ancestors(item.path):

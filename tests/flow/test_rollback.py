@@ -2,6 +2,7 @@
 """Back to an earlier generation, without a network."""
 
 import shutil
+import stat
 
 import pytest
 
@@ -60,6 +61,17 @@ def test_forward_again_after_a_rollback_and_back_leads_to_what_was_before(versio
     versions.install(VERSIONS[2])
     versions.roll_back()
     assert versions.tree() == first
+
+
+def test_a_mode_of_the_host_comes_back_also_where_the_next_version_had_the_same(host: Machine) -> None:
+    conf = host.root / "etc/app.conf"
+    host.images.add(VERSIONS[0], {"etc/app.conf": File("1\n", mode=0o600)})
+    host.images.add(VERSIONS[1], {"etc/app.conf": File("2\n", mode=0o640)})
+    host.install(VERSIONS[0])
+    conf.chmod(0o640)
+    host.install(VERSIONS[1])
+    host.roll_back()
+    assert (conf.read_text(), stat.S_IMODE(conf.stat().st_mode)) == ("1\n", 0o640)
 
 
 def test_a_rollback_to_a_number(versions: Machine) -> None:

@@ -208,6 +208,10 @@ BROKEN = {
         "index.json": b'{"schemaVersion":2,"manifests":[],"manifests":[{"mediaType":"","digest":"sha256:%s","size":1}]}'
         % (b"0" * 64),
     },
+    "half a character": {
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "index.json": b'{"schemaVersion":2,"manifests":[],"mediaType":"\xed\xa0\x80"}',
+    },
     "no UTF-8": {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
         "index.json": b'{"schemaVersion":2,"mediaType":"\xff"}',

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.boot.boot import Booted, boot, brought_as, told
-from ashore.acts.boot.early import recover_at_boot
+from ashore.acts.boot.early import let_go, recover_at_boot
+from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.state import State
@@ -198,6 +199,35 @@ def test_units_are_held_where_recovery_cannot_even_begin(
     with pytest.raises(AshoreError):
         recover_at_boot(host.tools())
     assert host.exists("run/ashore/incomplete")
+
+
+def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -> None:
+    booted(host)
+    tools = host.tools()
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    whole = host.read("var/lib/ashore/journal/1-begun.json")
+    host.write("var/lib/ashore/journal/1-begun.json", "torn")
+    with pytest.raises(AshoreError):
+        recover_at_boot(host.tools())
+    let_go(host.tools())
+    assert host.exists("run/ashore/incomplete"), "it is not recovered yet"
+    host.write("var/lib/ashore/journal/1-begun.json", whole)
+    tools = host.tools()
+    with tools.state.locked():
+        recover(tools)
+        let_go(tools)
+    assert not host.exists("run/ashore/incomplete")
+    assert isinstance(host.systemd, FakeSystemd)
+    assert host.systemd.log[-1] == "start app.service, later"
+
+
+def test_a_boot_gets_the_bundle_that_its_image_carries_under_another_name(host: Machine) -> None:
+    host.images.add(IMAGE, tree("one"), 'name = "old"\n')
+    booted(host)
+    host.images.add(IMAGE, tree("two"), 'name = "new"\n')
+    done = booted(host, Pull.ALWAYS).outcome.generation
+    assert [bundle.name for bundle in done.bundles] == ["new"]
+    assert host.read("opt/bin/app") == "two"
 
 
 def test_units_are_not_held_where_nothing_was_interrupted(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -402,3 +402,44 @@ def test_a_tag_that_names_another_installed_bundle_by_mistake_takes_nothing_away
             host.upgrade(*names)
         assert "ashore remove a" in raised.value.remedy
     assert host.tree() == before
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("goes", ["remove", "upgrade"])
+def test_a_folder_of_two_bundles_stays_with_the_other_one_as_that_has_it(
+    host: Machine, mode: int, first: str, goes: str
+) -> None:
+    images: dict[str, Tree] = {
+        "a": {"var/lib/shared": Folder(0o755), "opt/a": "a"},
+        "b": {"var/lib/shared": Folder(mode), "opt/b": "b"},
+    }
+    for name, tree in images.items():
+        host.images.add(f"reg.example/{name}:1", tree)
+        host.images.add(f"reg.example/{name}:2", {f"opt/{name}": "2"})
+    for name in sorted(images, key=lambda name: name != first):
+        host.install(f"reg.example/{name}:1")
+    folder = host.root / "var/lib/shared"
+    assert stat.S_IMODE(folder.stat().st_mode) == mode, "who says more than that it is there"
+    for gone, stays in (("b", 0o755), ("a", mode)):
+        if goes == "remove":
+            host.remove(gone)
+        else:
+            host.install(f"reg.example/{gone}:2")
+        assert stat.S_IMODE(folder.stat().st_mode) == stays
+        host.roll_back()
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+    host.remove("a", "b")
+    assert not folder.exists()
+
+
+def test_two_images_may_swap_their_bundles_names(host: Machine) -> None:
+    for number, names in ((1, ("a", "b")), (2, ("b", "a"))):
+        for reference, name in zip(("one", "two"), names, strict=True):
+            host.images.add(f"reg.example/{reference}:1", {f"opt/{reference}": str(number)}, f'name = "{name}"\n')
+        if number == 1:
+            host.install("reg.example/one:1", "reg.example/two:1")
+    host.upgrade()
+    bundles = {bundle.name: bundle.reference for bundle in host.tools().history.current().bundles}
+    assert bundles == {"a": "reg.example/two:1", "b": "reg.example/one:1"}
+    assert host.read("opt/one") == host.read("opt/two") == "2"

@@ -29,6 +29,7 @@ from tests.fakes.bundles import File, Folder, Hard, Link
 from tests.flow.machine import Machine
 
 ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+OTHER = "reg.example/other:1"
 ADOPT = '[[files]]\npath = "etc/app.conf"\nadopt = true\n'
 
 
@@ -335,6 +336,9 @@ def test_the_state_may_be_a_symlink_to_a_folder(host: Machine) -> None:
     host.roll_back()
     assert host.read("opt/app") == "one"
     assert host.leftovers() == []
+    host.images.add(OTHER, {"data/ours/generations/x": "x"})
+    with pytest.raises(InputError, match="cannot be used"):
+        host.install(OTHER)
     stories.remove(host.tools(), ["app"], purge=True)
     host.tools().state.purge()
     assert {path for path in before if path not in host.tree()} == {"data/ours"}

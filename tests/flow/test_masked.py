@@ -79,7 +79,44 @@ def test_a_unit_that_a_bundle_masks_is_stopped(reading: tuple[Machine, Reading],
     units.log.clear()
     outcome = machine.remove("app")
     assert units.log == ["daemon-reload"]
-    assert outcome.plan.notes == ("foo.service is not masked any more; it is not started",)
+    note = "foo.service is not masked any more; nothing enables it, and it is not started"
+    assert outcome.plan.notes == (note,)
+
+
+@pytest.mark.parametrize("folder", ["etc/systemd/system", "usr/lib/systemd/system"])
+def test_a_unit_of_the_host_that_is_enabled_comes_back_when_the_mask_goes(
+    reading: tuple[Machine, Reading], folder: str
+) -> None:
+    machine, units = reading
+    (machine.root / folder / "multi-user.target.wants").mkdir()
+    (machine.root / folder / "multi-user.target.wants/foo.service").symlink_to("/usr/lib/systemd/system/foo.service")
+    machine.images.add("reg.example/app:1", {"etc/systemd/system/foo.service": Link("/dev/null"), "etc/x": "x"})
+    machine.images.add("reg.example/app:2", {"etc/x": "x"})
+    for removes in (True, False):
+        machine.install("reg.example/app:1")
+        assert units.units["foo.service"].active == "inactive"
+        units.log.clear()
+        if removes:
+            machine.remove("app")
+        else:
+            machine.install("reg.example/app:2")
+        assert units.log == ["daemon-reload", "start foo.service"]
+
+
+def test_a_unit_of_the_bundle_comes_back_with_the_version_that_does_not_mask_it(
+    reading: tuple[Machine, Reading],
+) -> None:
+    machine, units = reading
+    units.add("app.service")
+    enabled = UNIT + "[Install]\nWantedBy=multi-user.target\n"
+    tree = {"usr/lib/systemd/system/app.service": enabled}
+    machine.images.add("reg.example/app:1", tree)
+    machine.images.add("reg.example/app:2", {**tree, "etc/systemd/system/app.service": Link("/dev/null")})
+    machine.install("reg.example/app:1")
+    machine.install("reg.example/app:2")
+    assert units.units["app.service"].active == "inactive"
+    machine.roll_back()
+    assert units.units["app.service"].active == "active"
 
 
 def test_a_unit_that_a_bundle_masks_runs_again_when_the_rest_of_it_fails(reading: tuple[Machine, Reading]) -> None:

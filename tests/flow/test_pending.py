@@ -213,3 +213,16 @@ def test_what_waits_and_is_lost_is_in_nobodys_way_and_fetched_when_it_is_taken(t
     assert told.value.remedy == "ashore pending take /opt/t fetches it"
     settle(twice.tools(), ["opt/t"], Decided.TAKE)
     assert (twice.read("opt/t"), twice.read("opt/a")) == ("2\n", "mine as well\n")
+
+
+@pytest.mark.parametrize("was", ["deleted", "replaced"])
+def test_a_file_waits_where_a_symlink_of_the_version_before_was_edited(host: Machine, was: str) -> None:
+    host.images.add("reg.example/app:1", {"opt/x": Link("/nowhere"), "opt/y": "1"})
+    host.images.add("reg.example/app:2", {"opt/x": "a file now", "opt/y": "2"})
+    host.install("reg.example/app:1")
+    (host.root / "opt/x").unlink()
+    if was == "replaced":
+        host.write("opt/x", "somebody's")
+    host.install("reg.example/app:2")
+    assert host.exists("opt/x") == (was == "replaced")
+    assert host.read("opt/y") == "2"

@@ -231,3 +231,25 @@ def test_damaged_contents_in_the_store_are_found_elsewhere_in_the_same_run(versi
     versions.roll_back()
     assert versions.tree() == first
     assert versions.leftovers() == []
+
+
+@pytest.mark.parametrize("away", ["remove", "upgrade"])
+def test_back_to_a_folder_where_a_file_of_the_host_was_before_and_is_again(host: Machine, away: str) -> None:
+    host.write("opt/x", "the host's")
+    adopt = '[[files]]\npath = "opt/x"\nadopt = true\n'
+    host.images.add("reg.example/app:1", {"opt/x": "ours"}, adopt)
+    host.images.add("reg.example/app:2", {"opt/x/y": "ours"})
+    host.images.add("reg.example/app:3", {"opt/z": "ours"})
+    host.install("reg.example/app:1")
+    host.install("reg.example/app:2")
+    if away == "remove":
+        host.remove("app")
+    else:
+        host.install("reg.example/app:3")
+    assert host.read("opt/x") == "the host's"
+    host.roll_back()
+    assert host.read("opt/x/y") == "ours"
+    host.roll_back()
+    assert host.read("opt/x") == "ours"
+    host.remove("app")
+    assert host.read("opt/x") == "the host's"

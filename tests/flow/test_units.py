@@ -274,6 +274,9 @@ def test_the_hosts_own_unit_runs_on_when_the_file_that_hid_it_goes(
 ) -> None:
     name = unit.replace("@a.", "@.")
     live.write(f"usr/lib/systemd/system/{name}", UNIT.format("the host's"))
+    wants = live.root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / unit).symlink_to(f"/usr/lib/systemd/system/{name}")
     systemd.add(unit, running=True)
     live.images.add(ONE, {f"etc/systemd/system/{name}": UNIT.format("ours"), "etc/x": "x"})
     live.images.add(TWO, {"etc/x": "x"})
@@ -283,6 +286,16 @@ def test_the_hosts_own_unit_runs_on_when_the_file_that_hid_it_goes(
     assert systemd.log == ["daemon-reload", f"restart {unit}"]
     assert [action.reason for action in outcome.plan.actions] == [f"etc/systemd/system/{name} is removed"]
     assert systemd.units[unit].active == "active"
+
+
+def test_what_only_the_bundle_enabled_stops_with_it_also_where_the_host_has_a_unit_of_that_name(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    live.write("usr/lib/systemd/system/app.service", UNIT.format("the host's"))
+    live.install(ONE)
+    systemd.log.clear()
+    live.remove("app")
+    assert systemd.log == ["stop app.service", "daemon-reload"]
 
 
 def test_of_an_enabled_template_the_default_instance_is_started_watched_and_stopped(

@@ -17,20 +17,20 @@ from ashore.errors import ExitCode
 @debug_option
 def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
+    from ashore.acts.boot.early import let_go, recover_at_boot
     from ashore.acts.change.outcome import Recovered
     from ashore.acts.transaction.due import run_due
     from ashore.acts.transaction.recover import recover
 
     with wired(root) as tools:
         if at_boot:
-            from ashore.acts.boot.early import recover_at_boot
-
             result = str(recover_at_boot(tools))
         elif tools.state.fd is None:
             result = "nothing"
         else:
             with tools.state.locked():
                 result = str(recover(tools))
+                let_go(tools)
                 run_due(tools)
         generation = tools.history.current().number
     if after_kill:

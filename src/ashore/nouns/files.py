@@ -115,6 +115,8 @@ class Wanted(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     edit_of: Entry | None = None
     """The version that the edit was made of, where `entry` only waited."""
     decided: Decided | None = None
+    others: Mapping[str, Entry] = {}
+    """Of a folder: the other bundles that have it as well, each with what it says of it."""
     secret: bool = False
     """It holds a secret value: its content is shown nowhere."""
     validate: tuple[str, ...] = ()

@@ -79,6 +79,8 @@ class FileRecord(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
     """The administrator removed it, and it stays removed."""
     stat: Stat | None = None
     original: Entry | None = None
+    others: Mapping[str, Entry] = {}
+    """Of a folder: the other bundles that have it as well, each with what it says of it."""
     secret: bool = False
     on_edit: OnEdit = OnEdit.KEEP
     validate: tuple[str, ...] = ()

@@ -12,11 +12,13 @@ def loads(data: bytes) -> object:
         ValueError: it is no JSON, a key comes twice in one object, or a text is half of a character.
     """
     try:
-        found = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
         if b"\\u" in data:  # as \ud800: nothing could print or hash it
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
     except UnicodeEncodeError:
         raise ValueError("a text in it is half of a character") from None
     return found

@@ -100,3 +100,5 @@ class HostUnits(msgspec.Struct, frozen=True, kw_only=True):
     texts: Mapping[str, str] = {}
     mapped: Mapping[str, tuple[str, ...]] = {}
     links: Mapping[str, str] = {}
+    pulled: frozenset[str] = frozenset()
+    """Of the units whose mask goes, those that a ``.wants`` or ``.requires`` folder of the host has."""

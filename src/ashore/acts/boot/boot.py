@@ -50,6 +50,7 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
         run_due(tools)
     current = tools.history.current()
     records = [record_for(ask, current) for ask in asks]
+    asks = [_named(ask, record) for ask, record in zip(asks, records, strict=True)]
     try:
         if reason := _keeps(pull, asks, records):
             return _rest(tools, asks, current, reason)
@@ -67,6 +68,11 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
     except UnitsFailedError:
         _start(tools, current)
         raise
+
+
+def _named(ask: Ask, record: BundleRecord | None) -> Ask:
+    """By the name that it has here: if its image carries another one by now, that takes its place."""
+    return msgspec.structs.replace(ask, name=record.name) if record is not None and not ask.name else ask
 
 
 def spread(tools: Tools, asks: Sequence[Ask]) -> None:

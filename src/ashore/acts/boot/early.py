@@ -78,6 +78,13 @@ def held(tools: Tools, act: Callable[[], T]) -> T:
     return result
 
 
+def let_go(tools: Tools) -> None:
+    """Units that a boot held since it could not recover start, where that is done by now."""
+    if os.path.lexists(os.path.join(tools.host.root, INCOMPLETE)) and not journal.exists(tools.state):
+        _release(tools)
+        _queue(tools, sorted({unit for bundle in tools.history.current().bundles for unit in bundle.enabled}))
+
+
 def _drop_incoming(tools: Tools) -> None:
     """An installer was cut off as well: the next one brings its image again."""
     from ashore.acts.boot.hand_over import drop_incoming

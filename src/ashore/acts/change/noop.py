@@ -71,11 +71,12 @@ def untouched(tools: Tools, current: Generation) -> bool:
 
 def _replaces(current: Generation, names: Collection[str]) -> bool:
     """Whether an edit lies there that the next install of its bundle replaces, of whatever version."""
+    other = (r for r in current.files.values() if r.deleted or not (r.found is r.put is r.base is None))  # few
     return any(
         record.on_edit is OnEdit.REPLACE
         and record.bundle in names
         and not (record.lay is not None and record.lay.same(record.entry))
-        for record in current.files.values()
+        for record in other
     )
 
 

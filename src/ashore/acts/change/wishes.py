@@ -61,11 +61,13 @@ def with_others(current: Generation, asked: Sequence[tuple[Ask, Part]]) -> Targe
     """
     parts: dict[str, Part] = {}
     replaced: dict[str, str] = {}
+    leaving = {ask.name for ask, part in asked if part.record.name != ask.name}
     for ask, part in asked:
         name = part.record.name
         old = renamed(ask, current, name)
         if old is not None:
-            part = _in_place_of(old, part, current.bundle(name))
+            there = current.bundle(name)
+            part = _in_place_of(old, part, None if there is not None and there.name in leaving else there)
             replaced[old.name] = name
         if name in parts and (name not in replaced.values() or parts[name].record.digest != part.record.digest):
             raise InputError(f"two of the images carry a bundle named {name}")

@@ -147,7 +147,7 @@ def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> P
     wanted = tuple(
         Wanted(
             path=path,
-            entry=file.entry,
+            entry=file.entry if file.bundle == name else file.others[name],
             bundle=name,
             on_edit=file.on_edit,
             adopt=file.original is not None,
@@ -162,7 +162,7 @@ def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> P
             restart=file.restart,
         )
         for path, file in generation.files.items()
-        if file.bundle == name
+        if file.bundle == name or name in file.others
     )
     return Part(record=record, wanted=wanted)
 

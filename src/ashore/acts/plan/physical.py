@@ -9,6 +9,8 @@ import msgspec
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Following
+from ashore.mechanisms.state.state import place as place_of_state
+from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import Kind, Wanted, parent, shown
 from ashore.nouns.generation import Generation
 from ashore.rules.bundles.bundle import forbidden
@@ -23,6 +25,7 @@ def physical(tools: Tools, rendered: Mapping[str, Wanted], current: Generation) 
     owner = tools.owner
     ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
     moved = _moved(rendered, _Folders(Following(tools.host), ours))
+    _check_state(rendered, moved, place_of_state(tools.host))
     if not moved and owner is None:  # as on most hosts
         return tuple(rendered.values())
     result = []
@@ -38,6 +41,16 @@ def physical(tools: Tools, rendered: Mapping[str, Wanted], current: Generation) 
         if place:
             result.append(wanted)
     return tuple(result)
+
+
+def _check_state(rendered: Mapping[str, Wanted], moved: Mapping[str, str], state: str) -> None:
+    """Nothing of a bundle lies in ashore's state, also where a symlink of the host puts that elsewhere."""
+    if state == STATE_FOLDER:
+        return  # `forbidden` knows it
+    for path, item in rendered.items():
+        if f"{moved.get(path, path)}/".startswith(f"{state}/"):
+            issue = Issue(where=shown(path), message=f"{shown(state)} is ashore's own, by {shown(STATE_FOLDER)}")
+            raise InputError(f"the bundle {item.bundle} cannot be used", issues=[issue])
 
 
 def _moved(wanted: Mapping[str, Wanted], folders: "_Folders") -> dict[str, str]:

@@ -9,7 +9,7 @@ import msgspec
 
 from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
-from ashore.mechanisms.host.unitfiles import read_unit_files
+from ashore.mechanisms.host.unitfiles import pulled_in, read_unit_files
 from ashore.mechanisms.stage.supply import Supply
 from ashore.nouns.files import FileSet, Kind, Seen, parent
 from ashore.nouns.generation import Generation
@@ -95,7 +95,9 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         files = {name for unit in reading for name in (unit, template_of(unit)) if name}
         folders = {folder for unit in reading for folder in drop_in_folders(unit)}
         texts = read_unit_files(self.tools.host, files, folders, self.tools.limits.template)
-        return HostUnits(listed=listed, texts=texts, mapped=self._mapped(changes, seen), links=self._links())
+        pulled = pulled_in(self.tools.host, {path.rpartition("/")[2] for path in changes.unmasks})
+        mapped = self._mapped(changes, seen)
+        return HostUnits(listed=listed, texts=texts, mapped=mapped, links=self._links(), pulled=pulled)
 
     def _links(self) -> Mapping[str, str]:
         """Symlinks by which units may name what lies elsewhere."""

@@ -149,7 +149,7 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
                 os.close(packed)
     for _, record in versions_beside(store, plan):
         entry = record.entry
-        if record.base is not None and not store.has(record.base.digest):
+        if record.base is not None and record.base.kind is Kind.FILE and not store.has(record.base.digest):
             _store_base_of_package(store, supply, record.base)
         source = supply.open(entry.digest) or staging.open_loose(entry.digest)
         if source is None:
@@ -164,6 +164,8 @@ def versions_beside(store: ContentStore, plan: Plan) -> list[tuple[str, FileReco
     """The files of which a version is stored that is not laid on the host."""
     found = []
     for path, record in plan.files.items():
+        if record.base is record.put is record.found is None:
+            continue  # nearly all
         entry, edit = record.entry, record.put or record.found
         under = edit is not None and is_base(path, entry, record.on_edit)
         if (record.pending or under) and entry.kind is Kind.FILE and not store.has(entry.digest):

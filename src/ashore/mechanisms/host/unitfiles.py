@@ -2,10 +2,12 @@
 """The unit files and drop-ins of a host's own units, as they lie there."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.units import UNIT_FOLDERS
+
+_PULLING = (".wants", ".requires")
 
 
 def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str], limit: int) -> dict[str, str]:
@@ -24,6 +26,13 @@ def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str],
                     if drop_in.endswith(".conf"):
                         _read(host, f"{folder}/{name}/{drop_in}", limit, texts)
     return texts
+
+
+def pulled_in(host: Beneath, units: Collection[str]) -> frozenset[str]:
+    """Those of `units` that a ``.wants`` or ``.requires`` folder has: enabled, or pulled in by the distribution."""
+    folders = dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS) if units else ()
+    pulling = (f"{folder}/{name}" for folder in folders for name in _names(host, folder) if name.endswith(_PULLING))
+    return frozenset(name for folder in pulling for name in _names(host, folder) if name in units)
 
 
 def _physical(host: Beneath, folder: str) -> str:

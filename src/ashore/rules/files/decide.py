@@ -62,7 +62,7 @@ def _plan_new(
     path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, folder: FileRecord | None
 ) -> None:
     """A path that ashore has no file at. `folder`: the record of one of ashore's, which will go, if it can."""
-    if seen is None and wanted.absent:
+    if wanted.absent and (seen is None or (folder is not None and seen.entry.kind is Kind.DIR)):
         _stay_deleted(path, wanted, folder, draft, base=wanted.edit_of)
         return
     if seen is None or (folder is not None and seen.entry.kind is Kind.DIR):

@@ -46,6 +46,11 @@ def plan_folders(
         if status is None or path in going:
             made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=wanted.entry))
             kept[path] = _record(wanted, None, record)
+        elif wanted.adopt and wanted.restored and status.entry.kind in (Kind.FILE, Kind.SYMLINK):
+            # A rollback to a version with a folder where there was a file before: that came back meanwhile.
+            made.append(Step(action=Action.REMOVE, path=path, bundle=wanted.bundle, old=status.entry))
+            made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=wanted.entry))
+            kept[path] = msgspec.structs.replace(_record(wanted, None, None), original=status.entry)
         elif status.entry.kind is not Kind.DIR:
             conflicts.append(_in_the_way(path, wanted.bundle))
         elif ours is not None:
@@ -59,7 +64,7 @@ def plan_folders(
         if status is None and path not in needed:
             entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
             made.append(Step(action=Action.MKDIR, path=path, bundle=step.bundle, new=entry))
-        elif status is not None and status.entry.kind in (Kind.FILE, Kind.OTHER) and path not in needed:
+        elif status is not None and status.entry.kind is not Kind.DIR and path not in needed:
             conflicts.append(_in_the_way(path, step.bundle))
     return FolderPlan(steps=(*made, *gone), conflicts=tuple(conflicts), records=kept, notes=notes)
 
@@ -174,6 +179,7 @@ def _record(wanted: Wanted, status: Seen | None, before: FileRecord | None) -> F
         entry=wanted.entry,
         stat=status.stat if status is not None and status.entry.same(wanted.entry) else None,
         original=before.original if before is not None else None,
+        others=wanted.others,
     )
 
 

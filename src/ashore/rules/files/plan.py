@@ -46,8 +46,10 @@ def combine(
             together[item.path] = item
         elif not (other.entry.kind is Kind.DIR and item.entry.kind is Kind.DIR):
             conflicts.append(_two_owners(item, other, item.path))
-        elif is_plain(other.entry, owner):
-            together[item.path] = item
+        elif is_plain(other.entry, owner) and not is_plain(item.entry, owner):
+            together[item.path] = _shared(item, other)
+        else:
+            together[item.path] = _shared(other, item)
     solid = any(together[above].entry.kind is not Kind.DIR for above in folders_of(together) & together.keys())
     for item in together.values() if solid else ():
         for above in ancestors(item.path):
@@ -56,6 +58,12 @@ def combine(
                 conflicts.append(_two_owners(item, other, above))
                 break
     return together, tuple(conflicts)
+
+
+def _shared(holds: Wanted, other: Wanted) -> Wanted:
+    """A folder of two bundles, as one of them says it; the other one's word holds when that goes."""
+    others = {**holds.others, **other.others, other.bundle: other.entry}
+    return msgspec.structs.replace(holds, others={b: e for b, e in others.items() if b != holds.bundle})
 
 
 def plan_files(

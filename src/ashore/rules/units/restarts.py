@@ -10,12 +10,12 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from ashore.nouns.files import shown
 from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes
 from ashore.rules.units.dependants import with_dependants
 from ashore.rules.units.enablement import is_template, template_of, unit_of
+from ashore.rules.units.hidden import hidden
 from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reaction, Reasons, left_alone
 from ashore.rules.units.reboot import PID_1, reboot_reasons
 from ashore.rules.units.unitpaths import own_paths
@@ -88,17 +88,13 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
     stops, ordered, notes = with_dependants(stops, ordered, states, planner.freed())
     changes = situation.changes
+    said = (note for unit in units if (note := planner.note(unit)))
     return UnitPlan(
         stops=stops,
         actions=ordered,
         daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
         reboot=reboot_reasons(changes, situation.host.mapped),
-        notes=(
-            *(note for unit in units if (note := planner.note(unit))),
-            *notes,
-            *planner.hidden(),
-            *_outside(situation.host),
-        ),
+        notes=(*said, *notes, *hidden(situation.new.texts, changes), *_outside(situation.host)),
     )
 
 
@@ -140,7 +136,7 @@ class _Planner:
             # A file that is replaced, left to its former owner, or was hidden so far, still defines the unit.
             files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
             removed = [path for path in files if path in self.changes.removed]
-            gone = len(removed) == len(files) and not self.reasons.defined(unit)
+            gone = len(removed) == len(files) and not (self.reasons.defined(unit) and not self.was_enabled_by_us(unit))
             return f"{removed[0]} is removed" if removed and gone else ""
         dropped = unit in self.old.wanted and unit not in self.new.wanted
         return "no bundle enables it any more" if dropped and not self.needed(unit) else ""
@@ -159,6 +155,8 @@ class _Planner:
             return None
         if self.is_new(unit) and not self.runs(unit):
             return _act(UnitVerb.START, unit, ["newly enabled"])
+        if self.comes_back(unit):
+            return _act(UnitVerb.START, unit, ["not masked any more"])
         reasons = self.restart_reasons(unit)
         if self.skipped(unit) and (holds := self.reasons.conditions(unit)):
             return _act(UnitVerb.START, unit, holds)
@@ -210,8 +208,8 @@ class _Planner:
             return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
         if self.reasons.masked_by(unit):
             return ""  # it does not run, and shall not
-        if self.reasons.unmasked(unit) and not self.runs(unit) and not self.is_new(unit):
-            return f"{unit} is not masked any more; it is not started"
+        if self.reasons.unmasked(unit) and not (self.runs(unit) or self.is_new(unit) or self.comes_back(unit)):
+            return f"{unit} is not masked any more; nothing enables it, and it is not started"
         if self.masked(unit):
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
@@ -225,17 +223,6 @@ class _Planner:
         stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
         return f"{unit} is not restarted, and runs on as it was: {stale[0]}" if stale else ""
 
-    def hidden(self) -> Iterable[str]:
-        """Notes on unit files of bundles that another one hides: PID 1 reads the first folder that has the name."""
-        by_name: dict[str, list[str]] = {}
-        for path in self.new.texts:
-            if not _is_drop_in(path):
-                by_name.setdefault(path.rpartition("/")[2], []).append(path)
-        for name, paths in sorted(by_name.items()):
-            if len(paths) > 1 and not self.changes.all.isdisjoint(paths):
-                first, *others = own_paths(name, paths)
-                yield from (f"{shown(other)} is not in effect: {shown(first)} hides it" for other in others)
-
     def needed(self, unit: str) -> bool:
         """Whether a unit of the new generation still pulls this one in."""
         return any(
@@ -245,6 +232,17 @@ class _Planner:
             for section in ("Unit", "Service", "Socket", "Timer", "Path")
             for key in _KEEPS_A_UNIT
         )
+
+    def was_enabled_by_us(self, unit: str) -> bool:
+        """Whether only a link of a bundle's pulled it in, which goes: the host itself does not want it to run."""
+        links = (path.rpartition("/") for path in self.changes.removed)
+        ours = any(name == unit and folder.endswith((".wants", ".requires")) for folder, _, name in links)
+        return ours and unit in self.old.wanted and not self.needed(unit)
+
+    def comes_back(self, unit: str) -> bool:
+        """Whether it was stopped by a mask that goes, and something on the host enables it."""
+        enabled = (unit in self.new.wanted and unit not in self.disabled) or unit in self.host.pulled
+        return self.reasons.unmasked(unit) and not self.runs(unit) and enabled
 
     def is_new(self, unit: str) -> bool:
         return unit in self.new.wanted and unit not in self.old.wanted and unit not in self.disabled

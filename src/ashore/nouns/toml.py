@@ -110,7 +110,10 @@ def plain(value: object, key: Key = ()) -> tuple[object, tuple[Key, ...]]:
 
 def _with_plain(document: Document, name: str) -> Document:
     data = {key: value for key, value in document.data.items() if name in ("", key)}
-    made, large = plain(data)
+    try:
+        made, large = plain(data)
+    except RecursionError as error:
+        raise _not_toml(document.where, document.where, "nested too deeply") from error
     if large:
         remedy = "write it as a text, in quotes"
         issues = [Issue(where=document.place(k), message="a number of more than 64 bits", remedy=remedy) for k in large]

@@ -56,11 +56,10 @@ def parse_set(text: str) -> tuple[str, object]:
 def _toml_or_text(text: str) -> object:
     try:
         read = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
+        value, large = toml.plain(found := read.get("value"))
+    except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, or deeper than anybody writes
         return text
-    value = read.get("value")
-    plain = isinstance(value, str | bool | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
-    value, large = toml.plain(value)
+    plain = isinstance(found, str | bool | int | list | dict) or (isinstance(found, float) and math.isfinite(found))
     # A second line of `text` could hold further keys; dates, inf, nan and large numbers stay as they were written.
     return value if len(read) == 1 and plain and not large else text
 

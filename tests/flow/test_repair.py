@@ -108,7 +108,7 @@ def test_a_masked_unit_is_told_and_unmasked(live: Machine, folder: str) -> None:
     (live.root / folder / "app.service").symlink_to("/dev/null")
     live.systemd.units["app.service"].active = "inactive"
     assert verdicts(live) == {f"{folder}/app.service": "masked"}
-    put_right(live)
+    assert [action.reason for action in put_right(live).outcome.plan.actions] == ["it was masked"]
     assert not live.exists(f"{folder}/app.service")
     assert log(live) == ["daemon-reload", "start app.service"]
     assert verdicts(live) == {}

@@ -21,7 +21,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import FileSet, Kind, Seen, folders_of, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.plan import Conflict, Plan
-from ashore.nouns.units import RUNTIME_FOLDER, UnitAction
+from ashore.nouns.units import RUNTIME_FOLDER, UnitAction, UnitVerb
 from ashore.rules.checks import Checks, plan_checks, programs_of
 from ashore.rules.files.decide import View
 from ashore.rules.files.folders import listed, two_minds
@@ -166,9 +166,11 @@ def _package_owners(tools: Tools, current: Generation, desired: FileSet, seen: M
 
 
 def _together(planned: Sequence[UnitAction], beside: Sequence[UnitAction]) -> tuple[UnitAction, ...]:
-    """Each unit once: what its files ask for comes first."""
+    """Each unit once: what its files ask for comes first; of two reasons to start one, the nearer."""
     known = {action.unit for action in planned}
-    return (*planned, *(action for action in beside if action.unit not in known))
+    starts = {action.unit: action for action in beside if action.verb is UnitVerb.START}
+    own = (starts.get(action.unit, action) if action.verb is UnitVerb.START else action for action in planned)
+    return (*own, *(action for action in beside if action.unit not in known))
 
 
 def _unique(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:

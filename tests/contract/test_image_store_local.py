@@ -210,7 +210,8 @@ BROKEN = {
     },
     "half a character": {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
-        "index.json": b'{"schemaVersion":2,"manifests":[],"mediaType":"\xed\xa0\x80"}',
+        "index.json": b'{"schemaVersion":2,"manifests":[{"mediaType":"\xed\xa0\x80","digest":"sha256:%s","size":1}]}'
+        % (b"0" * 64),
     },
     "no UTF-8": {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',

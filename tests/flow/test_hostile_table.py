@@ -15,15 +15,13 @@ from ashore.nouns.delta import INDEX
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_replies import digest_of
 from tests.flow.machine import snapshot
+from tests.flow.test_partial import cache
+
+__all__ = ["cache"]
 
 REPOSITORY = "k8s/tool"
 _TABLE = "io.github.containers.zstd-chunked."
 Change = Callable[[dict[str, Any]], object]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASHORE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -245,8 +245,8 @@ def test_helpers_of_registries_conf(home: Home) -> None:
     assert home.found("reg.example", "", helpers=("conf",)) == "u:conf"
 
 
-def test_a_helper_that_does_not_speak_json(home: Home) -> None:
-    home.helper("odd", "printf '\\377\\376'")
+def test_a_helper_whose_answer_is_no_utf8(home: Home) -> None:
+    home.helper("odd", 'printf "{\\"Username\\":\\"\\377\\",\\"Secret\\":\\"x\\"}"')
     with pytest.raises(RegistryError, match="did not answer with JSON"):
         home.found("reg.example", "", helpers=("odd",))
 

@@ -83,7 +83,7 @@ def test_what_coverage_led_to_is_answered(name: str) -> None:
 def test_the_fuzzer_that_goes_by_coverage_finds_a_planted_fault() -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not made for this Python or processor")
-    command = [sys.executable, "-m", "tests.hostile.fuzz.guided", "planted", "--seconds", "60"]
+    command = [sys.executable, "-m", "tests.hostile.fuzz.guided", "planted", "--seconds", "300"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert "ValueError: found" in done.stdout + done.stderr

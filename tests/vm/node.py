@@ -92,7 +92,7 @@ def settled(machine: Machine) -> str:
         boot, settle = said.split("ActiveState=")[1:3]
         if boot.startswith(("active ", "failed ")) and settle.startswith(("inactive ", "failed ")):
             return machine.journal(*OURS)
-        time.sleep(2)
+        time.sleep(4)  # to look costs an emulated machine more than to wait
     raise LabError(f"{machine.name} does not settle:\n{machine.journal(*OURS)}")
 
 
@@ -101,13 +101,15 @@ def pids(machine: Machine, *units: str) -> list[int]:
     return [int(machine.show(f"{unit}.service", "MainPID")) for unit in units]
 
 
-def wait(machine: Machine, script: str, what: str, seconds: float = SECONDS) -> None:
-    """Until a script of the machine's shell holds: looked at five times a second, on the machine itself.
+def wait(machine: Machine, script: str, what: str, *, every: float = 0.2, seconds: float = SECONDS) -> None:
+    """Until a script of the machine's shell holds: looked at on the machine itself, `every` so many seconds.
 
     Raises:
         LabError: it does not come to hold.
     """
-    loop = f"i=0; until {{ {script}; }}; do i=$((i+1)); [ $i -lt {int(seconds * 5)} ] || exit 9; sleep 0.2; done"
+    loop = (
+        f"i=0; until {{ {script}; }}; do i=$((i+1)); [ $i -lt {int(seconds / every)} ] || exit 9; sleep {every}; done"
+    )
     done = machine.sh(loop, check=False, seconds=4 * seconds)
     if done.returncode:
         raise LabError(f"{machine.name}: not {what}\n{done.stderr}{machine.journal(*OURS)}")

@@ -59,7 +59,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def test_cloud_init_brings_the_unit_and_the_unit_the_bundle(story: Story) -> None:
-    node.wait(story.at, "[ -e /var/lib/cloud/instance/boot-finished ]", "through with cloud-init")
+    node.wait(story.at, "[ -e /var/lib/cloud/instance/boot-finished ]", "through with cloud-init", every=3)
     said = node.settled(story.at)
     assert "generation 1" in said
     assert story.at.sh("cloud-init status").stdout == "status: done\n"

@@ -8,12 +8,12 @@ import pytest
 from ashore.acts.boot.boot import Booted, boot, brought_as, told
 from ashore.acts.boot.early import let_go, recover_at_boot
 from ashore.acts.transaction.recover import recover
-from ashore.errors import AshoreError, RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import AshoreError, ChangedError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.state import State
 from ashore.nouns.config import Pull
 from ashore.nouns.generation import Verb
-from ashore.nouns.journal import Begun
+from ashore.nouns.journal import Area, Begun
 from ashore.nouns.reference import ImageReference, Transport
 from tests.fakes.bundles import File
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -219,6 +219,26 @@ def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -
     assert not host.exists("run/ashore/incomplete")
     assert isinstance(host.systemd, FakeSystemd)
     assert host.systemd.log[-1] == "start app.service, later"
+
+
+def test_units_are_held_while_a_mount_that_was_touched_is_absent(host: Machine) -> None:
+    booted(host)
+    tools = host.tools()
+    areas = (Area("opt/data/.ashore/t"),)
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1, areas=areas))
+    (host.root / "opt/data").mkdir()
+    for _ in range(2):
+        with pytest.raises(ChangedError, match="/opt/data: is not mounted now"):
+            recover_at_boot(host.tools())
+        let_go(host.tools())
+        assert host.exists("run/ashore/incomplete")
+    (host.root / "opt/data/.ashore/t").mkdir(parents=True)  # as a mount brings it
+    tools = host.tools()
+    with tools.state.locked():
+        assert recover(tools).startswith("went back")
+        let_go(tools)
+    assert not host.exists("run/ashore/incomplete")
+    assert not host.exists("opt/data/.ashore")
 
 
 def test_a_boot_gets_the_bundle_that_its_image_carries_under_another_name(host: Machine) -> None:

@@ -7,17 +7,26 @@ import msgspec
 
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry
+from ashore.nouns.files import Entry, parent
 from ashore.nouns.generation import Verb
 from ashore.nouns.plan import PlannedStep, Step
 from ashore.nouns.triggers import Command, Trigger
 from ashore.nouns.units import UnitAction, UnitState
+
+OWN_FOLDER = ".ashore"
+"""At the top of each mount that a transaction touches, but the state's."""
 
 
 class Area(msgspec.Struct, frozen=True):
     """A staging folder: its physical path, on the mount whose paths it serves."""
 
     path: str
+
+    @property
+    def mount(self) -> str:
+        """Where that is mounted; empty for the root's own mount, and the state's: without it nobody reads this."""
+        base = parent(self.path)
+        return parent(base) if base.rpartition("/")[2] == OWN_FOLDER else ""
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,14 +3,19 @@
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ashore.acts.change.outcome import Recovered
+from ashore.acts.transaction import transaction
 from ashore.acts.transaction.recover import recover, with_room
 from ashore.errors import ChangedError
+from ashore.mechanisms import syscalls
 from ashore.mechanisms.stage.staging import sweep
 from ashore.mechanisms.stage.swap import undo
 from ashore.mechanisms.state import journal
@@ -72,16 +77,16 @@ def test_a_staging_folder_that_cannot_be_removed_is_no_silence(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(name, dir_fd=dir_fd)
 
-    (machine.root / "opt/.ashore/t").mkdir(parents=True)
+    (machine.root / ".ashore/t").mkdir(parents=True)
     with tools.state.locked():
-        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot="", areas=(Area("opt/.ashore/t"),)))
+        journal.begin(tools.state, Begun(transaction="t", verb=Verb.INSTALL, boot="", areas=(Area(".ashore/t"),)))
         monkeypatch.setattr(os, "rmdir", refused)
         with pytest.raises(ChangedError):
             recover(tools)
         monkeypatch.undo()
         recover(tools)
-    assert not (machine.root / "opt/.ashore").exists()
-    sweep(tools.host, Area("opt/.ashore/t"), tools.content)  # once more: nothing is there, and nothing happens
+    assert not (machine.root / ".ashore").exists()
+    sweep(tools.host, Area(".ashore/t"), tools.content)  # once more: nothing is there, and nothing happens
 
 
 def test_what_a_journal_set_aside_is_used_once_the_disk_is_full(machine: Machine) -> None:
@@ -171,3 +176,126 @@ def test_a_transaction_without_its_journal_is_not_passed_over(machine: Machine) 
     machine.images.add("reg.example/a:1", {"etc/a": "a\n"})
     with pytest.raises(ChangedError, match="damaged"):
         machine.install("reg.example/a:1")
+
+
+ONE, TWO = "reg.example/a:1", "reg.example/a:2"
+
+
+class Disk:
+    """A file system of its own kind, as far as renames tell, that is mounted on a folder of the host, or not."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.source, self.target = machine.folder / "disk", machine.root / "opt"
+        self.source.mkdir()
+        self.mounted = False
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "--bind", self.source, self.target], check=True)
+        self.mounted = True
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.target], check=True)
+        self.mounted = False
+
+
+@pytest.fixture
+def disk(machine: Machine) -> Iterator[Disk]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounts")
+    disk = Disk(machine)
+    yield disk
+    if disk.mounted:
+        disk.unmount()
+
+
+def killed(machine: Machine, of: object, name: str, *, call: int = 1) -> None:
+    """Upgrade from ONE to TWO, and be killed before so many calls of one function."""
+    child = os.fork()
+    if child == 0:
+        real, left = getattr(of, name), [call]
+
+        def counted(*args: object, **kwargs: object) -> object:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        setattr(of, name, counted)
+        try:
+            machine.install(TWO)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def both(machine: Machine) -> None:
+    """Two versions, and the first is there."""
+    for image, text in ((ONE, "one\n"), (TWO, "two\n")):
+        machine.images.add(image, {"etc/a": text, "opt/f": f"f {text}", "opt/g": f"g {text}"})
+    machine.install(ONE)
+    machine.images.down = True  # what is kept is kept here
+
+
+def recovered(machine: Machine) -> Recovered:
+    tools = machine.tools()
+    with tools.state.locked():
+        return recover(tools)
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "call", "ends"),
+    [(syscalls, "exchange", 3, Recovered.BACK), (transaction, "finish", 1, Recovered.FORWARD)],
+    ids=["swap", "verdict"],
+)
+def test_a_mount_that_a_killed_change_had_touched_is_waited_for(
+    machine: Machine, disk: Disk, of: object, name: str, call: int, ends: Recovered
+) -> None:
+    """Its staging folder was taken for swept: half of the change stayed, or what it had displaced was forgotten."""
+    disk.mount()
+    both(machine)
+    old = machine.tree()
+    machine.images.down = False
+    killed(machine, of, name, call=call)
+    machine.images.down = True
+    mix = machine.tree()
+    disk.unmount()
+    without, journal_names = machine.tree(), sorted(os.listdir(machine.root / "var/lib/ashore/journal"))
+    for _ in range(2):
+        with pytest.raises(ChangedError, match="/opt: is not mounted now"):
+            recovered(machine)
+        assert machine.tree() == without
+        assert sorted(os.listdir(machine.root / "var/lib/ashore/journal")) == journal_names
+    disk.mount()
+    assert machine.tree() == mix
+    assert recovered(machine) is ends
+    assert recovered(machine) is Recovered.NOTHING
+    assert machine.leftovers() == []
+    if ends is Recovered.FORWARD:
+        assert machine.read("opt/g") == "g two\n"
+        machine.roll_back()
+    assert machine.tree() == old
+
+
+def test_a_staging_folder_that_is_swept_is_not_waited_for(machine: Machine, disk: Disk) -> None:
+    disk.mount()
+    both(machine)
+    machine.images.down = False
+    killed(machine, journal, "drop")
+    assert not machine.exists("opt/.ashore")
+    assert recovered(machine) is Recovered.FORWARD
+    assert machine.leftovers() == []
+
+
+def test_a_mount_that_came_over_what_a_killed_change_had_touched_is_no_way_back(machine: Machine, disk: Disk) -> None:
+    """Other files lie on those paths then: the change was taken for not made, and what it had displaced was lost."""
+    both(machine)
+    old = machine.tree()
+    machine.images.down = False
+    killed(machine, syscalls, "exchange", call=3)
+    disk.mount()
+    with pytest.raises(ChangedError, match=r"/opt: .*\(unmount it\)"):
+        recovered(machine)
+    disk.unmount()
+    assert recovered(machine) is Recovered.BACK
+    assert machine.tree() == old
+    assert machine.leftovers() == []

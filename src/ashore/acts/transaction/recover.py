@@ -4,10 +4,11 @@
 Needs no network, no image, no template: only the journal. Every part may be cut short and repeated.
 """
 
+import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from ashore.acts.transaction import units as unit_acts
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.host.config import read_config
-from ashore.mechanisms.stage import swap
+from ashore.mechanisms.stage import mounts, swap
 from ashore.mechanisms.stage.staging import sweep
 from ashore.mechanisms.stage.sync import FEW, sync_swapped
 from ashore.mechanisms.state import journal
@@ -80,12 +81,19 @@ def with_room(tools: Tools, end: Callable[[], T]) -> T:
 
 
 def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
-    """Undo what was done of a transaction without a verdict, units included."""
+    """Undo what was done of a transaction without a verdict, units included.
+
+    Raises:
+        ChangedError: a mount that it had touched is absent; nothing was done.
+    """
     if left is None:
         journal.drop(tools.state)
         return []
+    mounts.refuse_absent(tools.host, left.begun.areas)
     staged = left.staged
     if staged is not None:
+        if issues := _covered(tools, left, staged):
+            return issues
         unit_acts.stop_new(tools, staged, left.begun.boot)
         triggers.take_away(tools, staged.triggers)
         issues = _undo(tools, left, staged)
@@ -111,8 +119,13 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
 
 
 def finish(tools: Tools, left: Journal) -> None:
-    """Carry a judged transaction to its end: keep what may be wanted again, point, tell, sweep."""
+    """Carry a judged transaction to its end: keep what may be wanted again, point, tell, sweep.
+
+    Raises:
+        ChangedError: a mount that it had touched is absent, and nothing was done; or a record is damaged.
+    """
     assert left.verdict is not None
+    mounts.refuse_absent(tools.host, left.begun.areas)
     generation = tools.history.read(left.verdict.generation)
     if left.staged is not None:
         _keep_displaced(tools, left, left.staged, generation)
@@ -149,11 +162,22 @@ def _generations_to_keep(tools: Tools) -> int:
 
 
 def _undo(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:
-    areas = [_open_area(tools, area.path) for area in left.begun.areas]
-    try:
+    with _opened_areas(tools, left) as areas:
         found = [swap.undo(tools.host, areas, step) for step in reversed(staged.steps)]
         sync_swapped(tools.host, [a for a in areas if a is not None], [s.step for s in staged.steps])
         return [issue for issue in found if issue is not None]
+
+
+def _covered(tools: Tools, left: Journal, staged: Staged) -> list[Issue]:
+    with _opened_areas(tools, left) as areas:
+        return mounts.covered(tools.host, areas, staged.steps)
+
+
+@contextlib.contextmanager
+def _opened_areas(tools: Tools, left: Journal) -> Iterator[list[int | None]]:
+    areas = [_open_area(tools, area.path) for area in left.begun.areas]
+    try:
+        yield areas
     finally:
         for area in areas:
             if area is not None:
@@ -182,10 +206,9 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
     generations = [g for g in tools.history.all() if g.number <= generation.number]
     needed = retention.needed(generations, generation, tools.history.edits(), tools.history.discarded())
     displaced = [s for s in staged.steps if s.name and s.step.action in (Action.REPLACE, Action.REMOVE)]
-    areas = [_open_area(tools, area.path) for area in left.begun.areas]
-    # What an interrupted try has moved already may not be synced, and only all of it together is known to be.
-    batch = len(displaced) > FEW or not all(_lies(areas[s.area], s.name) for s in displaced)
-    try:
+    with _opened_areas(tools, left) as areas:
+        # What an interrupted try has moved already may not be synced, and only all of it together is known to be.
+        batch = len(displaced) > FEW or not all(_lies(areas[s.area], s.name) for s in displaced)
         if batch:
             for area in areas:
                 if area is not None:
@@ -200,10 +223,6 @@ def _keep_displaced(tools: Tools, left: Journal, staged: Staged, generation: Gen
             tools.content.sync()
         elif taken:
             tools.content.sync_names(taken)
-    finally:
-        for area in areas:
-            if area is not None:
-                os.close(area)
 
 
 def _lies(area: int | None, name: str) -> bool:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.mechanisms import syscalls
 from ashore.mechanisms.attributes import passes_on, stat_of
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.stage.mounts import Key, key, top_of
 from ashore.mechanisms.stage.newfolders import TREE, NewFolders
 from ashore.mechanisms.stage.swap import is_folder
 from ashore.mechanisms.stage.sync import FEW, Writeback
@@ -27,9 +27,8 @@ from ashore.mechanisms.state.content import ContentStore, hash_file
 from ashore.mechanisms.state.state import State, place
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Stat, parent
-from ashore.nouns.journal import Area
+from ashore.nouns.journal import OWN_FOLDER, Area
 
-_OWN_FOLDER = ".ashore"
 _FROM_STORE = re.compile(r"c([0-9a-f]{64})")
 _EMPTY = re.compile(r"d\d+")
 """Folders that have nothing in them before they have their place."""
@@ -68,12 +67,12 @@ class Staging:
         self.transaction = transaction
         self.areas = [beside_state(host, transaction)]
         """The first is made at once: as long as it is there, a journal that is gone is missed."""
-        self._state_key = self._key(state.prepare())
+        self._state_key = key(state.prepare())
         self._announce = announce
         self._descriptors: list[int] = []
         self._plain: list[bool] = []
         self.writeback = Writeback()
-        self._by_key = {self._state_key: self._create(0)}
+        self._by_key: dict[Key, int] = {self._state_key: self._create(0)}
         self._by_folder: dict[str, int] = {}
         self._standing = {"": ""}
         self.new = NewFolders(self.fd, self.standing)
@@ -92,10 +91,10 @@ class Staging:
         standing = self.standing(folder)
         index = self._by_folder.get(standing)
         if index is None:
-            key = self._key(self.host.folder(standing))
-            index = self._by_key.get(key)
+            mount = key(self.host.folder(standing))
+            index = self._by_key.get(mount)
             if index is None:
-                index = self._by_key[key] = self._make(self._base(standing, key))
+                index = self._by_key[mount] = self._make(top_of(self.host, standing))
         self._by_folder[standing] = self._by_folder[folder] = index
         return index
 
@@ -215,7 +214,9 @@ class Staging:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
-    def _make(self, base: str) -> int:
+    def _make(self, top: str) -> int:
+        # The topmost folder of the mount: at its root nobody else's folders lie in the way.
+        base = f"{top}/{OWN_FOLDER}" if top else OWN_FOLDER
         self.areas.append(Area(f"{base}/{self.transaction}"))
         self._announce(tuple(self.areas))
         return self._create(len(self.areas) - 1)
@@ -229,18 +230,6 @@ class Staging:
         self._descriptors.append(self.host.open(path, os.O_RDONLY | os.O_DIRECTORY))
         self._plain.append(not passes_on(self._descriptors[-1]))
         return index
-
-    def _base(self, existing: str, key: tuple[int, int]) -> str:
-        """The topmost folder of the mount: at its root nobody else's folders lie in the way."""
-        top = existing
-        while top and self._key(self.host.folder(parent(top))) == key:
-            top = parent(top)
-        return f"{top}/{_OWN_FOLDER}" if top else _OWN_FOLDER
-
-    @staticmethod
-    def _key(folder: int) -> tuple[int, int]:
-        # Bind mounts share a device and still refuse a rename; btrfs subvolumes share a mount and refuse it too.
-        return syscalls.marks(folder, "").mount, os.fstat(folder).st_dev
 
 
 def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
@@ -286,7 +275,7 @@ def _give_back(folder: int, name: str, digest: Digest, store: ContentStore, *, s
 
 
 def _remove_if_empty(host: Beneath, path: str) -> None:
-    if path.rpartition("/")[2] != _OWN_FOLDER:
+    if path.rpartition("/")[2] != OWN_FOLDER:
         return
     host.forget()
     try:

@@ -221,6 +221,21 @@ def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -
     assert host.systemd.log[-1] == "start app.service, later"
 
 
+def test_a_boot_unit_that_can_recover_by_then_holds_nothing_any_more(host: Machine) -> None:
+    booted(host)
+    tools = host.tools()
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    whole = host.read("var/lib/ashore/journal/1-begun.json")
+    host.write("var/lib/ashore/journal/1-begun.json", "torn")
+    with pytest.raises(AshoreError):
+        recover_at_boot(host.tools())
+    host.write("var/lib/ashore/journal/1-begun.json", whole)
+    assert "missing" in booted(host).kept
+    assert not host.exists("run/ashore/incomplete")
+    assert isinstance(host.systemd, FakeSystemd)
+    assert host.systemd.log[-1] == "start app.service, later"
+
+
 def test_units_are_held_while_a_mount_that_was_touched_is_absent(host: Machine) -> None:
     booted(host)
     tools = host.tools()

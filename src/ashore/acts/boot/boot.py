@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from ashore.acts.boot.early import let_go
 from ashore.acts.change.anew import changed_inputs, wish_anew
 from ashore.acts.change.asking import unchanged
 from ashore.acts.change.install import change, install
@@ -47,6 +48,7 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
     pull = pull or config.pull
     with tools.state.locked():
         recover(tools)
+        let_go(tools)
         run_due(tools)
     current = tools.history.current()
     records = [record_for(ask, current) for ask in asks]

@@ -15,6 +15,7 @@ from ashore.nouns.config import Pull
 from ashore.nouns.generation import Verb
 from ashore.nouns.journal import Area, Begun
 from ashore.nouns.reference import ImageReference, Transport
+from ashore.rules.provision.hostunits import RECOVER_TEXT
 from tests.fakes.bundles import File
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
@@ -254,6 +255,25 @@ def test_units_are_held_while_a_mount_that_was_touched_is_absent(host: Machine) 
         let_go(tools)
     assert not host.exists("run/ashore/incomplete")
     assert not host.exists("opt/data/.ashore")
+
+
+def test_units_are_held_while_the_state_is_out_of_reach(host: Machine) -> None:
+    (host.root / "data/ashore").mkdir(parents=True)
+    (host.root / "var/lib/ashore").symlink_to("/data/ashore")
+    booted(host)
+    before = host.tree()
+    (host.root / "data").rename(host.root / "away")
+    with pytest.raises(UnchangedError, match="state is not there"):
+        recover_at_boot(host.tools())
+    assert host.exists("run/ashore/incomplete")
+    (host.root / "away").rename(host.root / "data")
+    tools = host.tools()
+    with tools.state.locked():
+        recover(tools)
+        let_go(tools)
+    assert not host.exists("run/ashore/incomplete")
+    assert host.tree() == before
+    assert "ConditionPathIsSymbolicLink=|/var/lib/ashore" in RECOVER_TEXT.splitlines()
 
 
 def test_a_boot_gets_the_bundle_that_its_image_carries_under_another_name(host: Machine) -> None:

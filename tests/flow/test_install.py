@@ -341,10 +341,43 @@ def test_the_state_may_be_a_symlink_to_a_folder(host: Machine) -> None:
         host.install(OTHER)
     stories.remove(host.tools(), ["app"], purge=True)
     host.tools().state.purge()
-    assert {path for path in before if path not in host.tree()} == {"data/ours"}
-    assert (host.root / "var/lib/ashore").is_symlink()
+    assert {path for path in before if path not in host.tree()} == set()
+    assert (host.root / "var/lib/ashore").is_symlink() and os.listdir(host.root / "data") == ["ours"]
+    assert os.listdir(host.root / "data/ours") == []
     host.install(ONE)
     assert (host.root / "data/ours/current").exists(), "the symlink still leads there"
+
+
+@pytest.mark.parametrize("link", ["var/lib/ashore", "var/lib", "data"])
+def test_a_state_behind_a_symlink_that_leads_nowhere_is_no_fresh_host(host: Machine, link: str) -> None:
+    """What is mounted there later has a state, and perhaps a transaction that was interrupted."""
+    (host.root / "data/lib/ashore").mkdir(parents=True)
+    (host.root / "var/lib").rmdir()
+    os.symlink("/data/lib", host.root / "var/lib")
+    if link == "var/lib/ashore":
+        (host.root / "var/lib").unlink()
+        (host.root / "var/lib").mkdir()
+        os.symlink("../../data/lib/ashore", host.root / "var/lib/ashore")
+    host.images.add(ONE, {"etc/app.conf": "one\n"})
+    host.images.add(TWO, {"etc/app.conf": "two\n"})
+    host.install(ONE)
+    (host.root / "data").rename(host.root / "away")
+    if link == "data":
+        os.symlink("nowhere", host.root / "data")
+    else:
+        (host.root / "data").mkdir()  # a mount point
+    before = host.tree()
+    for act in (lambda: host.install(TWO), lambda: host.tools().state.fd, host.roll_back):
+        with pytest.raises(UnchangedError, match="state is not there: /var/lib") as raised:
+            act()
+        assert "mount" in raised.value.remedy and "is a symlink to" in str(raised.value)
+    assert host.tree() == before
+    if link == "data":
+        (host.root / "data").unlink()
+    else:
+        (host.root / "data").rmdir()
+    (host.root / "away").rename(host.root / "data")
+    assert host.install(TWO).generation.number == 2
 
 
 def test_a_file_that_is_written_to_while_it_is_kept_is_a_change_that_is_not_ended(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ashore.acts.change.outcome import Recovered
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
-from ashore.errors import AshoreError, BusyError, ChangedError
+from ashore.errors import AshoreError, BusyError, ChangedError, UnchangedError
 from ashore.mechanisms import process
 from ashore.mechanisms.pid1.handover import own_command
 from ashore.mechanisms.state import journal
@@ -27,9 +27,14 @@ def recover_at_boot(tools: Tools) -> Recovered:
 
     Raises:
         ChangedError: something stands in the way; the units stay held.
+        UnchangedError: there is a state that cannot be looked at, and the units stay held; or it cannot be written.
     """
-    if tools.state.fd is None:
-        return Recovered.NOTHING
+    try:
+        if tools.state.fd is None:
+            return Recovered.NOTHING
+    except UnchangedError:
+        _hold(tools)  # Nobody knows what an interrupted change has left.
+        raise
     other_boot = True  # until its journal says another
     try:
         with tools.state.locked():

@@ -5,13 +5,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 
 from ashore.errors import BusyError, UnchangedError
+from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath, Following
 from ashore.nouns.config import STATE_FOLDER
-from ashore.nouns.files import ancestors, shown
+from ashore.nouns.files import ancestors, printable, shown
 
 _ASKING = 0.02
 """Seconds."""
@@ -46,17 +48,36 @@ class State:
         """The folder, if there is one.
 
         Raises:
-            UnchangedError: it is not ours to look at.
+            UnchangedError: it is not ours to look at, or a symlink on its way leads nowhere.
         """
         if self._fd is None:
             try:
-                self._fd = self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+                self._fd = self._open()
             except OSError as error:
                 cause = error.strerror or str(error)
                 raise UnchangedError(f"cannot read {shown(STATE_FOLDER)}", cause=cause, remedy="run as root") from error
         return self._fd
+
+    def _open(self) -> int | None:
+        try:
+            return self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
+        except (FileNotFoundError, NotADirectoryError):
+            self._refuse_dangling()
+            return None
+
+    def _refuse_dangling(self) -> None:
+        """A symlink to nothing is no sign of a fresh host: its target lies on a mount, mostly, and is there later."""
+        following = Following(self.host)
+        for path in (*ancestors(STATE_FOLDER), STATE_FOLDER):
+            status = self.host.lstat(lies_at := following.physical(path))
+            if status is None:
+                return
+            if stat.S_ISLNK(status.st_mode) and self.host.lstat(following.folder(path)) is None:
+                target = printable(self.host.readlink(lies_at))
+                raise UnchangedError(
+                    f"ashore's state is not there: {shown(path)} is a symlink to {target}, where nothing is",
+                    remedy="mount what that is on; or, if it is new, make the folder",
+                )
 
     def prepare(self) -> int:
         """The folder, made if need be: 0700, and its own subfolders.
@@ -67,6 +88,7 @@ class State:
         if self._prepared and self._fd is not None:
             return self._fd
         try:
+            self._refuse_dangling()
             path = place(self.host)
             for folder in (*ancestors(path), path):
                 if self.host.lstat(folder) is None:
@@ -119,8 +141,13 @@ class State:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
         self.sweep()
         directory, name = self.host.at(place(self.host))
-        # Away in one step: half a state would look like a damaged one.
-        os.rename(name, f".{name}.gone", src_dir_fd=directory, dst_dir_fd=directory)
+        gone = f".{name}.gone"
+        # Away in one step: half a state would look like a damaged one, and a symlink to nothing like an absent mount.
+        if self.host.physical(STATE_FOLDER) != place(self.host):
+            os.mkdir(gone, 0o700, dir_fd=directory)
+            syscalls.exchange(directory, gone, directory, name)
+        else:
+            os.rename(name, gone, src_dir_fd=directory, dst_dir_fd=directory)
         self._fd = None
         self.sweep()
 

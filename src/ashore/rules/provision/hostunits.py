@@ -28,6 +28,7 @@ Conflicts=shutdown.target
 RequiresMountsFor=/var/lib/ashore /opt/bin
 ConditionPathExists=|/var/lib/ashore/journal
 ConditionPathExists=|/var/lib/ashore/journal.done
+ConditionPathIsSymbolicLink=|/var/lib/ashore
 
 [Service]
 Type=oneshot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URLs, related hosts, proxies, pauses: what the registry client decides without asking anybody."""
+"""URLs, proxies, pauses: what the registry client decides without asking anybody."""
 
 import pytest
 
@@ -50,30 +50,6 @@ def test_locations_are_joined(location: str, to: str) -> None:
 def test_locations_that_lead_nowhere(location: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         urls.join(urls.parse("https://reg.example/v2/a"), location)
-
-
-@pytest.mark.parametrize(
-    ("host", "other", "expected"),
-    [
-        ("registry-1.docker.io", "auth.docker.io", True),
-        ("registry.gitlab.com", "gitlab.com", True),
-        ("reg.example", "auth.reg.example", True),
-        ("reg.corp.example", "login.corp.example", True),
-        ("reg.foo.co.uk", "auth.foo.co.uk", True),
-        ("foo.co.uk", "evil.co.uk", False),
-        ("reg.example", "evil.example", False),
-        ("reg.corp.example", "corp.example.evil.net", False),
-        ("reg.corp.example", "evilcorp.example", False),
-        ("a.azurecr.io", "b.azurecr.io", False),
-        ("a.blob.core.windows.net", "b.blob.core.windows.net", False),
-        ("1.dkr.ecr.us-east-1.amazonaws.com", "evil.s3.amazonaws.com", False),
-        ("10.0.0.1", "10.0.0.2", False),
-        ("127.0.0.1", "127.0.0.1", False),
-        ("localhost", "localhost", False),
-    ],
-)
-def test_related_hosts(host: str, other: str, expected: bool) -> None:
-    assert urls.related(host, other) is expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ashore.errors import RegistryError
-from ashore.mechanisms.registry import RegistrySettings, auth, urls
+from ashore.mechanisms.registry import RegistrySettings, auth, registries, urls
 from ashore.mechanisms.registry.auth import Authenticator, Challenge, parse_challenges
 from ashore.mechanisms.registry.credentials import Credential
 from ashore.mechanisms.registry.policy import TlsPolicy
@@ -212,21 +212,38 @@ def test_redirects_are_counted(tmp_path: Path, status: int) -> None:
         assert len(fake.seen) == LIMITS.redirects + 1
 
 
-def test_a_foreign_token_server_gets_no_credential(tmp_path: Path, foreign: FakeRegistry) -> None:
-    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake, pytest.raises(RegistryError):
+def test_another_token_server_gets_what_is_stored_for_the_registry(tmp_path: Path, foreign: FakeRegistry) -> None:
+    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake:
+        fake.tokens = foreign.tokens
         open_at(f"{fake.host}/team/app:1.0", known(fake, tmp_path)).resolve()
+    assert foreign.count("GET", "/token") == 1
+
+
+def test_what_is_stored_for_the_token_server_is_left_alone(tmp_path: Path, foreign: FakeRegistry) -> None:
+    """Else whoever runs a registry got a token of any other that the user is logged in to."""
+    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake, pytest.raises(RegistryError):
+        open_at(f"{fake.host}/team/app:1.0", known(foreign, tmp_path)).resolve()
     assert foreign.count("GET", "/token") == 1
     assert spilled(foreign) == 0
 
 
-def test_a_foreign_token_server_gets_what_is_stored_for_it(tmp_path: Path, foreign: FakeRegistry) -> None:
-    foreign.password = "other-secret"
-    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake:
-        stored = {fake.host: (USER, PASSWORD), foreign.host: (USER, "other-secret")}
-        settings = settings_in(str(tmp_path), credentials=stored)
-        fake.tokens = foreign.tokens
-        open_at(f"{fake.host}/team/app:1.0", settings).resolve()
-    assert PASSWORD not in "".join(seen.text for seen in foreign.seen)
+@pytest.mark.parametrize("query", ["", "?scope=repository:me/private:push", "?a=b&%53cope=x;scope=y&service=z", "?a=b"])
+def test_the_scope_is_not_for_the_challenge_to_choose(query: str) -> None:
+    asked: list[str] = []
+
+    def fetch(method: str, url: urls.Url, headers: object, body: bytes) -> bytes:
+        asked.append(f"{url} {body.decode()}")
+        return b'{"token": "t"}'
+
+    place, source = urls.parse("https://reg.example/v2/"), Source(host="reg.example", repository="a")
+    policy = TlsPolicy(source=source, registries=Registries(), tls_verify=None)
+    challenge = [f'Bearer realm="https://auth.example/token{query}",service="s",scope="repository:me/private:pull"']
+    for credential in (OWN, Credential(token="identity")):
+        authenticator = Authenticator(lambda host, repository, found=credential: found, fetch, policy)  # type: ignore[misc]
+        authenticator.answer(place, challenge, ("repository:a:pull",))
+    kept = "a=b" in query
+    assert [text.lower().count("scope=") for text in asked] == [1, 1]
+    assert ["scope=repository%3Aa%3Apull" in text and ("?a=b" in text) is kept for text in asked] == [True, True]
 
 
 def test_a_token_server_s_redirect_carries_nothing(tmp_path: Path, foreign: FakeRegistry) -> None:
@@ -272,7 +289,6 @@ def test_cookies_are_not_kept(tmp_path: Path) -> None:
 
 
 OWN = Credential(user="own", password="own-secret")
-THEIRS = Credential(user="theirs", password="their-secret")
 
 
 @pytest.mark.parametrize(
@@ -282,8 +298,9 @@ THEIRS = Credential(user="theirs", password="their-secret")
         ("https://reg.example/", "https://reg.example/token", False, "own"),
         ("https://reg.example/", "https://reg.example:8443/token", False, "own"),
         ("https://registry.gitlab.com/", "https://gitlab.com/jwt/auth", False, "own"),
-        ("https://reg.example/", "https://evil.net/token", False, "theirs"),
-        ("https://a.azurecr.io/", "https://b.azurecr.io/token", False, "theirs"),
+        ("https://reg.example/", "https://evil.net/token", False, "own"),
+        ("https://a.azurecr.io/", "https://b.azurecr.io/token", False, "own"),
+        ("https://reg.example/", "https://lab.example/token", False, "nothing"),
         ("https://reg.example/", "http://reg.example/token", False, "refused"),
         ("https://reg.example/", "http://auth.reg.example/token", False, "refused"),
         ("https://reg.example/", "https://127.0.0.1/token", False, "refused"),
@@ -294,12 +311,12 @@ THEIRS = Credential(user="theirs", password="their-secret")
         ("https://reg.example/", "/token", False, "refused"),
         ("http://reg.example/", "http://reg.example/token", True, "own"),
         ("http://reg.example/", "http://auth.reg.example/token", True, "refused"),
-        ("https://reg.example/", "https://auth.reg.example/token", True, "theirs"),
+        ("https://reg.example/", "https://auth.reg.example/token", True, "own"),
         ("http://reg.example/", "http://169.254.169.254/token", True, "refused"),
         ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/token", False, "own"),
-        ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", False, "theirs"),
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", False, "own"),
         ("http://localhost:5000/", "http://evil.net/token", False, "refused"),
-        ("http://localhost:5000/", "https://evil.net/token", False, "theirs"),
+        ("http://localhost:5000/", "https://evil.net/token", False, "own"),
     ],
 )  # fmt: skip
 def test_whose_credential_a_token_server_gets(registry: str, realm: str, insecure: bool, sent: str) -> None:
@@ -312,9 +329,11 @@ def test_whose_credential_a_token_server_gets(registry: str, realm: str, insecur
         return b'{"token": "t"}'
 
     def find(host: str, repository: str) -> Credential:
-        return OWN if repository else THEIRS
+        assert (host, repository) == (source.host, source.repository)
+        return OWN
 
-    policy = TlsPolicy(source=source, registries=Registries(), tls_verify=None)
+    lax = Registries(entries=(registries._Registry(location="lab.example", insecure=True),))
+    policy = TlsPolicy(source=source, registries=lax, tls_verify=None)
     authenticator = Authenticator(find, fetch, policy)
     challenge = [f'Bearer realm="{realm}"']
     if sent == "refused":
@@ -323,5 +342,4 @@ def test_whose_credential_a_token_server_gets(registry: str, realm: str, insecur
         assert got == []
     else:
         assert authenticator.answer(place, challenge, ("s",)) == "Bearer t"
-        wanted = auth._basic(OWN if sent == "own" else THEIRS)
-        assert got == [str({"Authorization": wanted})]
+        assert got == [str({"Authorization": auth._basic(OWN)} if sent == "own" else {})]

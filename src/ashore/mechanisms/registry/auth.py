@@ -5,7 +5,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
@@ -98,15 +98,14 @@ class Authenticator:
     def _bearer(self, place: Url, parameters: Mapping[str, str], scopes: tuple[str, ...]) -> tuple[str, float]:
         realm = self._realm(place, parameters["realm"])
         credential = self._credential(place, realm)
-        wanted = list(dict.fromkeys([*scopes, *([parameters["scope"]] if parameters.get("scope") else [])]))
         service = parameters.get("service", "")
         if credential and credential.token:
             form = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT}
-            form |= {"scope": " ".join(wanted), "refresh_token": credential.token}
+            form |= {"scope": " ".join(scopes), "refresh_token": credential.token}
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             data = self._fetch("POST", realm, headers, urlencode(form).encode())
         else:
-            pairs = ([("service", service)] if service else []) + [("scope", scope) for scope in wanted]
+            pairs = ([("service", service)] if service else []) + [("scope", scope) for scope in scopes]
             headers = {"Authorization": _basic(credential)} if credential else {}
             data = self._fetch("GET", realm.with_query(urlencode(pairs)), headers, b"")
         return _read_token(realm, data)
@@ -114,7 +113,7 @@ class Authenticator:
     def _realm(self, place: Url, text: str) -> Url:
         """The token server that the registry names, if it is one that may be asked at all."""
         try:
-            realm = urls.parse(text)
+            realm = _without_scope(urls.parse(text))
         except ValueError as error:
             raise _refused(place, printable(text[:200]), str(error)) from None
         if realm.origin == place.origin:
@@ -126,16 +125,21 @@ class Authenticator:
         return realm
 
     def _credential(self, place: Url, realm: Url) -> Credential | None:
-        """The registry's credential if the realm is the registry's own; else what is stored for the realm itself.
+        """The registry's own, as if it had asked for it itself; none where that would be less safe on its way.
 
-        The registry's own: the same scheme, host and port; or both https with verified certificates, and
-        the same or a related host name (`urls.related`).
+        Nothing is ever looked up for the realm's host: the challenge chose it, and gets what the token opens.
         """
-        own = realm.origin == place.origin
-        https = self._policy.verified(place) and self._policy.verified(realm)
-        if own or (https and urls.related(place.host, realm.host)):
-            return self._find(self._source.host, self._source.repository)
-        return self._find(realm.host_port, "")
+        if realm.origin != place.origin and self._policy.verified(place) and not self._policy.verified(realm):
+            return None
+        return self._find(self._source.host, self._source.repository)
+
+
+def _without_scope(realm: Url) -> Url:
+    """Without the scopes in a realm's own query: what a token is for, we say."""
+    path, _, query = realm.target.partition("?")
+    pairs = re.split("[&;]", query)
+    kept = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]).lower() != "scope"]
+    return realm if kept == pairs else msgspec.structs.replace(realm, target=path).with_query("&".join(kept))
 
 
 def _refused(place: Url, realm: str, cause: str) -> RegistryError:

@@ -12,13 +12,6 @@ _URL = re.compile(
 )
 _VISIBLE = re.compile(r"[!-~]*")
 
-# Domains below which strangers are neighbours. Two-letter countries' co.uk and the like are told by shape.
-_SHARED = (
-    *("amazonaws.com", "appspot.com", "azurecr.io", "azurewebsites.net", "blob.core.windows.net", "cloudapp.net"),
-    *("cloudfront.net", "fly.dev", "github.io", "gitlab.io", "herokuapp.com", "netlify.app", "ngrok.io", "pages.dev"),
-    *("pkg.dev", "run.app", "vercel.app", "web.app", "workers.dev"),
-)
-
 
 class Url(msgspec.Struct, frozen=True):
     """An absolute http or https URL without userinfo and fragment; `host` is in lower case, without brackets."""
@@ -100,27 +93,6 @@ def is_inward(host: str) -> bool:
     """Loopback and link-local addresses: the places a stranger must not make us ask (metadata services)."""
     address = _address(host)
     return is_loopback(host) or bool(address and (address.is_link_local or address.is_unspecified))
-
-
-def related(host: str, other: str) -> bool:
-    """Whether `other` belongs to whom `host` belongs: the same name, below it, or below the same parent domain.
-
-    ``registry-1.docker.io`` and ``auth.docker.io``, ``registry.gitlab.com`` and ``gitlab.com`` are related.
-    A parent is never a top-level domain, a country's ``co.uk``, or a domain that strangers share.
-    """
-    if _address(host) or _address(other) or "localhost" in (host, other):
-        return False
-    if other == host or other.endswith("." + host):
-        return True
-    parent = host.partition(".")[2]
-    return not _open_to_all(parent) and (other == parent or other.endswith("." + parent))
-
-
-def _open_to_all(domain: str) -> bool:
-    labels = domain.split(".")
-    if len(labels) < 2 or any(domain == shared or shared.endswith("." + domain) for shared in _SHARED):
-        return True
-    return len(labels) == 2 and len(labels[1]) == 2 and len(labels[0]) <= 3
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -219,6 +219,21 @@ def test_a_policy_that_refuses_everything_refuses(shell: Shell) -> None:
         refused(ran, ran.code, "policy.json")
 
 
+@pytest.mark.parametrize("kind", ["nowhere", "loop", "folder", "fifo"])
+def test_a_policy_that_cannot_be_read_admits_nothing(shell: Shell, kind: str) -> None:
+    image = shell.image("app", {"etc/app": "x"})
+    path = shell.root / "etc/containers/policy.json"
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"nowhere": "/usr/share/policy.json", "loop": "policy.json"}[kind])
+    with shell.unchanged():
+        refused(shell.on_root("install", image), 3, "policy.json")
+
+
 @pytest.mark.parametrize("way", ["../{}", "allowed/../{}", "allowed/link", "{}/"])
 def test_no_way_of_writing_a_path_leads_past_the_policy(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, way: str

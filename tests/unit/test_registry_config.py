@@ -118,6 +118,49 @@ def test_all_broken_files_are_reported_at_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+BLOCKED = '[[registry]]\nlocation = "r.example"\nblocked = true\n'
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("etc/containers/registries.conf", "/usr/share/d/x.conf"),
+        ("etc/containers/registries.conf", "../../usr/share/d/x.conf"),
+        ("etc/containers/registries.conf.d", "/usr/share/d"),
+        ("etc/containers/registries.conf.d/1.conf", "/usr/share/d/x.conf"),
+    ],
+)
+def test_symlinks_are_followed_below_the_root(tmp_path: Path, link: str, target: str) -> None:
+    _conf(tmp_path, BLOCKED, "usr/share/d/x.conf")
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(target)
+    with pytest.raises(RegistryError, match="is blocked"):
+        _names(str(tmp_path), "r.example/a:1")
+
+
+@pytest.mark.parametrize("name", ["registries.conf", "registries.conf.d", "registries.conf.d/1.conf"])
+@pytest.mark.parametrize("kind", ["nowhere", "outside", "loop", "fifo"])
+def test_what_is_there_and_cannot_be_read_is_named(tmp_path: Path, name: str, kind: str) -> None:
+    outside = tmp_path / "outside.conf"
+    outside.write_text(BLOCKED)
+    path = tmp_path / "root/etc/containers" / name
+    path.parent.mkdir(parents=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"nowhere": "/new.conf", "outside": str(outside), "loop": path.name}[kind])
+    with pytest.raises(InputError) as caught:
+        registries.load(str(tmp_path / "root"))
+    assert [issue.where for issue in caught.value.issues] == [f"etc/containers/{name}"]
+
+
+def test_a_drop_in_is_masked_with_a_symlink_to_dev_null(tmp_path: Path) -> None:
+    path = tmp_path / "etc/containers/registries.conf.d/1.conf"
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/dev/null")
+    assert _names(str(tmp_path), "r.example/a:1") == ["r.example/a"]
+
+
 def _auth(user: str, password: str) -> dict[str, str]:
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -172,6 +215,18 @@ def test_files_are_asked_in_their_order(home: Home) -> None:
     assert home.found("reg.example") == "none"
     home.write("chosen.json", {"auths": {"reg.example": _auth("u", "chosen")}})
     assert home.found("reg.example") == "u:chosen"
+
+
+def test_the_host_s_auth_file_is_looked_for_below_the_root(home: Home) -> None:
+    home.write("var/auth.json", {"auths": {"reg.example": _auth("u", "p")}})
+    path = home.folder / FILES[1]
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/var/auth.json")
+    assert home.found("reg.example") == "u:p"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"cannot read .*auth\.json"):
+        home.found("reg.example")
 
 
 def test_the_most_specific_name_wins(home: Home) -> None:

@@ -3,6 +3,7 @@
 
 import base64
 import contextlib
+import os
 import shutil
 import socket
 import ssl
@@ -105,6 +106,21 @@ def test_broken_certificate_files_are_named(tls: FakeRegistry, tmp_path: Path) -
         environ = {"SSL_CERT_FILE": str(tmp_path / "missing.pem")}
         open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), environ=environ)).resolve()
     _write(tmp_path, f"etc/containers/certs.d/{tls.host}/ca.crt", "not a certificate")
+    with pytest.raises(InputError, match=r"ca\.crt"):
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+
+
+@pytest.mark.parametrize("link", ["certs.d", "certs.d/HOST", "certs.d/HOST/ca.crt"])
+def test_certs_d_is_looked_for_below_the_root(tls: FakeRegistry, certificate: Pair, tmp_path: Path, link: str) -> None:
+    shutil.copy(certificate[0], _made(tmp_path / "usr/share/certs.d" / tls.host) / "ca.crt")
+    path = tmp_path / "etc/containers" / link.replace("HOST", tls.host)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(f"/usr/share/{link.replace('HOST', tls.host)}")
+    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+
+
+def test_a_fifo_in_certs_d_does_not_hang(tls: FakeRegistry, tmp_path: Path) -> None:
+    os.mkfifo(_made(tmp_path / "etc/containers/certs.d" / tls.host) / "ca.crt")
     with pytest.raises(InputError, match=r"ca\.crt"):
         open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
 

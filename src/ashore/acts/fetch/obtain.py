@@ -143,8 +143,9 @@ def _text(supply: Supply, path: str, entry: Entry) -> bytes:
 
 
 def _policy(tools: Tools) -> Policy | None:
+    """None only where there is no such name: a policy that cannot be read must not admit everything."""
     try:
-        data = tools.host.read_bytes(POLICY_PATH, tools.limits.manifest)
-    except FileNotFoundError:
-        return None
-    return parse_policy(data, POLICY_PATH)
+        data = tools.host.read_if_there(POLICY_PATH, tools.limits.manifest)
+    except OSError as error:
+        raise InputError(f"cannot read {POLICY_PATH}", cause=error.strerror or "") from error
+    return None if data is None else parse_policy(data, POLICY_PATH)

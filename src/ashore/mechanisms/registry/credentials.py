@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ashore.errors import AshoreError, InputError, RegistryError
+from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import printable
 
 IN_FILES = "containers-auth.json"
@@ -69,6 +70,7 @@ class CredentialStore:
         self._environ = environ
         self._helpers = helpers
         self._seconds = helper_seconds
+        self._config_root = config_root
         self._paths = list(_paths(config_root, environ, home))
         self._files: dict[str, _AuthFile | None] = {}
 
@@ -112,7 +114,7 @@ class CredentialStore:
 
     def _read(self, path: str) -> _AuthFile | None:
         if path not in self._files:
-            self._files[path] = _load(path)
+            self._files[path] = _load(path, self._config_root)
         return self._files[path]
 
     def _ask(self, helper: str, host: str) -> Credential | None:
@@ -151,19 +153,27 @@ def _paths(config_root: str, environ: Mapping[str, str], home: str) -> Iterator[
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield os.path.join(runtime, "containers", "auth.json")
     # Where `podman login` writes when there is no session, as for root on a server.
-    yield os.path.join(config_root, "run", "containers", str(os.getuid()), "auth.json")
+    yield os.path.join(config_root, _of_the_host())
     yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
     yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
 
 
-def _load(path: str) -> _AuthFile | None:
+def _of_the_host() -> str:
+    """The one auth file that lies below the root, relative to it."""
+    return f"run/containers/{os.getuid()}/auth.json"
+
+
+def _load(path: str, config_root: str) -> _AuthFile | None:
     try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        if path == os.path.join(config_root, _of_the_host()):
+            with Beneath(config_root) as host:
+                data = host.read_if_there(_of_the_host(), _LARGEST)
+        else:
+            data = _plainly(path)
     except OSError as error:
         raise InputError(f"cannot read {printable(path)}", cause=error.strerror or "") from error
+    if data is None:
+        return None
     remedy = "it should be as `podman login` or `docker login` writes it"
     if len(data) > _LARGEST:
         raise InputError(f"{printable(path)} is too large for an auth file", remedy=remedy)
@@ -172,6 +182,15 @@ def _load(path: str) -> _AuthFile | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # msgspec names the place, never the value.
         raise InputError(f"{printable(path)} is not an auth file", cause=str(error), remedy=remedy) from None
+
+
+def _plainly(path: str) -> bytes | None:
+    """A file of the user, who may well name a pipe. None if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _names(aliases: tuple[str, ...], repository: str) -> Iterator[str]:

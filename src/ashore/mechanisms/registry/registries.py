@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """containers-registries.conf(5), version 2: from the name of an image to the places that have it."""
 
-import os
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from ashore.errors import InputError, Issue, RegistryError
+from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import IN_FILES
 from ashore.nouns.files import printable
@@ -105,37 +105,40 @@ def load(config_root: str) -> Registries:
     entries: dict[str, _Registry] = {}
     helpers: tuple[str, ...] = (IN_FILES,)
     issues: list[Issue] = []
-    for path in _files(config_root):
-        try:
-            file = _read(os.path.join(config_root, path))
-        except (OSError, ValueError) as error:
-            issues.append(Issue(where=path, message=printable(str(error))))
-            continue
-        issues += _problems(file, path)
-        entries |= {entry.name: entry for entry in file.registry}
-        helpers = file.credential_helpers if file.credential_helpers is not None else helpers
+    with Beneath(config_root) as host:
+        for path in _files(host, issues):
+            try:
+                file = _read(host, path)
+            except (OSError, ValueError) as error:
+                issues.append(_unread(path, error))
+                continue
+            issues += _problems(file, path)
+            entries |= {entry.name: entry for entry in file.registry}
+            helpers = file.credential_helpers if file.credential_helpers is not None else helpers
     if issues:
         raise InputError("the registries' configuration cannot be used", issues=issues)
     return Registries(entries=tuple(entries.values()), helpers=helpers)
 
 
-def _files(config_root: str) -> Iterator[str]:
-    if os.path.exists(os.path.join(config_root, CONF)):
-        yield CONF
+def _files(host: Beneath, issues: list[Issue]) -> Iterator[str]:
+    yield CONF
     try:
-        names = sorted(os.listdir(os.path.join(config_root, CONF_FOLDER)))
-    except (FileNotFoundError, NotADirectoryError):
+        names = host.listdir_if_there(CONF_FOLDER) or []
+    except OSError as error:
+        issues.append(_unread(CONF_FOLDER, error))
         return
     yield from (f"{CONF_FOLDER}/{name}" for name in names if name.endswith(".conf"))
 
 
-def _read(path: str) -> _File:
+def _unread(path: str, error: Exception) -> Issue:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Issue(where=path, message=printable(reason))
+
+
+def _read(host: Beneath, path: str) -> _File:
     import tomllib
 
-    with open(path, "rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError("too large for a configuration file")
+    data = host.read_if_there(path, _LARGEST) or b""
     return msgspec.convert(tomllib.loads(data.decode()), _File)
 
 

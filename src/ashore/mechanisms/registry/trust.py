@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS: which authorities are trusted for which host, and which client certificate is shown to it."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ashore.errors import InputError, UsageError
+from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import printable
 
 if TYPE_CHECKING:
@@ -41,8 +43,9 @@ def context(host_port: str, *, verify: bool, config_root: str, environ: Mapping[
     else:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
-    for path in _certs(config_root, host_port):
-        _use(made, path)
+    with Beneath(config_root) as host:
+        for path in _certs(host, host_port):
+            _use(made, host, path)
     return made
 
 
@@ -61,29 +64,47 @@ def _authorities(made: "ssl.SSLContext", config_root: str, environ: Mapping[str,
     if usual.cafile or (usual.capath and os.listdir(usual.capath)):
         made.set_default_verify_paths()
         return
-    for bundle in _SYSTEM_BUNDLES:
-        path = os.path.join(config_root, bundle)
-        if os.path.exists(path):
-            made.load_verify_locations(cafile=path)
-            return
+    with Beneath(config_root) as host:
+        for bundle in _SYSTEM_BUNDLES:
+            with contextlib.suppress(FileNotFoundError), _opened(host, bundle) as path:
+                made.load_verify_locations(cafile=path)
+                return
 
 
-def _certs(config_root: str, host_port: str) -> Iterator[str]:
+def _certs(host: Beneath, host_port: str) -> Iterator[str]:
     for base in CERTS_FOLDERS:
-        folder = os.path.join(config_root, base, host_port)
-        if os.path.isdir(folder):
-            yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
+        folder = f"{base}/{host_port}"
+        try:
+            names = host.listdir_if_there(folder)
+        except PermissionError:
+            continue  # as containers/image does: Docker's folder is closed to others on some hosts
+        except OSError as error:
+            raise InputError(f"{printable(folder)} cannot be used", cause=error.strerror or "") from None
+        if names is not None:
+            yield from (f"{folder}/{name}" for name in names)
             return
 
 
-def _use(made: "ssl.SSLContext", path: str) -> None:
+def _use(made: "ssl.SSLContext", host: Beneath, path: str) -> None:
     import ssl
 
     try:
         if path.endswith(".crt"):
-            made.load_verify_locations(cafile=path)
+            with _opened(host, path) as file:
+                made.load_verify_locations(cafile=file)
         elif path.endswith(".cert"):
-            made.load_cert_chain(path, path.removesuffix(".cert") + ".key")
+            with _opened(host, path) as file, _opened(host, path.removesuffix(".cert") + ".key") as key:
+                made.load_cert_chain(file, key)
     except (OSError, ssl.SSLError) as error:
         remedy = "a .crt is an authority; a .cert is a client certificate and needs a .key of the same name"
         raise InputError(f"{printable(path)} cannot be used", cause=str(error), remedy=remedy) from None
+
+
+@contextlib.contextmanager
+def _opened(host: Beneath, path: str) -> Iterator[str]:
+    """A path for OpenSSL, which takes nothing else, to a file beneath the root."""
+    descriptor = host.open_regular(path)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

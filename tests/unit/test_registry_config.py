@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ashore.acts.change.recorded import record_for
 from ashore.errors import InputError, RegistryError
 from ashore.mechanisms.registry import registries
 from ashore.mechanisms.registry.credentials import CredentialStore
 from ashore.mechanisms.registry.registries import Source
+from ashore.nouns.ask import Ask
+from ashore.nouns.digest import of
+from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.reference import parse
 
 PIN = "@sha256:" + "a" * 64
@@ -77,6 +81,103 @@ blocked = true
 )  # fmt: skip
 def test_the_longest_prefix_decides(tmp_path: Path, name: str, sources: list[str]) -> None:
     assert _names(_conf(tmp_path, MIRRORED), name) == sources
+
+
+SPELLED = """
+[[registry]]
+location = "slash.example/"
+[[registry.mirror]]
+location = "mirror.example/x//"
+[[registry]]
+prefix = "old.example/team/"
+location = "new.example:5000/"
+[[registry]]
+prefix = "*.moved.example"
+location = "inner.example"
+[[registry]]
+prefix = "*.port.example:5000"
+location = "inner.example:6000"
+[[registry]]
+prefix = "*.deep.example/team"
+location = "inner.example/t"
+[[registry]]
+location = "tagged.example/app"
+[[registry]]
+prefix = "tagged.example/app:1"
+location = "inner.example/app:1"
+[[registry]]
+prefix = "tagged.example/app:2"
+location = "inner.example/two"
+[[registry]]
+prefix = "tagged.example/app@PIN"
+location = "pinned.example/app@PIN"
+[[registry]]
+location = "index.docker.io/team"
+[[registry.mirror]]
+location = "hub.example"
+""".replace("@PIN", PIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("slash.example/app:1", ["mirror.example/x/app", "slash.example/app"]),
+        ("old.example/team/app:1", ["new.example:5000/app"]),
+        ("old.example/teams/app:1", ["old.example/teams/app"]),
+        ("a.moved.example/app:1", ["inner.example/app"]),
+        ("a.moved.example:5000/app:1", ["inner.example:5000/app"]),
+        ("a.port.example:5000/app:1", ["inner.example:6000/app"]),
+        ("a.port.example/app:1", ["a.port.example/app"]),
+        ("a.deep.example/team/app:1", ["inner.example/t/app"]),
+        ("a.deep.example/teams/app:1", ["a.deep.example/teams/app"]),
+        ("tagged.example/app:1", ["inner.example/app"]),
+        ("tagged.example/app:2", ["inner.example/two"]),
+        ("tagged.example/app:10", ["tagged.example/app"]),
+        ("tagged.example/app/deeper:1", ["tagged.example/app/deeper"]),
+        (f"tagged.example/app{PIN}", ["pinned.example/app"]),
+        (f"tagged.example/app:1{PIN}", ["pinned.example/app"]),
+        ("team/app:1", ["hub.example/app", "docker.io/team/app"]),
+        ("index.docker.io/team/app:1", ["hub.example/app", "docker.io/team/app"]),
+    ],
+)  # fmt: skip
+def test_names_may_be_spelled_as_containers_image_reads_them(tmp_path: Path, name: str, sources: list[str]) -> None:
+    assert _names(_conf(tmp_path, SPELLED), name) == sources
+
+
+def test_what_was_recorded_by_docker_hub_s_old_name_is_the_same() -> None:
+    digest = of(b"")
+    record = BundleRecord(
+        name="a", version="1", reference="index.docker.io/team/a:1", digest=digest, manifest_digest=digest, inputs=""
+    )
+    current = Generation(number=1, transaction="t", time="", verb=Verb.INSTALL, bundles=(record,))
+    assert record_for(Ask(reference=parse("index.docker.io/team/a:1")), current) == record
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("r.example/", "r.example/a:1"),
+        ("r.example/a:1", "r.example/a:1"),
+        ("r.example/a:1", f"r.example/a:1{PIN}"),
+        (f"r.example/a{PIN}", f"r.example/a:1{PIN}"),
+        ("*.example/a:1", "r.example/a:1"),
+        ("*.example:5000", "r.example:5000/a:1"),
+        ("docker.io", "index.docker.io/library/a:1"),
+        ("index.docker.io", "a:1"),
+    ],
+)
+def test_what_is_blocked_is_blocked_by_any_spelling(tmp_path: Path, prefix: str, name: str) -> None:
+    root = _conf(tmp_path, f'[[registry]]\nprefix = "{prefix}"\nblocked = true\n')
+    with pytest.raises(RegistryError, match="is blocked"):
+        _names(root, name)
+
+
+@pytest.mark.parametrize("location", ["inner.example/a:2", "inner.example:6000", "inner.example/x"])
+def test_a_rewritten_name_is_a_repository(tmp_path: Path, location: str) -> None:
+    prefix = "r.example:5000/a:1" if location.endswith(":2") else "*.example"
+    root = _conf(tmp_path, f'[[registry]]\nprefix = "{prefix}"\nlocation = "{location}"\n')
+    with pytest.raises(InputError, match=r"leads to inner\.example"):
+        _names(root, "r.example:5000/a:1")
 
 
 def test_pushes_go_to_the_place_itself(tmp_path: Path) -> None:

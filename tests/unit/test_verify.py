@@ -83,6 +83,19 @@ def test_another_scope_does_not(reference: str, scope: str) -> None:
         verify(IMAGE, name, rules)
 
 
+@pytest.mark.parametrize("scope", ["docker.io", "index.docker.io", "index.docker.io/library/app:1"])
+@pytest.mark.parametrize("name", ["app:1", "docker.io/app:1", "index.docker.io/app:1"])
+def test_docker_hub_has_two_names(scope: str, name: str) -> None:
+    with pytest.raises(VerificationError, match="rejected"):
+        verify(IMAGE, parse(name), policy(ACCEPT, docker={scope: REJECT}))
+
+
+def test_rules_for_both_names_of_docker_hub_must_hold() -> None:
+    for first, second in ((ACCEPT, REJECT), (REJECT, ACCEPT)):
+        with pytest.raises(VerificationError, match="rejected"):
+            verify(IMAGE, parse("app:1"), policy(ACCEPT, docker={"docker.io": first, "index.docker.io": second}))
+
+
 def test_the_most_specific_scope_wins() -> None:
     scopes = {"": ACCEPT, "reg.example.com:5000": ACCEPT, "reg.example.com:5000/team": REJECT}
     with pytest.raises(VerificationError):

@@ -11,6 +11,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.digest import parse as parse_digest
 
 DEFAULT_REGISTRY = "docker.io"
+_OLD_REGISTRY = "index.docker.io"
 DEFAULT_TAG = "latest"
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
@@ -53,6 +54,12 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, digest=digest)
 
 
+def with_today_s_host(name: str) -> str:
+    """A registry's name, or a prefix of one, with ``docker.io`` for the host that Docker Hub had once."""
+    host, slash, rest = name.partition("/")
+    return f"{DEFAULT_REGISTRY if host == _OLD_REGISTRY else host}{slash}{rest}"
+
+
 def parse(text: str) -> ImageReference:
     """Read ``[TRANSPORT:]NAME``; without a transport it is a registry's name.
 
@@ -92,6 +99,7 @@ def _local(transport: Transport, text: str, rest: str) -> ImageReference:
 def _registry(text: str, rest: str) -> ImageReference:
     name, at, pin = rest.partition("@")
     digest = parse_digest(pin) if at else None
+    name = with_today_s_host(name)
     first, slash, remainder = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         host = first

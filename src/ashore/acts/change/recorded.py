@@ -10,6 +10,7 @@ from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.reference import with_today_s_host
 
 
 def sets_of(tools: Tools, record: BundleRecord) -> dict[str, object]:
@@ -73,7 +74,8 @@ def renamed(ask: Ask, current: Generation, name: str) -> BundleRecord | None:
 
 def _came_of(record: BundleRecord, ask: Ask) -> bool:
     written = ask.written or str(ask.reference)
-    return (record.reference, record.root_in_image) == (written, ask.root_in_image)
+    # Records from before index.docker.io was read as docker.io have it still.
+    return (with_today_s_host(record.reference), record.root_in_image) == (written, ask.root_in_image)
 
 
 def here(tools: Tools) -> frozenset[Digest]:

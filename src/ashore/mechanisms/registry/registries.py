@@ -11,7 +11,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import IN_FILES
 from ashore.nouns.files import printable
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, with_today_s_host
 
 CONF = "etc/containers/registries.conf"
 CONF_FOLDER = "etc/containers/registries.conf.d"
@@ -67,7 +67,7 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
             InputError: the configuration rewrites it to something that is no repository.
         """
         name = f"{reference.place}/{reference.repository}"
-        entry, rest = self._entry(name)
+        entry, rest, pin = self._entry(name, _pins(reference))
         if entry is None:
             return (Source(host=reference.place, repository=reference.repository),)
         if entry.blocked:
@@ -77,7 +77,7 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
         location = entry.location or (name.removesuffix(rest) if entry.prefix else "")
         mirrors = [] if push else [m for m in entry.mirror if _serves(m, entry, reference)]
         places = [(m.location, m.insecure) for m in mirrors] + [(location, entry.insecure)]
-        return tuple(_source(place + rest, insecure) for place, insecure in places)
+        return tuple(_source(place.removesuffix(pin) + rest, insecure) for place, insecure in places)
 
     def insecure(self, host_port: str) -> bool:
         """Whether a whole host, as such, is marked insecure."""
@@ -87,13 +87,18 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
             for place in (_Mirror(entry.location or entry.prefix, entry.insecure), *entry.mirror)
         )
 
-    def _entry(self, name: str) -> tuple[_Registry | None, str]:
-        """The entry with the longest prefix of `name`, and what of the name is left."""
-        matches = [(len(e.name), e, rest) for e in self.entries if (rest := _rest(name, e.name)) is not None]
+    def _entry(self, name: str, pins: tuple[str, ...]) -> tuple[_Registry | None, str, str]:
+        """The entry with the longest prefix of `name`, what of the name is left, and which of `pins` it names too."""
+        matches = [
+            (len(entry.name), entry, rest, pin)
+            for entry in self.entries
+            for pin in ("", *pins)
+            if (rest := _rest(name + pin, entry.name)) is not None and not (pin and rest)
+        ]
         if not matches:
-            return None, name
-        _, entry, rest = max(matches, key=lambda match: match[0])
-        return entry, rest
+            return None, name, ""
+        _, entry, rest, pin = max(matches, key=lambda match: match[0])
+        return entry, rest, pin
 
 
 def load(config_root: str) -> Registries:
@@ -139,7 +144,20 @@ def _read(host: Beneath, path: str) -> _File:
     import tomllib
 
     data = host.read_if_there(path, _LARGEST) or b""
-    return msgspec.convert(tomllib.loads(data.decode()), _File)
+    file = msgspec.convert(tomllib.loads(data.decode()), _File)
+    file.registry = tuple(_tidied(entry) for entry in file.registry)
+    return file
+
+
+def _tidied(entry: _Registry) -> _Registry:
+    """Names as references have them: without slashes at the end, and Docker Hub by one name."""
+    mirrors = tuple(msgspec.structs.replace(m, location=_tidy(m.location)) for m in entry.mirror)
+    location = _tidy(entry.location)
+    return msgspec.structs.replace(entry, prefix=_tidy(entry.prefix), location=location, mirror=mirrors)
+
+
+def _tidy(name: str) -> str:
+    return with_today_s_host(name.rstrip("/"))
 
 
 def _problems(file: _File, path: str) -> Iterator[Issue]:
@@ -155,15 +173,26 @@ def _problems(file: _File, path: str) -> Iterator[Issue]:
             yield Issue(where=path, message=f"{printable(entry.name)}: a location is HOST[:PORT][/PATH], not a URL")
 
 
+def _pins(reference: ImageReference) -> tuple[str, ...]:
+    """What a prefix may have after the repository."""
+    tag = (f":{reference.tag}",) if reference.tag else ()
+    return (*tag, f"@{reference.digest}") if reference.digest else tag
+
+
 def _rest(name: str, prefix: str) -> str | None:
-    """What follows `prefix` in `name`; None if it is not a prefix, at the border of a part."""
+    """What follows `prefix` in `name`; None if it is not a prefix, at the border of a part.
+
+    A ``*.`` prefix without port and path leaves the name's port, too.
+    """
     if prefix.startswith("*."):
         host, slash, path = name.partition("/")
-        wanted = prefix[1:]
-        domain, _, deeper = wanted.partition("/")
-        if not host.partition(":")[0].endswith(domain):
+        domain, _, deeper = prefix[1:].partition("/")
+        bare, colon, port = (host, "", "") if ":" in domain else host.partition(":")
+        if not bare.endswith(domain):
             return None
-        name, prefix = (slash + path), (f"/{deeper}" if deeper else "")
+        if not deeper:
+            return colon + port + slash + path
+        name, prefix = path, deeper
     rest = name[len(prefix) :]
     return rest if name.startswith(prefix) and rest[:1] in {"", "/"} else None
 
@@ -177,8 +206,8 @@ def _source(name: str, insecure: bool) -> Source:
     host, _, repository = name.partition("/")
     try:
         urls.parse(f"https://{host}")
-        if not repository:
-            raise ValueError("no repository is left")
+        if not repository or ":" in repository or "@" in repository:
+            raise ValueError("that is no repository")
     except ValueError as error:
         raise InputError(f"{CONF} leads to {printable(name)}", cause=str(error)) from None
     return Source(host=host, repository=repository, insecure=insecure)

@@ -12,7 +12,7 @@ from ashore.errors import InputError, VerificationError
 from ashore.nouns import strictjson
 from ashore.nouns.files import printable
 from ashore.nouns.image import Image, VerifiedImage
-from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
+from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport, with_today_s_host
 
 NO_POLICY = "no policy"
 _ACCEPT, _REJECT = "insecureAcceptAnything", "reject"
@@ -51,7 +51,17 @@ def parse_policy(data: bytes, where: str) -> Policy:
         for requirement in requirements:
             if requirement.type not in _KNOWN:
                 raise InputError(f"{where} is malformed", cause=f"unknown requirement {printable(requirement.type)!r}")
-    return policy
+    return msgspec.structs.replace(policy, transports={**policy.transports, **_by_today_s_host(policy)})
+
+
+def _by_today_s_host(policy: Policy) -> Mapping[str, Mapping[str, tuple[Requirement, ...]]]:
+    """The registries' scopes with Docker Hub by one name; if it has a scope by both, both must hold."""
+    registries = Transport.REGISTRY.value
+    scopes: dict[str, tuple[Requirement, ...]] = {}
+    for scope, requirements in policy.transports.get(registries, {}).items():
+        name = with_today_s_host(scope)
+        scopes[name] = (*scopes.get(name, ()), *requirements)
+    return {registries: scopes}
 
 
 def verify(image: Image, reference: ImageReference, policy: Policy | None) -> VerifiedImage:

@@ -103,6 +103,36 @@ def test_the_most_specific_scope_wins() -> None:
     assert verify(IMAGE, parse("reg.example.com:5000/other"), policy(REJECT, docker=scopes)).image is IMAGE
 
 
+BOTH = f"reg.example/app:1@{of(b'm')}"
+BY_TAG, BY_DIGEST = "reg.example/app:1", f"reg.example/app@{of(b'm')}"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "rule"),
+    [
+        ({BY_TAG: ACCEPT}, BY_TAG),
+        ({BY_DIGEST: ACCEPT}, BY_DIGEST),
+        ({BY_TAG: ACCEPT, BY_DIGEST: ACCEPT}, BY_DIGEST),
+        ({BY_TAG: ACCEPT, "reg.example/app": REJECT}, BY_TAG),
+        ({"reg.example/app:2": REJECT, "reg.example/app": ACCEPT}, "reg.example/app"),
+    ],
+)
+def test_a_tag_with_a_digest_is_admitted_by_either(scopes: Mapping[str, object], rule: str) -> None:
+    assert verify(IMAGE, parse(BOTH), policy(REJECT, docker=scopes)).policy == f"docker {rule}"
+
+
+@pytest.mark.parametrize("bad", [REJECT, SIGNED])
+@pytest.mark.parametrize(("one", "other"), [(BY_TAG, BY_DIGEST), (BY_DIGEST, BY_TAG)])
+def test_a_tag_with_a_digest_is_rejected_by_either(bad: object, one: str, other: str) -> None:
+    for scopes in ({one: bad}, {one: bad, other: ACCEPT}):
+        with pytest.raises(VerificationError):
+            verify(IMAGE, parse(BOTH), policy(ACCEPT, docker=scopes))
+
+
+def test_a_digest_alone_has_no_tag() -> None:
+    assert verify(IMAGE, parse(BY_DIGEST), policy(ACCEPT, docker={"reg.example/app:latest": REJECT})).image is IMAGE
+
+
 @pytest.mark.parametrize("kind", ["signedBy", "sigstoreSigned", "signedBaseLayer"])
 def test_what_cannot_be_checked_is_refused(kind: str) -> None:
     with pytest.raises(VerificationError, match="cannot be verified") as caught:

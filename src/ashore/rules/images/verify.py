@@ -72,22 +72,28 @@ def verify(image: Image, reference: ImageReference, policy: Policy | None) -> Ve
     """
     if policy is None:
         return VerifiedImage(image=image, policy=NO_POLICY)
-    rule, requirements = _requirements(reference, policy)
-    for requirement in requirements:
-        if requirement.type == _REJECT:
-            raise VerificationError(
-                f"{reference} is rejected by policy.json", cause=f"the rule {rule}", remedy="the host's owner set it"
-            )
-        if requirement.type != _ACCEPT:
-            raise VerificationError(
-                f"{reference} cannot be verified",
-                cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
-            )
-    return VerifiedImage(image=image, policy=rule)
+    rules = _rules(reference, policy)
+    for rule, requirements in rules:
+        for requirement in requirements:
+            if requirement.type == _REJECT:
+                raise VerificationError(
+                    f"{reference} is rejected by policy.json",
+                    cause=f"the rule {rule}",
+                    remedy="the host's owner set it",
+                )
+            if requirement.type != _ACCEPT:
+                raise VerificationError(
+                    f"{reference} cannot be verified",
+                    cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
+                )
+    return VerifiedImage(image=image, policy=rules[0][0])
 
 
-def _requirements(reference: ImageReference, policy: Policy) -> tuple[str, tuple[Requirement, ...]]:
-    """The most specific rule that applies, and its name for people."""
+def _rules(reference: ImageReference, policy: Policy) -> tuple[tuple[str, tuple[Requirement, ...]], ...]:
+    """The most specific rules that apply, which must all hold, and their names for people.
+
+    There are two where a reference has a tag and a digest, and a rule for each.
+    """
     scopes = policy.transports.get(reference.transport.value, {})
     local = reference.transport is not Transport.REGISTRY
     if local and not reference.place.startswith("/") and any(scope.startswith("/") for scope in scopes):
@@ -96,22 +102,28 @@ def _requirements(reference: ImageReference, policy: Policy) -> tuple[str, tuple
             cause="policy.json has rules for absolute paths, and this one is relative",
             remedy="write the whole path",
         )
-    for scope in (*_scopes(reference), ""):
-        if scope in scopes:
-            return f"{reference.transport.value} {scope}".rstrip(), scopes[scope]
-    return "default", policy.default
+    for equals in (_exact(reference), *((scope,) for scope in _scopes(reference)), ("",)):
+        found = [scope for scope in equals if scope in scopes]
+        if found:
+            return tuple((f"{reference.transport.value} {scope}".rstrip(), scopes[scope]) for scope in found)
+    return (("default", policy.default),)
+
+
+def _exact(reference: ImageReference) -> tuple[str, ...]:
+    """The scopes of one image in a registry. What was admitted by its tag is, too, when its digest is known."""
+    if reference.transport is not Transport.REGISTRY:
+        return ()
+    name = f"{reference.place}/{reference.repository}"
+    pinned = (f"{name}@{reference.digest}",) if reference.digest else ()
+    return (*pinned, f"{name}:{reference.tag or DEFAULT_TAG}") if reference.tag or not pinned else pinned
 
 
 def _scopes(reference: ImageReference) -> Iterator[str]:
-    """Most specific first, without the transport's own default (the empty scope)."""
+    """Most specific first, without a registry's exact ones and the transport's own default (the empty scope)."""
     if reference.transport is not Transport.REGISTRY:
         yield from _path_scopes(reference)
         return
     name = f"{reference.place}/{reference.repository}"
-    if reference.digest:
-        yield f"{name}@{reference.digest}"
-    else:
-        yield f"{name}:{reference.tag or DEFAULT_TAG}"
     while "/" in name:
         yield name
         name = name.rpartition("/")[0]

@@ -356,6 +356,31 @@ def test_docker_s_spelling_of_keys(home: Home, key: str, host: str) -> None:
     assert home.found("evil.example", "library/x") == "none"
 
 
+HUB = "https://index.docker.io/v1/"
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "found"),
+    [
+        (["reg.example", "https://reg.example/v1/"], "reg.example", "reg.example"),
+        (["https://reg.example/v1/", "reg.example"], "reg.example", "reg.example"),
+        (["reg.example", "https://reg.example/other/api"], "reg.example", "reg.example"),
+        (["https://reg.example/v1/", "https://reg.example/other/api"], "reg.example", "https://reg.example/v1/"),
+        ([HUB, f"{HUB}access-token", f"{HUB}refresh-token"], "docker.io", HUB),
+        ([f"{HUB}access-token", f"{HUB}refresh-token", HUB], "docker.io", HUB),
+        (["https://docker.io", "index.docker.io"], "docker.io", "index.docker.io"),
+    ],
+)
+def test_of_several_keys_the_exact_one_is_used(home: Home, keys: list[str], host: str, found: str) -> None:
+    home.write(FILES[0], {"auths": {key: _auth("u", key) for key in keys}})
+    assert home.found(host, "library/x") == f"u:{found}"
+
+
+def test_docker_s_other_tokens_are_no_login(home: Home) -> None:
+    home.write(FILES[0], {"auths": {f"{HUB}access-token": _auth("u", "a"), f"{HUB}refresh-token": _auth("u", "r")}})
+    assert home.found("docker.io", "library/x") == "none"
+
+
 def test_identity_tokens(home: Home) -> None:
     home.write(FILES[0], {"auths": {"reg.example": {**_auth("00", ""), "identitytoken": "refresh-me"}}})
     assert home.found("reg.example") == "00:refresh-me"

@@ -17,6 +17,8 @@ IN_FILES = "containers-auth.json"
 """The helper name that stands for the auth files (containers-registries.conf(5), ``credential-helpers``)."""
 _DOCKER_IO = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_KEY = "https://index.docker.io/v1/"
+_NO_LOGINS = ("/access-token", "/refresh-token")
+"""Ends of keys below which Docker keeps what is for its own web interface."""
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FOR_HELPERS = re.compile(
     r"(AWS|AZURE|GOOGLE|CLOUDSDK|GCLOUD|DOCKER|DBUS|XDG|PASSWORD_STORE|GNUPG|SSH|HTTPS?|NO)_.*|GNUPGHOME|HOME|LANG"
@@ -106,10 +108,10 @@ class CredentialStore:
         for name in (*aliases, _DOCKER_KEY):
             if name in file.cred_helpers and (name != _DOCKER_KEY or host in _DOCKER_IO):
                 return self._ask(file.cred_helpers[name], host)
-        auths = {_plain(key): value for key, value in file.auths.items()}
-        for key in _names(aliases, repository):
-            if key in auths and (found := _decode(auths[key], path, key)):
-                return found
+        for auths in (file.auths, _plainly_named(file.auths)):
+            for key in _names(aliases, repository):
+                if key in auths and (found := _decode(auths[key], path, key)):
+                    return found
         return self._ask(file.creds_store, host) if file.creds_store else None
 
     def _read(self, path: str) -> _AuthFile | None:
@@ -198,6 +200,15 @@ def _names(aliases: tuple[str, ...], repository: str) -> Iterator[str]:
     for count in range(len(parts), -1, -1):
         for host in aliases:
             yield "/".join([host, *parts[:count]])
+
+
+def _plainly_named(auths: Mapping[str, _Auth]) -> Mapping[str, _Auth]:
+    """By the names that others write; of several spellings of one, the first."""
+    found: dict[str, _Auth] = {}
+    for key, value in auths.items():
+        if not key.endswith(_NO_LOGINS):
+            found.setdefault(_plain(key), value)
+    return found
 
 
 def _plain(key: str) -> str:

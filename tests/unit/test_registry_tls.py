@@ -125,6 +125,24 @@ def test_a_fifo_in_certs_d_does_not_hang(tls: FakeRegistry, tmp_path: Path) -> N
         open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
 
 
+@pytest.mark.parametrize(
+    ("name", "folders", "read"),
+    [
+        ("reg.example:443", ("reg.example", "reg.example:443"), "reg.example:443"),
+        ("reg.example:443", ("reg.example",), "reg.example"),
+        ("reg.example", ("reg.example", "reg.example:443"), "reg.example"),
+        ("reg.example", ("reg.example:443",), ""),
+    ],
+)
+def test_certs_d_has_the_host_as_it_is_written(tmp_path: Path, name: str, folders: Pair, read: str) -> None:
+    for folder in folders:
+        _write(tmp_path, f"etc/containers/certs.d/{folder}/ca.crt", "not a certificate")
+    settings = settings_in(str(tmp_path), environ={"HTTPS_PROXY": "http://127.0.0.1:1"})
+    with pytest.raises((InputError, RegistryError)) as caught:
+        open_at(f"{name}/team/app:1.0", settings).resolve()
+    assert f"certs.d/{read}/ca.crt cannot be used" in str(caught.value) if read else "refused" in str(caught.value)
+
+
 def test_a_client_certificate_without_its_key(tls: FakeRegistry, certificate: Pair, tmp_path: Path) -> None:
     shutil.copy(certificate[0], _made(tmp_path / "etc/containers/certs.d" / tls.host) / "client.cert")
     with pytest.raises(InputError, match=r"client\.cert"):

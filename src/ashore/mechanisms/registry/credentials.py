@@ -18,7 +18,7 @@ IN_FILES = "containers-auth.json"
 _DOCKER_IO = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_KEY = "https://index.docker.io/v1/"
 _NO_LOGINS = ("/access-token", "/refresh-token")
-"""Ends of keys below which Docker keeps what is for its own web interface."""
+"""Ends of the keys of what Docker's login in the browser gave, which is no password."""
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FOR_HELPERS = re.compile(
     r"(AWS|AZURE|GOOGLE|CLOUDSDK|GCLOUD|DOCKER|DBUS|XDG|PASSWORD_STORE|GNUPG|SSH|HTTPS?|NO)_.*|GNUPGHOME|HOME|LANG"

@@ -6,7 +6,7 @@ import threading
 
 from ashore.errors import ElsewhereError, InputError
 from ashore.mechanisms.images.streams import BytesStream, read_all
-from ashore.mechanisms.registry import manifests, referrers, retry, upload
+from ashore.mechanisms.registry import manifests, referrers, retry, upload, urls
 from ashore.mechanisms.registry.download import BlobStream, RangeStream, checked, partly, range_call
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.places import Given, Places
@@ -39,7 +39,8 @@ def open_repository(
     """
     registries = settings.registries()
     sources = registries.sources(reference, push=push)
-    transport = Transport(settings.config_root, settings.environ, settings.limits, settings.sleep)
+    written = {urls.parse(f"https://{source.host}").host_port: source.host for source in sources}
+    transport = Transport(settings.config_root, settings.environ, settings.limits, settings.sleep, written)
     store = settings.credentials(registries.helpers)
     sessions = [
         Session(

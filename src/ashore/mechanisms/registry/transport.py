@@ -44,9 +44,12 @@ class Transport:
         environ: Mapping[str, str],
         limits: Limits,
         sleep: Callable[[float], None] = time.sleep,
+        written: Mapping[str, str] | None = None,
     ) -> None:
+        """`written`: how registries are written by whom asks for them, by their `Url.host_port`."""
         self._config_root = config_root
         self._environ = environ
+        self._written = written or {}
         self._limits = limits
         self._lock = threading.Lock()
         self._rate = Rate(limits.rate, sleep=sleep) if limits.rate else None
@@ -166,7 +169,8 @@ class Transport:
         with self._lock:
             made = self._contexts.get((host_port, verify))
         if made is None:
-            made = trust.context(host_port, verify=verify, config_root=self._config_root, environ=self._environ)
+            names = (self._written.get(host_port, host_port), host_port)
+            made = trust.context(names, verify=verify, config_root=self._config_root, environ=self._environ)
             with self._lock:
                 self._contexts[host_port, verify] = made
         return made

@@ -3,7 +3,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ashore.errors import InputError, UsageError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import ssl
 
 CERTS_FOLDERS = ("etc/containers/certs.d", "etc/docker/certs.d")
-"""Below the root; each has a folder for a ``HOST`` or ``HOST:PORT`` (containers-certs.d(5))."""
+"""Below the root; each has a folder for a ``HOST`` or ``HOST:PORT``, as references have it (containers-certs.d(5))."""
 
 # Where distributions keep all authorities, for builds whose OpenSSL looks elsewhere.
 _SYSTEM_BUNDLES = (
@@ -25,8 +25,8 @@ _SYSTEM_BUNDLES = (
 )
 
 
-def context(host_port: str, *, verify: bool, config_root: str, environ: Mapping[str, str]) -> "ssl.SSLContext":
-    """The TLS context for connections to `host_port`.
+def context(names: Sequence[str], *, verify: bool, config_root: str, environ: Mapping[str, str]) -> "ssl.SSLContext":
+    """The TLS context for connections to a host that has these `names`: as it is written, and without https's port.
 
     Authorities are SSL_CERT_FILE's and SSL_CERT_DIR's, else the system's, and those of certs.d for this host.
 
@@ -44,7 +44,7 @@ def context(host_port: str, *, verify: bool, config_root: str, environ: Mapping[
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     with Beneath(config_root) as host:
-        for path in _certs(host, host_port):
+        for path in _certs(host, names):
             _use(made, host, path)
     return made
 
@@ -71,17 +71,16 @@ def _authorities(made: "ssl.SSLContext", config_root: str, environ: Mapping[str,
                 return
 
 
-def _certs(host: Beneath, host_port: str) -> Iterator[str]:
-    for base in CERTS_FOLDERS:
-        folder = f"{base}/{host_port}"
+def _certs(host: Beneath, names: Sequence[str]) -> Iterator[str]:
+    for folder in (f"{base}/{name}" for base in CERTS_FOLDERS for name in names):
         try:
-            names = host.listdir_if_there(folder)
+            found = host.listdir_if_there(folder)
         except PermissionError:
             continue  # as containers/image does: Docker's folder is closed to others on some hosts
         except OSError as error:
             raise InputError(f"{printable(folder)} cannot be used", cause=error.strerror or "") from None
-        if names is not None:
-            yield from (f"{folder}/{name}" for name in names)
+        if found is not None:
+            yield from (f"{folder}/{name}" for name in found)
             return
 
 

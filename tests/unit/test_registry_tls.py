@@ -275,6 +275,15 @@ def test_a_proxy_is_led_through_with_connect(tls: FakeRegistry, tmp_path: Path) 
     assert all("Proxy-Authorization" not in seen.headers for seen in tls.seen)
 
 
+def test_an_ipv6_address_has_brackets_for_a_proxy(tls: FakeRegistry, tmp_path: Path) -> None:
+    proxy = Proxy(tls.host)
+    environ = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
+    open_at("[2001:db8::1]:5000/team/app:1.0", settings_in(str(tmp_path), environ=environ, tls_verify=False)).resolve()
+    proxy.close()
+    assert proxy.heads[0].startswith("CONNECT [2001:db8::1]:5000 ")
+    assert {seen.headers["Host"] for seen in tls.seen} == {"[2001:db8::1]:5000"}
+
+
 def test_a_proxy_for_plain_http_is_told_the_whole_url(plain: FakeRegistry, tmp_path: Path) -> None:
     proxy = Proxy(plain.host)
     environ = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "HTTPS_PROXY": ""}

@@ -63,6 +63,20 @@ class _Paced(io.RawIOBase):
         super().close()
 
 
+class _Tunnelled(http.client.HTTPSConnection):
+    """The library (of Python 3.11) names an IPv6 address in CONNECT without brackets: no proxy finds the port then."""
+
+    _tunnel_host: str
+
+    def _tunnel(self) -> None:
+        host = self._tunnel_host
+        self._tunnel_host = f"[{host}]" if ":" in host else host
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self._tunnel_host = host
+
+
 def connect(
     url: Url, proxy: Proxy | None, context: ssl.SSLContext | None, *, connect_seconds: float, pace: Pace
 ) -> http.client.HTTPConnection:
@@ -74,7 +88,8 @@ def connect(
     host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
     made: http.client.HTTPConnection
     if context is not None:
-        made = http.client.HTTPSConnection(host, port, timeout=connect_seconds, context=context)
+        kind = _Tunnelled if proxy else http.client.HTTPSConnection
+        made = kind(host, port, timeout=connect_seconds, context=context)
         if proxy:
             made.set_tunnel(
                 url.host, url.port, {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}

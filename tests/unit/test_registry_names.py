@@ -12,6 +12,8 @@ from ashore.mechanisms.registry.proxies import Proxy
     ("text", "shown"),
     [
         ("https://Reg.Example", "https://reg.example/"),
+        ("HTTPS://reg.example/v2", "https://reg.example/v2"),
+        ("Http://reg.example/v2", "http://reg.example/v2"),
         ("https://reg.example:443/v2/?a=b", "https://reg.example/v2/?a=b"),
         ("http://reg.example:80?x", "http://reg.example/?x"),
         ("http://[::1]:5000/v2/", "http://[::1]:5000/v2/"),
@@ -40,6 +42,7 @@ def test_what_is_no_url_is_refused(text: str) -> None:
         ("?page=2", "https://reg.example:5000/v2/a?page=2"),
         ("//evil.example/x", "https://evil.example/x"),
         ("https://cdn.example/x?sig=1", "https://cdn.example/x?sig=1"),
+        ("HTTPS://cdn.example/x", "https://cdn.example/x"),
     ],
 )
 def test_locations_are_joined(location: str, to: str) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(
-    r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(/[^#]*|\?[^#]*)?(?:#.*)?", re.DOTALL
+    r"((?i:https?))://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(/[^#]*|\?[^#]*)?(?:#.*)?", re.DOTALL
 )
 _VISIBLE = re.compile(r"[!-~]*")
 
@@ -63,6 +63,7 @@ def parse(text: str) -> Url:
     if not found or not _VISIBLE.fullmatch(text) or len(text) > 16384:
         raise ValueError("not an http or https URL")
     scheme, host, port, target = found.groups()
+    scheme = scheme.lower()
     number = int(port) if port else DEFAULT_PORTS[scheme]
     if not 0 < number < 65536:
         raise ValueError("no such port")

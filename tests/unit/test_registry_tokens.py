@@ -140,6 +140,19 @@ def test_a_registry_that_is_never_content(tmp_path: Path, kind: str) -> None:
         assert PASSWORD not in f"{caught.value}{caught.value.remedy}"
 
 
+REFUSED = 'Bearer realm="file:///token"'
+
+
+@pytest.mark.parametrize("challenge", [f'Basic realm="x", {REFUSED}', f'{REFUSED}, Basic realm="x"'])
+def test_a_password_will_do_where_the_token_server_is_not_asked(tmp_path: Path, challenge: str) -> None:
+    with fake_with_image(auth="basic") as fake:
+        fake.misbehave("manifests", replies.answer(401, {"WWW-Authenticate": challenge}))
+        open_at(f"{fake.host}/team/app:1.0", known(fake, tmp_path)).resolve()
+        fake.misbehave("manifests", replies.answer(401, {"WWW-Authenticate": challenge}))
+        with pytest.raises(RegistryError, match="does not ask"):
+            open_at(f"{fake.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+
+
 @pytest.mark.parametrize(
     "change",
     [

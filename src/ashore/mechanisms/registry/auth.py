@@ -83,22 +83,29 @@ class Authenticator:
         """
         self._headers.pop(scopes, None)
         challenges = parse_challenges(headers)
+        refused: RegistryError | None = None
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
-                value, seconds = self._bearer(place, challenge.parameters, scopes)
+                try:
+                    realm = self._realm(place, challenge.parameters["realm"])
+                except RegistryError as error:
+                    refused = refused or error  # the registry may take a password itself
+                    continue
+                value, seconds = self._bearer(place, realm, challenge.parameters.get("service", ""), scopes)
                 self._headers[scopes] = (value, time.monotonic() + seconds)
                 return value
-        credential = self._find(self._source.host, self._source.repository)
-        if credential and credential.password and any(c.scheme == "basic" for c in challenges):
-            value = _basic(credential)
-            self._headers[scopes] = (value, float("inf"))
-            return value
+        if any(challenge.scheme == "basic" for challenge in challenges):
+            credential = self._find(self._source.host, self._source.repository)
+            if credential and credential.password:
+                value = _basic(credential)
+                self._headers[scopes] = (value, float("inf"))
+                return value
+        if refused:
+            raise refused
         return ""
 
-    def _bearer(self, place: Url, parameters: Mapping[str, str], scopes: tuple[str, ...]) -> tuple[str, float]:
-        realm = self._realm(place, parameters["realm"])
+    def _bearer(self, place: Url, realm: Url, service: str, scopes: tuple[str, ...]) -> tuple[str, float]:
         credential = self._credential(place, realm)
-        service = parameters.get("service", "")
         if credential and credential.token:
             form = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT}
             form |= {"scope": " ".join(scopes), "refresh_token": credential.token}

@@ -318,6 +318,7 @@ OWN = Credential(user="own", password="own-secret")
         ("https://reg.example/", "http://auth.reg.example/token", False, "refused"),
         ("https://reg.example/", "https://127.0.0.1/token", False, "refused"),
         ("https://reg.example/", "https://169.254.169.254/latest", False, "refused"),
+        ("https://reg.example/", "https://0xa9fea9fe/latest", False, "refused"),
         ("https://reg.example/", "https://localhost/token", False, "refused"),
         ("https://reg.example/", "https://user:pw@reg.example/token", False, "refused"),
         ("https://reg.example/", "file:///etc/passwd", False, "refused"),

@@ -10,6 +10,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(
     r"((?i:https?))://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(/[^#]*|\?[^#]*)?(?:#.*)?", re.DOTALL
 )
+_NUMERIC = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 _VISIBLE = re.compile(r"[!-~]*")
 
 
@@ -92,14 +93,24 @@ def is_loopback(host: str) -> bool:
 
 def is_inward(host: str) -> bool:
     """Loopback and link-local addresses: the places a stranger must not make us ask (metadata services)."""
-    address = _address(host)
-    return is_loopback(host) or bool(address and (address.is_link_local or address.is_unspecified))
+    name = host.rstrip(".")
+    address = _address(name)
+    local = is_loopback(name) or name.endswith(".localhost")  # RFC 6761, 6.3
+    return local or bool(address and (address.is_link_local or address.is_unspecified))
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is for the C library: ``127.1``, ``2130706433`` and ``0x7f000001`` are one, too."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
-        return None
+        if not _NUMERIC.fullmatch(host):
+            return None
+        import socket
+
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return mapped or found

@@ -79,6 +79,12 @@ class RegistryError(AshoreError):
     code = ExitCode.NETWORK
 
 
+class BlockedError(RegistryError):
+    """The host's own configuration forbids this registry: another try does not mend that."""
+
+    code = ExitCode.REFUSED
+
+
 class VerificationError(AshoreError):
     """A digest, a size, a policy or a signature does not hold. Nothing that failed it is used."""
 

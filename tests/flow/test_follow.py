@@ -10,7 +10,7 @@ import pytest
 
 from ashore.acts.boot import following
 from ashore.acts.boot.follow import Round, follow
-from ashore.errors import AshoreError, ExitCode, InputError, UnitsFailedError, VerificationError
+from ashore.errors import AshoreError, BlockedError, ExitCode, InputError, UnitsFailedError, VerificationError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.follow import Finding
 from ashore.nouns.image import Descriptor
@@ -131,6 +131,20 @@ def test_what_one_bundle_asks_of_somebody_keeps_no_other_back(
     assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and done.code is code
     assert live.read(SERVICE) == before and live.read("etc/other") == "2"
     assert live.read("etc/taken") == "somebody's own"
+
+
+def test_a_blocked_registry_is_no_unreachable_one(live: Machine) -> None:
+    tools = live.tools()
+
+    def open_image(name: ImageReference) -> ImageReader:
+        if "other" in str(name):
+            return tools.open_image(name)
+        raise BlockedError(f"{name.place} is blocked")
+
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(msgspec.structs.replace(tools, open_image=open_image))
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and done.code is ExitCode.REFUSED
+    assert "blocked" in done.found[0].why and live.read("etc/other") == "2"
 
 
 def test_an_image_on_disk_that_is_gone_is_one_bundles_affair(live: Machine, tmp_path: Path) -> None:

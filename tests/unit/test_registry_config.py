@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.change.recorded import record_for
-from ashore.errors import InputError, RegistryError
+from ashore.errors import ExitCode, InputError, RegistryError
 from ashore.mechanisms.registry import registries
 from ashore.mechanisms.registry.credentials import CredentialStore
 from ashore.mechanisms.registry.registries import Source
@@ -195,8 +195,9 @@ def test_mirror_by_digest_only_holds_for_all_mirrors(tmp_path: Path) -> None:
 
 
 def test_a_blocked_registry_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"bad\.example is blocked"):
+    with pytest.raises(RegistryError, match=r"bad\.example is blocked") as caught:
         _names(_conf(tmp_path, MIRRORED), "bad.example/a:1")
+    assert caught.value.code is ExitCode.REFUSED
 
 
 def test_drop_ins_replace_what_came_before(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import (
     AshoreError,
+    BlockedError,
     ConflictError,
     ExitCode,
     InputError,
@@ -126,6 +127,9 @@ def _ask(tools: Tools, record: BundleRecord, refused: dict[str, AshoreError]) ->
     unreachable = (RegistryError,) if named.transport is Transport.REGISTRY else (RegistryError, InputError)
     try:
         reader = tools.open_image(named)
+    except BlockedError as error:
+        refused[record.name] = error
+        return _with_failure(said, error)
     except unreachable as error:
         return msgspec.structs.replace(said, finding=Finding.UNREACHABLE, why=str(error))
     try:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ashore.errors import InputError, Issue, RegistryError
+from ashore.errors import BlockedError, InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import IN_FILES
@@ -63,7 +63,7 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
         """Where to ask for `reference`, best first: its mirrors, then itself. Pushes go to itself.
 
         Raises:
-            RegistryError: the configuration blocks it.
+            BlockedError: the configuration blocks it.
             InputError: the configuration rewrites it to something that is no repository.
         """
         name = f"{reference.place}/{reference.repository}"
@@ -71,7 +71,7 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
         if entry is None:
             return (Source(host=reference.place, repository=reference.repository),)
         if entry.blocked:
-            raise RegistryError(
+            raise BlockedError(
                 f"{reference.place} is blocked", cause=f"blocked = true in {CONF}", remedy="ask whoever keeps that file"
             )
         location = entry.location or (name.removesuffix(rest) if entry.prefix else "")

@@ -35,7 +35,7 @@ def open_repository(
 
     Raises:
         InputError: registries.conf cannot be used.
-        RegistryError: it blocks this registry.
+        BlockedError: it blocks this registry.
     """
     registries = settings.registries()
     sources = registries.sources(reference, push=push)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.change import install as stories
-from ashore.errors import VerificationError
 from tests.flow.machine import Machine
 
 IMAGE = "reg.example/team/app:1"
@@ -41,13 +40,21 @@ def test_what_a_power_cut_shortened_is_fetched_again(machine: Machine, text: str
     assert machine.read("opt/app") == "x" * 5000
 
 
-def test_a_changed_text_that_rules_read_is_not_used(machine: Machine) -> None:
-    file, before = kept(machine, "name="), machine.tree()
+def test_a_changed_text_that_rules_read_is_fetched_again(machine: Machine) -> None:
+    file = kept(machine, "name=")
     file.write_bytes(b"?" + file.read_bytes()[1:])
-    with pytest.raises(VerificationError, match="is damaged"):
-        machine.install(IMAGE)
-    assert machine.tree() == before
+    machine.install(IMAGE)
+    assert machine.read("etc/app.conf") == "name=node-1\n"
     assert machine.leftovers() == []
+
+
+def test_a_plan_replaces_a_changed_text_in_the_cache(machine: Machine) -> None:
+    file = kept(machine, "name=")
+    right = file.read_bytes()
+    file.write_bytes(b"?" + right[1:])
+    plan, _ = stories.plan_install(machine.tools(), [machine.ask(IMAGE)])
+    assert "etc/app.conf" in {step.path for step in plan.steps}
+    assert file.read_bytes() == right
 
 
 def test_another_changed_content_is_fetched_again(machine: Machine) -> None:

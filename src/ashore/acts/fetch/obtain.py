@@ -10,9 +10,9 @@ from ashore.acts.change.recorded import here
 from ashore.acts.fetch.deltas import Deltas
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.acts.fetch.partial import PartialImage
-from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source
+from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
 from ashore.acts.tools import Tools
-from ashore.errors import InputError, VerificationError
+from ashore.errors import DamagedContentError, InputError
 from ashore.mechanisms.images.tap import Tap
 from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -92,8 +92,7 @@ def obtain(
     if (bundle := known(image.manifest_digest)) is not None:
         late = _Late(fetch, {entry.digest for entry in bundle.entries.values()} - here(tools))
         return obtained(bundle=bundle, contents=late.open, more=late.more)
-    got = fetch()
-    texts = _texts(got.tree, got.contents, tools.limits)
+    got, texts = _read(tools, fetch, cache_key(image, prefix))
     if sum(layer.size for layer in image.manifest.layers) >= LEAST_PARTS:
         for digest, text in texts.items():
             deltas.bases.known.put(digest, text)
@@ -117,6 +116,18 @@ class _Late:
             more(wanted)
 
 
+def _read(tools: Tools, fetch: Callable[[], Fetch], key: str) -> tuple[Fetch, dict[Digest, bytes]]:
+    """The image, and what rules read of it. What the cache has of it is dropped if it is damaged, and fetched anew."""
+    got = fetch()
+    try:
+        return got, _texts(got.tree, got.contents, tools.limits)
+    except DamagedContentError as error:
+        tools.progress.say(f"{error}; it is fetched anew")
+        tools.cache.drop(key)
+    got = fetch()
+    return got, _texts(got.tree, got.contents, tools.limits)
+
+
 def _texts(tree: Mapping[str, Entry], contents: Opener, limits: Limits) -> dict[Digest, bytes]:
     """The bytes that rules must read: the manifest first, since it says which files are templates."""
     supply = Supply([contents])
@@ -138,7 +149,7 @@ def _text(supply: Supply, path: str, entry: Entry) -> bytes:
     if data is None:
         raise InputError(f"the content of {path} is missing in the image")
     if of(data) != entry.digest:
-        raise VerificationError(f"what was kept of {shown(path)} is damaged", remedy="delete ashore's cache")
+        raise DamagedContentError(f"what was kept of {shown(path)} is damaged", remedy="delete ashore's cache")
     return data
 
 

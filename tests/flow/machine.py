@@ -40,7 +40,7 @@ FACTS = Facts(
 )
 
 
-_OPENED: deque[tuple[Beneath, State]] = deque()
+_OPENED: deque[tuple[Beneath, State, Cache]] = deque()
 """What the tools of all machines hold open; thousands of tests in one process would run out of descriptors."""
 _MOST_OPENED = 16
 """A test that sweeps over every call of a story opens thousands, and never looks back so far."""
@@ -49,9 +49,8 @@ _MOST_OPENED = 16
 def close_all(but: int = 0) -> None:
     """Give back what the test that just ended held open, or all `but` so many that were opened last."""
     while len(_OPENED) > but:
-        host, state = _OPENED.popleft()
-        host.close()
-        state.close()
+        for opened in _OPENED.popleft():
+            opened.close()
 
 
 class Machine:
@@ -62,6 +61,7 @@ class Machine:
         for path in ("etc/systemd/system", "usr/lib/systemd/system", "var/lib", "opt", "run"):
             (self.root / path).mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.cache = Cache(str(folder / "cache"))
         self.images = images or FakeImages()
         self.systemd = systemd
         self.processes = FakeProcesses()
@@ -73,14 +73,16 @@ class Machine:
     def tools(self) -> Tools:
         """Opened afresh, as each command does."""
         host, state, history, content = open_root(str(self.root))
-        _OPENED.append((host, state))
+        self.cache.close()  # the command before has ended
+        self.cache = Cache(str(self.folder / "cache"))
+        _OPENED.append((host, state, self.cache))
         close_all(but=_MOST_OPENED)
         return Tools(
             host=host,
             state=state,
             history=history,
             content=content,
-            cache=Cache(str(self.folder / "cache")),
+            cache=self.cache,
             progress=Quiet(),
             open_image=self.images.open,
             facts=lambda: self.facts,

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `plan` kept is taken for the install that follows only if it is still what was fetched."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from ashore.acts.author.inspect import inspect
 from ashore.acts.change import install as stories
+from ashore.errors import UnchangedError
+from ashore.mechanisms import durable
+from ashore.mechanisms.images.cache import Cache
+from ashore.nouns import reference
+from ashore.nouns.digest import of
 from tests.flow.machine import Machine
 
 IMAGE = "reg.example/team/app:1"
@@ -63,3 +71,79 @@ def test_another_changed_content_is_fetched_again(machine: Machine) -> None:
     machine.install(IMAGE)
     assert machine.read("opt/app") == "x" * 5000
     assert machine.leftovers() == []
+
+
+def others(machine: Machine, count: int) -> None:
+    """Other runs fetch that many images, one after the other."""
+    for number in range(count):
+        other = Cache(machine.cache.path)
+        other.sink(f"other{number}").create("a", 1).commit(of(b"a"), 1)
+        other.close()
+
+
+def test_what_a_run_fills_is_not_taken_away_by_others(machine: Machine) -> None:
+    filling = Cache(machine.cache.path)
+    file = filling.sink("slow").create("a", 3)
+    others(machine, 5)
+    file.write(b"all")
+    file.commit(of(b"all"), 3)
+    assert of(b"all") in filling.kept("slow")
+    filling.close()
+    others(machine, 5)
+    assert not os.path.exists(f"{machine.cache.path}/slow"), "its run has ended"
+
+
+def test_what_a_run_reads_is_not_taken_away_by_others(machine: Machine) -> None:
+    tools = machine.tools()
+    _, supply = stories.plan_install(tools, [machine.ask(IMAGE)])
+    others(machine, 5)
+    assert supply.read(of(b"x" * 5000), 5000) == b"x" * 5000
+
+
+def test_an_install_leaves_what_another_run_uses(machine: Machine) -> None:
+    (key,) = os.listdir(machine.cache.path)
+    other = Cache(machine.cache.path)
+    assert other.tree(key)
+    machine.install(IMAGE)
+    assert other.open(key, of(b"x" * 5000)) is not None
+    other.close()
+
+
+def test_a_folder_that_was_taken_away_while_one_waits_is_made_again(machine: Machine) -> None:
+    used = Cache(machine.cache.path)
+    used.sink("one")
+    Cache(machine.cache.path).clear()
+    file = used.sink("one").create("a", 1)
+    file.write(b"a")
+    file.commit(of(b"a"), 1)
+    assert of(b"a") in used.kept("one")
+    used.close()
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("cache", ["a-file", "full", "full at the end"])
+@pytest.mark.parametrize("verb", ["plan", "inspect"])
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, verb: str
+) -> None:
+    host = Machine(tmp_path)
+    host.images.add(IMAGE, TREE)
+    before = host.tree()
+    if cache == "a-file":
+        (tmp_path / "cache").write_text("no folder")
+    elif cache == "full":
+        monkeypatch.setattr(durable, "write_all", full)
+    else:
+        monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnchangedError, match=r"cannot keep what is fetched in .*/cache: ") as refused:
+        if verb == "plan":
+            stories.plan_install(host.tools(), [host.ask(IMAGE)])
+        else:
+            inspect(host.tools(), reference.parse(IMAGE))
+    assert "ASHORE_CACHE=" in refused.value.remedy
+    assert host.tree() == before
+    monkeypatch.undo()
+    assert host.install(IMAGE).changed

@@ -4,7 +4,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,13 +36,13 @@ def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterato
     host, state, history, content = open_root(root)
     live = is_live(root)
     limits = at_rate(_limits(host), rate)
-    with host, shown() as progress:
+    with host, closing(Cache(cache_folder())) as cache, shown() as progress:
         yield Tools(
             host=host,
             state=state,
             history=history,
             content=content,
-            cache=Cache(cache_folder()),
+            cache=cache,
             progress=progress,
             open_image=image_opener(root, progress, limits),
             limits=limits,

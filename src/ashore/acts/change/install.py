@@ -161,7 +161,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
                 raise
             except DamagedContentError:
                 for key in place.used:  # the next try fetches it
-                    tools.cache.drop(key)
+                    tools.cache.distrust(key)
                 raise
         for key in place.used:
             tools.cache.drop(key)

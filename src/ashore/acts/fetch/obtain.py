@@ -117,13 +117,13 @@ class _Late:
 
 
 def _read(tools: Tools, fetch: Callable[[], Fetch], key: str) -> tuple[Fetch, dict[Digest, bytes]]:
-    """The image, and what rules read of it. What the cache has of it is dropped if it is damaged, and fetched anew."""
+    """The image, and what rules read of it. What is damaged in the cache is fetched anew."""
     got = fetch()
     try:
         return got, _texts(got.tree, got.contents, tools.limits)
     except DamagedContentError as error:
         tools.progress.say(f"{error}; it is fetched anew")
-        tools.cache.drop(key)
+        tools.cache.distrust(key)
     got = fetch()
     return got, _texts(got.tree, got.contents, tools.limits)
 

@@ -4,52 +4,61 @@ root's own paths."""
 
 import contextlib
 import errno
+import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from ashore.errors import UnchangedError, reason_of
 from ashore.mechanisms import durable
+from ashore.mechanisms.images.inuse import InUse
 from ashore.mechanisms.state.content import copy, hash_file
 from ashore.mechanisms.state.known import FOLDER
 from ashore.nouns.digest import Digest, hex_of
-from ashore.nouns.files import Entry, Kind
+from ashore.nouns.files import Entry, Kind, printable
 
 _IMAGES = 4
 _TREE = "tree.json"
 _LIMIT = 1 << 30
+_REMEDY = "have room there, in a folder that can be written, or name another one: ASHORE_CACHE=DIR"
 
 
 class Cache:
-    """A folder of fetched images: each a folder of contents by digest, with its tree."""
+    """A folder of fetched images: each a folder of contents by digest, with its tree. Those in use stay."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._used = InUse()
+
+    def close(self) -> None:
+        """What was used here may make room for others."""
+        self._used.close()
 
     def tree(self, key: str) -> Mapping[str, Entry] | None:
         """The tree of an image that was fetched whole, None if it was not."""
         try:
-            folder = os.open(os.path.join(self.path, key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
+            folder = self._used.use(os.path.join(self.path, key))
             tree = durable.unseal(durable.read_all(folder, _TREE, _LIMIT), dict[str, Entry], _TREE)
             return tree if _is_whole(folder, tree) else None
         except Exception:
             return None  # A cache that cannot be read is no cache.
-        finally:
-            os.close(folder)
 
     def sink(self, key: str) -> "CacheSink":
-        """A place for an image's contents; older images make room."""
-        self._evict(_IMAGES - 1, key)
+        """A place for an image's contents; older images make room.
+
+        Raises:
+            UnchangedError: there is none.
+        """
         folder = os.path.join(self.path, key)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        return CacheSink(folder)
+        with _writing(self.path, _REMEDY):
+            self._evict(_IMAGES - 1, key)
+            self._used.use(folder, make=True)
+        return CacheSink(folder, self.path, _REMEDY)
 
     def take(self, key: str, files: Iterable[tuple[Digest, int, str]]) -> None:
         """Move files in as contents of that image: each an open folder, and a name there. A full disk keeps fewer."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnchangedError):
             sink = self.sink(key)
             for digest, directory, name in files:
                 sink.take(digest, directory, name)
@@ -61,12 +70,13 @@ class Cache:
         return 0
 
     def finish(self, key: str, tree: Mapping[str, Entry]) -> None:
-        """The image is whole."""
-        folder = os.open(os.path.join(self.path, key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            durable.replace(folder, _TREE, durable.seal(dict(tree)))
-        finally:
-            os.close(folder)
+        """The image is whole.
+
+        Raises:
+            UnchangedError: there is no room to say so.
+        """
+        with _writing(self.path, _REMEDY):
+            durable.replace(self._used.use(os.path.join(self.path, key)), _TREE, durable.seal(dict(tree)))
 
     def open(self, key: str, digest: Digest) -> int | None:
         """A content of that image; the reader checks the digest."""
@@ -78,7 +88,7 @@ class Cache:
         """The contents that are here of an image that is not whole. What is not as its name says goes."""
         found: set[Digest] = set()
         with contextlib.suppress(OSError):
-            for name in os.listdir(os.path.join(self.path, key)):
+            for name in os.listdir(self._used.use(os.path.join(self.path, key))):
                 if (
                     not name.startswith(".")
                     and name != _TREE
@@ -99,25 +109,47 @@ class Cache:
             os.unlink(os.path.join(self.path, key, hex_of(digest)))
         return right
 
+    def distrust(self, key: str) -> None:
+        """Something of that image turned out damaged: what is right of it may be used, by who looks at each content."""
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.path, key, _TREE))
+
     def drop(self, key: str) -> None:
-        _remove(os.path.join(self.path, key))
+        """That image is not needed any longer, unless another run uses it."""
+        self._used.remove(os.path.join(self.path, key))
 
     def clear(self) -> None:
         """Nothing is kept any more."""
-        _remove(self.path)
+        import shutil
+
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def _evict(self, keep: int, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             images = [entry for entry in os.scandir(self.path) if entry.name not in (FOLDER, key)]
-            folders = sorted(images, key=lambda e: e.stat().st_mtime, reverse=True)
+            folders = sorted(images, key=_changed, reverse=True)
             for folder in folders[keep:]:
-                _remove(folder.path)
+                if not self._used.uses(folder.path):
+                    self._used.remove(folder.path)
 
 
-def _remove(folder: str) -> None:
-    import shutil
+def _changed(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return 0.0  # another run took it away
 
-    shutil.rmtree(folder, ignore_errors=True)
+
+@contextlib.contextmanager
+def _writing(folder: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refused(folder, remedy, error) from error
+
+
+def _refused(folder: str, remedy: str, error: OSError) -> UnchangedError:
+    return UnchangedError(f"cannot keep what is fetched in {printable(folder)}", cause=reason_of(error), remedy=remedy)
 
 
 def _is_whole(folder: int, tree: Mapping[str, Entry]) -> bool:
@@ -127,15 +159,21 @@ def _is_whole(folder: int, tree: Mapping[str, Entry]) -> bool:
 
 
 class CacheSink:
-    """ports.ContentSink into a cache folder."""
+    """ports.ContentSink into a cache folder. `said`: how messages name it."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, said: str = "", remedy: str = "make room there, or set TMPDIR") -> None:
         self._folder = folder
+        self._refused = functools.partial(_refused, said or folder, remedy)
         self._count = 0
 
     def create(self, path: str, size: int) -> "CacheFile":
+        """A file to fill; it, too, raises UnchangedError where the folder cannot be written."""
         self._count += 1
-        return CacheFile(self._folder, os.path.join(self._folder, f".{os.getpid()}.{self._count}"))
+        try:
+            beside = os.path.join(self._folder, f".{os.getpid()}.{self._count}")
+            return CacheFile(self._folder, beside, self._refused)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def discard(self, path: str) -> None:
         """Contents are by digest here; one too many does no harm."""
@@ -165,20 +203,27 @@ class CacheSink:
 class CacheFile:
     """ports.ContentFile in a cache folder."""
 
-    def __init__(self, folder: str, path: str) -> None:
-        self._folder, self._path = folder, path
+    def __init__(self, folder: str, path: str, refused: Callable[[OSError], UnchangedError]) -> None:
+        self._folder, self._path, self._refused = folder, path, refused
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes | memoryview, /) -> None:
-        durable.write_all(self.fd, data)
+        try:
+            durable.write_all(self.fd, data)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def commit(self, digest: Digest, size: int) -> None:
         os.close(self.fd)
-        os.rename(self._path, os.path.join(self._folder, hex_of(digest)))
+        try:
+            os.rename(self._path, os.path.join(self._folder, hex_of(digest)))
+        except OSError as error:
+            raise self._refused(error) from error
 
     def abort(self) -> None:
         os.close(self.fd)
-        os.unlink(self._path)
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted the cache
+            os.unlink(self._path)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if reply.endless:
             self.send_header("Transfer-Encoding", "chunked")
-        elif "Content-Length" not in reply.headers and "Transfer-Encoding" not in reply.headers:
+        elif reply.framed and "Content-Length" not in reply.headers and "Transfer-Encoding" not in reply.headers:
             self.send_header("Content-Length", str(len(reply.body) if reply.length is None else reply.length))
         self.end_headers()
         if self.command == "HEAD":
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body) if not reply.endless else self._flood(body or b"x" * 1024)
         if reply.stall is not None:
             self.server.registry.closing.wait(30)
-        if reply.cut is not None or reply.stall is not None or reply.length is not None:
+        if reply.cut is not None or reply.stall is not None or reply.length is not None or not reply.framed:
             self._hang_up(hard=reply.hard)
 
     def _flood(self, body: bytes) -> None:

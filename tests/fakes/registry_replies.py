@@ -40,6 +40,8 @@ class Reply(msgspec.Struct, frozen=True):
     """Send the body again and again, in chunks."""
     length: int | None = None
     """Another Content-Length than the body's."""
+    framed: bool = True
+    """Else no Content-Length: the connection ends with the body."""
 
 
 Change = Callable[[Reply], Reply]
@@ -66,9 +68,9 @@ def altered(change: Callable[[bytes], bytes]) -> Change:
     return lambda reply: msgspec.structs.replace(reply, body=change(reply.body))
 
 
-def cut(after: int, *, hard: bool = False) -> Change:
+def cut(after: int, *, hard: bool = False, framed: bool = True) -> Change:
     """End the connection half-way. A `hard` end may swallow some of what was sent before it."""
-    return lambda reply: msgspec.structs.replace(reply, cut=after, hard=hard)
+    return lambda reply: msgspec.structs.replace(reply, cut=after, hard=hard, framed=framed)
 
 
 def stalled(after: int) -> Change:

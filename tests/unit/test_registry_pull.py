@@ -149,9 +149,10 @@ def test_the_last_bytes_of_a_wrong_blob_are_not_handed_out(pull: Pull) -> None:
     assert got < len(LAYER)
 
 
-def test_broken_downloads_go_on_where_they_broke(pull: Pull) -> None:
+@pytest.mark.parametrize("framed", [True, False])
+def test_broken_downloads_go_on_where_they_broke(pull: Pull, framed: bool) -> None:
     for after in (100_000, 0, 50_000):
-        pull.fake.misbehave("blobs", replies.cut(after))
+        pull.fake.misbehave("blobs", replies.cut(after, framed=framed))
     assert drain(pull.blob()) == LAYER
     ranges = [seen.headers.get("Range", "") for seen in pull.fake.seen]
     assert ranges == ["", "bytes=100000-", "bytes=100000-", "bytes=150000-"]
@@ -279,9 +280,10 @@ def test_part_of_a_blob_that_is_another_part(pull: Pull) -> None:
         pull.open().blob_range(blob_of(LAYER), 5, 10)
 
 
-def test_part_of_a_blob_that_breaks_goes_on_where_it_broke(pull: Pull) -> None:
+@pytest.mark.parametrize("framed", [True, False])
+def test_part_of_a_blob_that_breaks_goes_on_where_it_broke(pull: Pull, framed: bool) -> None:
     for cut in (1000, 0, 50_000):
-        pull.fake.misbehave("blobs", replies.cut(cut))
+        pull.fake.misbehave("blobs", replies.cut(cut, framed=framed))
     stream = pull.open().blob_range(blob_of(LAYER), 5, 100_000)
     assert stream is not None
     assert drain(stream) == LAYER[5:100_005]
@@ -290,8 +292,9 @@ def test_part_of_a_blob_that_breaks_goes_on_where_it_broke(pull: Pull) -> None:
     assert len(pull.waits.seconds) == 3
 
 
-def test_part_of_a_blob_that_breaks_for_ever(pull: Pull) -> None:
-    pull.fake.misbehave("blobs", replies.cut(10), times=99)
+@pytest.mark.parametrize("framed", [True, False])
+def test_part_of_a_blob_that_breaks_for_ever(pull: Pull, framed: bool) -> None:
+    pull.fake.misbehave("blobs", replies.cut(10, framed=framed), times=99)
     stream = pull.open().blob_range(blob_of(LAYER), 5, 100_000)
     assert stream is not None
     with pytest.raises(RegistryError):

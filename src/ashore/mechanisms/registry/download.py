@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ashore.errors import ElsewhereError, RegistryError, VerificationError
 from ashore.mechanisms.registry import retry
-from ashore.mechanisms.registry.messages import Fault
+from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.places import Given, Places
 from ashore.mechanisms.registry.session import Call, Session
 from ashore.nouns import digest as digests
@@ -147,7 +147,7 @@ class BlobStream:
             early = not amount and self._count < self._descriptor.size
             if not early or response.framed:
                 return amount
-            self._resume(Fault("reset", "the connection broke", response.url))
+            self._resume(broke(response))
 
     def _end(self) -> int:
         if self._count < self._descriptor.size:
@@ -170,6 +170,11 @@ class BlobStream:
 
     def _resume(self, fault: Fault) -> None:
         self._source.reopen(fault, lambda: self._open_at(self._count))
+
+
+def broke(response: Response) -> Fault:
+    """What an early end means where the answer did not say how long it is."""
+    return Fault("reset", "the connection broke", response.url)
 
 
 def wrong(descriptor: Descriptor, cause: str, at: str = "") -> VerificationError:
@@ -262,15 +267,18 @@ class RangeStream:
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         while self._count < self._length:
+            response = self._source.response
             try:
-                amount = self._source.response.readinto(memoryview(buffer)[: self._length - self._count])
+                amount = response.readinto(memoryview(buffer)[: self._length - self._count])
             except Fault as fault:
-                self._source.reopen(fault, lambda: self._open_at(self._count))
+                self._resume(fault)
                 continue
-            if not amount and len(buffer):
+            if amount or not len(buffer):
+                self._count += amount
+                return amount
+            if response.framed:
                 raise VerificationError("a part of a blob ends early")
-            self._count += amount
-            return amount
+            self._resume(broke(response))
         return 0
 
     def close(self) -> None:
@@ -279,3 +287,6 @@ class RangeStream:
     def distrust(self) -> bool:
         """What came makes no sense: True if the part may be asked for once more, elsewhere."""
         return self._source.distrust(wrong(self._descriptor, "a part of it is wrong", self._source.at))
+
+    def _resume(self, fault: Fault) -> None:
+        self._source.reopen(fault, lambda: self._open_at(self._count))

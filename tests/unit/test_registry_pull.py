@@ -9,6 +9,7 @@ import pytest
 
 from ashore.errors import InputError, RegistryError, VerificationError
 from ashore.mechanisms.registry import Repository
+from ashore.mechanisms.registry.wire import Pace
 from ashore.nouns import digest as digests
 from ashore.nouns.image import OCI_MANIFEST
 from ashore.nouns.limits import Limits
@@ -138,6 +139,44 @@ def test_blobs_that_are_not_right(pull: Pull, change: replies.Change) -> None:
         drain(pull.blob())
     assert caught.value.code == 5
     assert pull.fake.count("GET", "blobs") == 1
+
+
+TRAILER = b"X: " + b"y" * 1000 + b"\r\n"
+
+
+def in_chunks(*chunks: bytes, size: bytes = b"%x", end: bytes = b"") -> replies.Change:
+    """The body in these chunks, each with its `size`, and fields after the last."""
+    body = b"".join(size % len(chunk) + b"\r\n" + chunk + b"\r\n" for chunk in chunks) + b"0\r\n" + end + b"\r\n"
+    return lambda reply: replies.Reply(reply.status, dict(reply.headers) | {"Transfer-Encoding": "chunked"}, body)
+
+
+def test_chunks_of_one_byte_are_nothing_bad(pull: Pull) -> None:
+    pull.fake.misbehave("blobs", in_chunks(*(LAYER[n : n + 1] for n in range(len(LAYER))), end=TRAILER))
+    assert drain(pull.blob()) == LAYER
+
+
+def test_what_is_no_part_of_a_body_is_read_for_a_while_only(pull: Pull) -> None:
+    pull.fake.misbehave(
+        "blobs", in_chunks(*(LAYER[n : n + 1] for n in range(300)), LAYER[300:], size=b"%x;" + TRAILER[:999] * 60)
+    )
+    with pytest.raises(RegistryError, match="no usable answer"):
+        drain(pull.blob())
+
+
+def test_a_document_that_ends_with_endless_fields_is_refused(pull: Pull) -> None:
+    (_, data) = pull.fake.manifests["team/app"][pull.manifest]
+    pull.fake.misbehave("manifests", in_chunks(data, end=TRAILER * 4000), method="GET")
+    repository = pull.open(f"@{pull.manifest}")
+    with pytest.raises(RegistryError, match="no usable answer"):
+        repository.manifest(repository.resolve().digest)
+
+
+def test_fields_that_drip_behind_a_body_are_no_sign_of_life() -> None:
+    pace = Pace(1.0)
+    pace.wanted(1)
+    pace.received(2000, 2.0)  # with a byte of the body, perhaps
+    with pytest.raises(TimeoutError):
+        pace.received(2000, 2.0)
 
 
 def test_the_last_bytes_of_a_wrong_blob_are_not_handed_out(pull: Pull) -> None:

@@ -314,9 +314,17 @@ def test_a_proxy_that_refuses(tmp_path: Path) -> None:
             open_at("reg.invalid/a:1", settings_in(str(tmp_path), environ=environ)).resolve()
 
 
+def test_a_proxy_that_goes_on_with_its_answer_is_given_up(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(LIMITS, connect_seconds=0.2, retries=0)
+    with _dripping(b"HTTP/1.0 200 OK\r\n", b"X: y\r\n") as proxy:
+        settings = settings_in(str(tmp_path), environ={"HTTPS_PROXY": f"http://{proxy}"}, limits=limits)
+        with pytest.raises(RegistryError, match="in time"):
+            open_at("reg.invalid/a:1", settings).resolve()
+
+
 @contextlib.contextmanager
-def _dripping(head: bytes) -> Iterator[str]:
-    """A server that sends `head` and then a byte at a time, slowly, for ever."""
+def _dripping(head: bytes, drop: bytes = b"x") -> Iterator[str]:
+    """A server that sends `head` and then a byte at a time, slowly, for longer than anybody should wait."""
     stop = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -327,8 +335,11 @@ def _dripping(head: bytes) -> Iterator[str]:
                 return
             client.recv(65536)
             client.sendall(head)
-            while not stop.wait(0.02):
-                client.sendall(b"x")
+            for _ in range(500):
+                if stop.wait(0.02):
+                    break
+                client.sendall(drop)
+            client.close()
 
     def serve() -> None:
         with contextlib.suppress(OSError):

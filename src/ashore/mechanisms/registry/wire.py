@@ -3,6 +3,7 @@
 
 import http.client
 import io
+import math
 import socket
 import ssl
 import time
@@ -13,6 +14,10 @@ from ashore.mechanisms.registry.urls import Url
 
 _LEAST_BYTES = 1024
 """A server that sends less than this in `Pace.idle` seconds of waiting for it is as good as silent."""
+_FRAMING = 16
+"""Bytes that may come for each byte of a body: chunks of one byte need six."""
+_SPARE = 128 << 10
+"""Bytes that may come beyond: what is read ahead, and what little a body in chunks ends with."""
 
 _NOT_TLS = (
     *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"),
@@ -21,21 +26,41 @@ _NOT_TLS = (
 """OpenSSL's reasons when the other side speaks something else."""
 
 
+class PaddedError(http.client.HTTPException):
+    """Much came that is no part of a body."""
+
+
 class Pace:
     """How long one connection may take: `idle` seconds of silence, and all until `deadline` (monotonic) if set."""
 
-    def __init__(self, idle: float) -> None:
+    def __init__(self, idle: float, deadline: float | None = None) -> None:
         self.idle = idle
-        self.deadline: float | None = None
+        self.deadline = deadline
         self._waited = 0.0
         self._received = 0
+        self._room: float = math.inf
+
+    def begin(self) -> None:
+        """An answer's head is read: its lines are counted elsewhere, and it has a deadline."""
+        self._room = math.inf
+
+    def wanted(self, amount: int) -> None:
+        """So much of a body is read next, if there is as much."""
+        self._room = amount * _FRAMING + _SPARE
 
     def received(self, amount: int, waited: float) -> None:
-        """Count; raises TimeoutError when it is too slow. Only time spent waiting for the server counts."""
+        """Count; only time spent waiting for the server counts, and only bytes that may be of use.
+
+        Raises:
+            TimeoutError: it is too slow. PaddedError: it is something else than a body.
+        """
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise TimeoutError("the answer took too long")
         self._waited += waited
-        self._received += amount
+        self._received += amount if self._room > _SPARE else 0
+        self._room -= amount
+        if self._room < 0:
+            raise PaddedError
         if self._waited > self.idle:
             if self._received < _LEAST_BYTES:
                 raise TimeoutError(f"less than {_LEAST_BYTES} bytes in {self.idle:g} s")
@@ -86,6 +111,8 @@ def connect(
         OSError, http.client.HTTPException: whatever went wrong; `fault_of` names it.
     """
     host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
+    # The handshakes have the socket's patience; a proxy that goes on with its answer has not.
+    connecting = Pace(pace.idle, time.monotonic() + connect_seconds)
     made: http.client.HTTPConnection
     if context is not None:
         kind = _Tunnelled if proxy else http.client.HTTPSConnection
@@ -97,21 +124,31 @@ def connect(
     else:
         made = http.client.HTTPConnection(host, port, timeout=connect_seconds)
 
-    class Watched(http.client.HTTPResponse):
-        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-            super().__init__(sock, *args, **named)
-            raw = sock.makefile("rb", buffering=0)
-            self.fp.close()
-            self.fp = io.BufferedReader(_Paced(raw, pace), 64 * 1024)
-
+    made.response_class = _watched(connecting)
     try:
         made.connect()
     except BaseException:
         made.close()
         raise
     made.sock.settimeout(pace.idle)
-    made.response_class = Watched
+    made.response_class = _watched(pace)
     return made
+
+
+def _watched(pace: Pace) -> type[http.client.HTTPResponse]:
+    class Watched(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+            super().__init__(sock, *args, **named)
+            pace.begin()
+            raw = sock.makefile("rb", buffering=0)
+            self.fp.close()
+            self.fp = io.BufferedReader(_Paced(raw, pace), 64 * 1024)
+
+        def readinto(self, buffer: Any, /) -> int:
+            pace.wanted(len(buffer))
+            return super().readinto(buffer)
+
+    return Watched
 
 
 def fault_of(error: Exception) -> tuple[str, str]:
@@ -132,6 +169,8 @@ def fault_of(error: Exception) -> tuple[str, str]:
         return "refused", "connection refused"
     if isinstance(error, http.client.RemoteDisconnected | ConnectionError | http.client.IncompleteRead):
         return "reset", "the connection broke"
+    if isinstance(error, PaddedError):
+        return "protocol", "what comes is mostly no part of the answer"
     if isinstance(error, http.client.HTTPException):
         return "protocol", f"not a proper HTTP answer ({type(error).__name__})"
     if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):

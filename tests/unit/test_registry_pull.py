@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pulling from registries that break, lie, or lead astray."""
 
+import gzip
 import os
 from collections.abc import Iterator
 
@@ -8,10 +9,13 @@ import msgspec
 import pytest
 
 from ashore.errors import InputError, RegistryError, VerificationError
+from ashore.mechanisms.images import streams
+from ashore.mechanisms.images.compression import open_layer
+from ashore.mechanisms.images.readahead import ReadAhead
 from ashore.mechanisms.registry import Repository
 from ashore.mechanisms.registry.wire import Pace
 from ashore.nouns import digest as digests
-from ashore.nouns.image import OCI_MANIFEST
+from ashore.nouns.image import OCI_LAYER, OCI_MANIFEST
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Stream
 from tests.fakes import registry_replies as replies
@@ -241,6 +245,17 @@ def test_silence_is_broken_off_and_resumed(pull: Pull) -> None:
     pull.fake.misbehave("blobs", replies.stalled(1000))
     assert drain(pull.blob(QUICK)) == LAYER
     assert pull.fake.count("GET", "blobs") == 2
+
+
+def test_who_stops_reading_does_not_wait_for_a_slow_server(pull: Pull) -> None:
+    packed = gzip.compress(LAYER, 1)
+    replies.put_image(pull.fake, "team/app", "2.0", packed)
+    pull.fake.misbehave("blobs", replies.stalled(100_000))
+    told = streams.Told(pull.open(":2.0", QUICK).blob(blob_of(packed)), lambda _: None)
+    layer = open_layer(ReadAhead(told), OCI_LAYER + "+gzip", LIMITS, None, through=ReadAhead)
+    layer.close()
+    assert pull.fake.count("GET", "blobs") == 1, "nobody wanted the rest"
+    assert drain(pull.blob()) == LAYER
 
 
 def test_silence_before_the_first_byte(pull: Pull) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ashore.errors import InputError, VerificationError
-from ashore.mechanisms.images.streams import BLOCK, Pieces, Poured, Readable, Unpacked, in_pieces
+from ashore.mechanisms.images.streams import BLOCK, Pieces, Poured, Readable, Unpacked, cut_off, in_pieces
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import DOCKER_LAYER, OCI_LAYER
 from ashore.nouns.limits import KIB, MIB, Limits
@@ -123,6 +123,9 @@ class _Unpacker(Unpacked):
                 found.append(data)
                 size += len(data)
         return b"".join(found)
+
+    def cut_off(self) -> None:
+        cut_off(self._source)
 
     def close(self) -> None:
         self._source.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from ashore.mechanisms.images.streams import BLOCK, Poured, Readable, Unpacked
+from ashore.mechanisms.images.streams import BLOCK, Poured, Readable, Unpacked, cut_off
 
 T = TypeVar("T")
 
@@ -66,7 +66,12 @@ class ReadAhead(Poured):
         self._ended = not piece
         return piece
 
+    def cut_off(self) -> None:
+        cut_off(self._source)
+
     def close(self) -> None:
+        if not self._ended:
+            self.cut_off()  # the thread may wait long for what nobody wants
         with contextlib.suppress(queue.Empty):
             while True:
                 self._free.get_nowait()

@@ -34,6 +34,21 @@ def distrusted(stream: object) -> bool:
     return isinstance(stream, Distrustable) and stream.distrust()
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """A stream that may wait for its next bytes."""
+
+    def cut_off(self) -> None:
+        """What it waits for does not come: whoever reads it is not kept, and only closes it. From another thread."""
+        ...
+
+
+def cut_off(stream: object) -> None:
+    """Let nobody wait for `stream` any longer."""
+    if isinstance(stream, Stoppable):
+        stream.cut_off()
+
+
 class Pieces(Protocol):
     """Bytes as they come, so that nobody copies them: each is valid until the next is asked for. Empty: the end."""
 
@@ -77,6 +92,9 @@ class Buffered:
 
     def piece(self) -> memoryview:
         return self._buffer[: self._source.readinto(self._buffer) or 0]
+
+    def cut_off(self) -> None:
+        cut_off(self._source)
 
 
 def in_pieces(source: Readable) -> Pieces:
@@ -159,6 +177,9 @@ class Told:
         count = self._source.readinto(buffer) or 0
         self._tell(count)
         return count
+
+    def cut_off(self) -> None:
+        cut_off(self._source)
 
     def close(self) -> None:
         self._source.close()

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from ashore.mechanisms.images.streams import Readable, distrusted
+from ashore.mechanisms.images.streams import Readable, cut_off, distrusted
 from ashore.mechanisms.images.table import Position, position
 from ashore.mechanisms.images.tables import Tables
 from ashore.nouns.image import Descriptor
@@ -44,6 +44,9 @@ class _Tapped:
 
     def distrust(self) -> bool:
         return distrusted(self._source)
+
+    def cut_off(self) -> None:
+        cut_off(self._source)
 
     def close(self) -> None:
         self._source.close()

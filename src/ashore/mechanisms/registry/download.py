@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ashore.errors import ElsewhereError, RegistryError, VerificationError
 from ashore.mechanisms.registry import retry
-from ashore.mechanisms.registry.messages import Fault, Response
+from ashore.mechanisms.registry.messages import Fault
 from ashore.mechanisms.registry.places import Given, Places
 from ashore.mechanisms.registry.session import Call, Session
 from ashore.nouns import digest as digests
@@ -94,7 +94,7 @@ class BlobStream:
         self._name = digests.short(descriptor.digest)
         self._hash = hashlib.sha256()
         self._count = 0
-        self._done = False
+        self._done = self._cut = False
         self._source = _Source(places, descriptor.size, places.main.retries.run(lambda: open_at(0)))
         if progress:
             progress.begin(self._name, descriptor.size)
@@ -134,9 +134,16 @@ class BlobStream:
         """What came makes no sense: True if the blob may be asked for once more, elsewhere."""
         return self._source.distrust(wrong(self._descriptor, "it cannot be read", self._source.at))
 
+    def cut_off(self) -> None:
+        """Whoever waits for more of it in another thread waits no longer, and it does not go on."""
+        self._cut = True
+        self._source.response.cut_off()
+
     def _received(self, view: memoryview) -> int:
         while True:
             response = self._source.response
+            if self._cut:
+                raise RegistryError("nobody wants the rest")
             try:
                 amount = response.readinto(view)
             except Fault as fault:
@@ -147,7 +154,7 @@ class BlobStream:
             early = not amount and self._count < self._descriptor.size
             if not early or response.framed:
                 return amount
-            self._resume(broke(response))
+            self._resume(response.broke())
 
     def _end(self) -> int:
         if self._count < self._descriptor.size:
@@ -169,12 +176,12 @@ class BlobStream:
         return ElsewhereError(error.message, cause=error.cause, remedy=error.remedy)
 
     def _resume(self, fault: Fault) -> None:
-        self._source.reopen(fault, lambda: self._open_at(self._count))
+        self._source.reopen(fault, self._rest)
 
-
-def broke(response: Response) -> Fault:
-    """What an early end means where the answer did not say how long it is."""
-    return Fault("reset", "the connection broke", response.url)
+    def _rest(self) -> Given:
+        if self._cut:
+            raise RegistryError("nobody wants the rest")
+        return self._open_at(self._count)
 
 
 def wrong(descriptor: Descriptor, cause: str, at: str = "") -> VerificationError:
@@ -278,7 +285,7 @@ class RangeStream:
                 return amount
             if response.framed:
                 raise VerificationError("a part of a blob ends early")
-            self._resume(broke(response))
+            self._resume(response.broke())
         return 0
 
     def close(self) -> None:

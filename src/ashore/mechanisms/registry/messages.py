@@ -42,10 +42,16 @@ class Response:
     """An answer whose body is read by `readinto`, which counts on nothing the server announced."""
 
     def __init__(
-        self, raw: "http.client.HTTPResponse", url: Url, done: "Callable[[bool], None]", rate: Rate | None = None
+        self,
+        raw: "http.client.HTTPResponse",
+        url: Url,
+        done: "Callable[[bool], None]",
+        rate: Rate | None = None,
+        cut: "Callable[[], None]" = lambda: None,
     ) -> None:
         self._raw = raw
         self._rate = rate
+        self._cut = cut
         self._done: Callable[[bool], None] | None = done
         self.url = url
         self.status = raw.status
@@ -86,7 +92,7 @@ class Response:
             early = bool(self._left)
             self._finish(keep=not early)
             if early:
-                raise Fault("reset", "the connection broke", self.url)
+                raise self.broke()
         elif self._left == 0:
             self._finish(keep=True)
         return amount
@@ -107,14 +113,23 @@ class Response:
         self.close()
         return bytes(data)
 
+    def broke(self) -> Fault:
+        """What it means that the body ends early."""
+        return Fault("reset", "the connection broke", self.url)
+
     def skip(self, amount: int) -> None:
         """Read `amount` bytes of the body and forget them."""
         buffer = memoryview(bytearray(64 * 1024))
         while amount:
             got = self.readinto(buffer[: min(amount, len(buffer))])
             if not got:
-                raise Fault("reset", "the body ends early", self.url)
+                raise self.broke()
             amount -= got
+
+    def cut_off(self) -> None:
+        """Break the connection off under who reads from it in another thread."""
+        if self._done:
+            self._cut()
 
     def close(self) -> None:
         """Drop the connection if the body was not read to its end."""

@@ -2,6 +2,7 @@
 """One HTTP request to one place, over a pool of kept connections. No redirects, no credentials, no retries here."""
 
 import contextlib
+import functools
 import itertools
 import threading
 import time
@@ -151,7 +152,10 @@ class Transport:
         kept.pace.deadline = time.monotonic() + 2 * self._limits.idle_seconds
 
     def _answer(self, request: Request, kept: _Kept, key: tuple[object, ...]) -> Response:
+        from ashore.mechanisms.registry import wire
+
         connection, url = kept.connection, request.url
+        cut = functools.partial(wire.cut_off, connection.sock)
         try:
             raw = connection.getresponse()
         except Exception as error:
@@ -160,7 +164,7 @@ class Transport:
         if raw.status < 300 and not request.document:
             kept.pace.deadline = None  # a blob may take as long as it is large
         done = lambda keep: self._give(key, kept) if keep else connection.close()  # noqa: E731
-        response = Response(raw, url, done, self._rate)
+        response = Response(raw, url, done, self._rate, cut)
         if response.length == 0 or request.method == "HEAD":
             response.readinto(bytearray(1))
         return response

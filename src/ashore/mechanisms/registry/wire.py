@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections: the standard library's HTTP/1.1 with deadlines and a least pace. Imported when first needed."""
 
+import contextlib
 import http.client
 import io
 import math
@@ -149,6 +150,12 @@ def _watched(pace: Pace) -> type[http.client.HTTPResponse]:
             return super().readinto(buffer)
 
     return Watched
+
+
+def cut_off(sock: socket.socket) -> None:
+    """Who waits for the connection in another thread gets its end."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS says no goodbye: its state is in use there
 
 
 def fault_of(error: Exception) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One suite for images in memory, layouts and archives: what every place for an image promises."""
 
+import bz2
+import gzip
+import lzma
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -258,6 +261,30 @@ def test_names_that_are_given_at_the_same_time_are_all_given(tmp_path: Path) -> 
         list(threads.map(name, tags))
     for tag in tags:
         assert Place(f"oci:{tmp_path}:{tag}").reader().resolve().digest == of(b'{"tag":"%s"}' % tag.encode())
+
+
+NAMES = ["docker.io/library/web:1", "localhost:5000/web:2", "web:3", "team/web", "v1"]
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+@pytest.mark.parametrize("tag", NAMES)
+def test_a_path_ends_at_the_first_colon(kind: str, tag: str, tmp_path: Path) -> None:
+    store = MemoryStore()
+    put_image(store, [layer(member("ashore/root/a", b"1"))])
+    Place(f"{kind}:{tmp_path}/out:{tag}").copy_from(store)
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert contents(Place(f"{kind}:{tmp_path}/out:{tag}").reader()) == {"root/a": b"1"}
+    with pytest.raises(InputError, match="names no image") as refused:
+        Place(f"{kind}:{tmp_path}/out:other:1").reader().resolve()
+    assert tag in refused.value.cause
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_a_compressed_archive_is_said_to_be_one(kind: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(compress(layer(member("index.json", b"{}"))))
+    with pytest.raises(InputError, match="is compressed"):
+        Place(f"{kind}:{tmp_path}/out").reader()
 
 
 def test_an_archive_in_docker_s_form_leaves_nothing_open(tmp_path: Path) -> None:

@@ -83,15 +83,9 @@ def parse(text: str) -> ImageReference:
 
 def _local(transport: Transport, text: str, rest: str) -> ImageReference:
     rest, _, pin = rest.partition("@sha256:")
-    path, colon, tag = rest.rpartition(":")
-    if not colon or "/" in tag:
-        path, tag = rest, ""
+    path, _, tag = rest.partition(":")  # what follows may be a whole name: podman save writes oci-archive:FILE:NAME:TAG
     if not path:
         raise _wrong(text, "the path is missing", f"write {transport}:PATH or {transport}:PATH:TAG")
-    if transport is Transport.DOCKER_ARCHIVE and colon and tag:
-        # docker-archive names the image by its whole reference: FILE:NAME:TAG
-        file, middle, name = path.partition(":")
-        path, tag = (file, f"{name}:{tag}") if middle else (path, tag)
     digest = parse_digest("sha256:" + pin) if pin else None
     return ImageReference(transport=transport, place=path, tag=tag, digest=digest)
 

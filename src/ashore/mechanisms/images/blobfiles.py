@@ -13,6 +13,8 @@ from ashore.nouns.layer import Member
 from ashore.nouns.limits import Limits
 
 _MOST_JUMPS = 8
+_PACKED = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "unzstd", b"\xfd7zXZ\x00": "unxz", b"BZh": "bunzip2"}
+"""How a compressed file begins, and what unpacks it."""
 
 
 class BlobFiles(Protocol):
@@ -42,6 +44,10 @@ class FilePart:
         self._at += count
         self._left -= count
         return count
+
+    def peek(self, buffer: bytearray) -> None:
+        """Read the next bytes, and stay before them."""
+        os.preadv(self._descriptor, [buffer], self._at)
 
     def part(self, offset: int, size: int) -> "FilePart":
         """A part of the same file instead; this one is given up."""
@@ -99,6 +105,7 @@ class ArchiveFiles:
         self._links: dict[str, str] = {}
         source, _ = open_whole(path, path)
         try:
+            _refuse_compressed(source, path)
             self._scan(TarReader(source, path, limits))
         finally:
             source.close()
@@ -129,3 +136,11 @@ class ArchiveFiles:
                 break
             name = self._links.get(name, name)
         return name
+
+
+def _refuse_compressed(source: FilePart, path: str) -> None:
+    start = bytearray(max(map(len, _PACKED)))
+    source.peek(start)
+    for magic, program in _PACKED.items():
+        if start.startswith(magic):
+            raise InputError(f"{printable(path)} is compressed", remedy=f"unpack it first: {program} {printable(path)}")

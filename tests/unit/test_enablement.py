@@ -121,3 +121,22 @@ def test_also_is_followed_within_the_bundle_and_a_loop_ends() -> None:
         "a.service": [f"{SYSTEM}/m.target.wants/a.service"],
         "a.socket": [f"{SYSTEM}/sockets.target.wants/a.socket"],
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "unit"),
+    [
+        ("a.target.wants/x.service", "/usr/lib/systemd/system/x.service", "x.service"),
+        ("a.service.upholds/g@b.service", "/etc/systemd/system/g@.service", "g@b.service"),
+        ("y.service", "/usr/lib/systemd/system/x.service", "x.service"),
+        ("h@a.service", "/usr/lib/systemd/system/g@.service", "g@a.service"),
+        ("h@.service", "/usr/lib/systemd/system/g@.service", "g@.service"),
+        ("x.service", "/dev/null", ""),
+        ("x.service.d/x.conf", "/opt/x.conf", ""),
+        ("x.service.d/x.service", "/opt/x.service", ""),
+        ("a.target.wants/README", "/opt/README", ""),
+    ],
+)
+def test_a_link_tells_which_unit_it_enables(path: str, target: str, unit: str) -> None:
+    assert enablement.enabled_by(f"{SYSTEM}/{path}", target) == unit
+    assert enablement.enabled_by(f"opt/{path}", target) == ""

@@ -28,6 +28,8 @@ from ashore.rules.files.folders import listed, two_minds
 from ashore.rules.files.plan import FilePlan, combine, plan_files
 from ashore.rules.steps import planned_steps, with_steps
 from ashore.rules.units.changes import changes_of
+from ashore.rules.units.disabled import stay_disabled
+from ashore.rules.units.restarts import STAYS_DISABLED
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ def make_plan(
     grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
     leaving = grounds.leaving()
     view = _view(tools, current, desired, supply, beside, leaving)
+    desired, stay_off = stay_disabled(desired, current.files, view.seen)
     supply.fall_back(lying(tools.host, functools.cache(lambda: _contents_of(view.seen))))
     files = plan_files(desired, current, view, leaving, beside.away)
     of_folders = two_minds((w for part in parts for w in part.wanted), desired, current.files, view.seen, owner)
@@ -74,6 +77,7 @@ def make_plan(
     units = react.units(view.seen)
     checked = _checks(tools, desired, files)
     notes = [note for part in parts for note in part.notes]
+    notes += [STAYS_DISABLED.format(unit) for unit in stay_off]
     notes += [
         *files.notes,
         *units.notes,

@@ -19,6 +19,7 @@ from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.files.plan import FilePlan
 from ashore.rules.units import dependants
 from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.disabled import without
 from ashore.rules.units.enablement import drop_in_folders, template_of, unit_of
 from ashore.rules.units.reasons import Reaction
 from ashore.rules.units.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
@@ -129,7 +130,8 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         """At boot an enabled unit that does not run is one that waits for us: it is judged as if we had started it."""
         known = {action.unit for action in (*planned.actions, *planned.stops)}
         enabled = dict.fromkeys(unit for part in self.parts for unit in part.record.enabled)
-        waiting = [unit for unit in enabled if unit not in known and unit not in self._disabled()]
+        disabled = self._disabled()
+        waiting = [unit for unit in enabled if unit not in known and unit not in disabled]
         states = self._states(waiting)
         starts = tuple(
             UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot starts it")
@@ -164,5 +166,5 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
 
     def _disabled(self) -> frozenset[str]:
         """Units whose enablement somebody took away on this host."""
-        taken = [kept.path for kept in self.files.kept if kept.verdict == "deleted"]
-        return frozenset(path.rpartition("/")[2] for path in taken if self.desired[path].entry.kind is Kind.SYMLINK)
+        taken = {kept.path for kept in self.files.kept if kept.verdict == "deleted"}
+        return without(((p, w.entry) for p, w in self.desired.items()), taken) if taken else frozenset()

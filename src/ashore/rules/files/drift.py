@@ -8,12 +8,12 @@ import msgspec
 
 from ashore.nouns.files import Kind, OnEdit, Seen, folders_of, shown
 from ashore.nouns.generation import FileRecord, Generation
-from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.rules.units.enablement import PULLING, enabled_by
 from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
 
 _RUN_TIME = ("var/", "srv/", "home/", "root/", "tmp/", "run/", "mnt/", "media/")
 """Where programs and people put their own things: whatever lies there is nobody's drift (hier(7))."""
-_ENABLING = (".wants", ".requires", ".upholds")
 
 
 class Verdict(StrEnum):
@@ -69,7 +69,8 @@ def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, 
         there = seen[path].entry if path in seen else None
         lay = record.lay
         known = (there is None and lay is None) or (there is not None and there.same(lay))
-        unit = _enabled_by(path, record) if verdict is Verdict.DELETED else ""
+        link = verdict is Verdict.DELETED and record.entry.kind is Kind.SYMLINK
+        unit = enabled_by(path, record.entry.target) if link else ""
         found.append(
             Drift(
                 path=path,
@@ -95,14 +96,6 @@ def _verdict(record: FileRecord, seen: Seen | None) -> Verdict | None:
     return Verdict.EDITED
 
 
-def _enabled_by(path: str, record: FileRecord) -> str:
-    """The unit that a symlink enables; empty if it is none that does."""
-    folder, _, name = path.rpartition("/")
-    if record.entry.kind is not Kind.SYMLINK or not path.startswith(ADMIN_FOLDER + "/"):
-        return ""
-    return name if folder.endswith(_ENABLING) else record.entry.target.rpartition("/")[2]
-
-
 def _masked(generation: Generation, masks: Mapping[str, str]) -> list[Drift]:
     owners = units_of(generation)
     return [
@@ -125,7 +118,7 @@ def own_folders(generation: Generation) -> tuple[str, ...]:
         for path, record in generation.files.items()
         if record.entry.kind is Kind.DIR
         and not f"{path}/".startswith(_RUN_TIME)
-        and not path.endswith(_ENABLING)
+        and not path.endswith(PULLING)
         and path not in UNIT_FOLDERS
         and path in holding
     )

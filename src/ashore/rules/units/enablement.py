@@ -13,6 +13,8 @@ from ashore.rules.units.unitfile import Setting
 
 _FOLDERS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
 _KEYS = (*_FOLDERS, "Alias", "Also")
+PULLING = tuple(f".{kind}" for kind in _FOLDERS.values())
+"""How the folders end whose symlinks make a unit pull in others."""
 _NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]*)?\.[a-z]+")
 _SPECIFIER = re.compile(r"%(.?)")
 
@@ -132,6 +134,20 @@ def default_instance(unit: str, text: str) -> str:
     return instantiate(unit, _expanded(default, unit, "DefaultInstance")) if default else unit
 
 
+def enabled_by(path: str, target: str) -> str:
+    """The unit that a symlink at `path` enables, by its name or as an alias; empty if it is none that does."""
+    folder, _, name = path.rpartition("/")
+    if not path.startswith(ADMIN_FOLDER + "/"):
+        return ""
+    if folder.endswith(PULLING):
+        return name if is_unit_name(name) else ""
+    unit = target.rpartition("/")[2]
+    if folder != ADMIN_FOLDER or not (is_unit_name(name) and is_unit_name(unit)):
+        return ""  # a mask, or no unit's at all
+    instance = name.partition("@")[2].rpartition(".")[0]
+    return instantiate(unit, instance) if is_template(unit) and instance else unit
+
+
 def closure(enable: tuple[str, ...], shipped: Mapping[str, Shipped]) -> dict[str, tuple[Enablement, ...]]:
     """The links of all units to enable, those of ``Also=`` included, by unit.
 
@@ -162,7 +178,7 @@ def _names(settings: tuple[Setting, ...], unit: str, key: str) -> list[str]:
 def _alias(name: str, unit: str) -> str:
     """The alias as a name in the administrator's folder; a template's takes the unit's instance."""
     folder, slash, last = name.rpartition("/")
-    if slash and not folder.endswith((".wants", ".requires", ".upholds")):
+    if slash and not folder.endswith(PULLING):
         raise InputError(f"{unit}: Alias={name} is no alias", remedy="name a unit, or UNIT.wants/NAME")
     if slash:
         return name

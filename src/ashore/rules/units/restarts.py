@@ -23,6 +23,7 @@ from ashore.rules.units.unitpaths import own_paths
 _NO_RESTART = (".target", ".slice")
 """A daemon-reload is enough: they have no process of their own."""
 TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
+STAYS_DISABLED = "{} was disabled by an administrator and stays so"
 _KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
 
 
@@ -213,7 +214,7 @@ class _Planner:
         if self.masked(unit):
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
-            return f"{unit} was disabled by an administrator and stays so"
+            return STAYS_DISABLED.format(unit)
         return ""
 
     def note_of_foreign(self, unit: str) -> str:

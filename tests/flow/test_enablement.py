@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The symlinks that enable units: whose they are, what an administrator made of them, and what goes with them."""
 
+import os
+
 import pytest
 
+from ashore.errors import ConflictError
 from ashore.nouns.units import UnitAction, UnitVerb
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
@@ -79,3 +82,34 @@ def test_an_offline_root_says_as_well_that_a_unit_stays_disabled(host: Machine) 
     outcome = host.install(TWO)
     assert outcome.plan.notes == ("app.service was disabled by an administrator and stays so",)
     assert links(host) == []
+
+
+@pytest.mark.parametrize("there", ["a unit file", "a mask", "a link to another unit"])
+def test_an_alias_takes_nothing_over_that_is_not_the_same_unit(host: Machine, there: str) -> None:
+    host.images.add(ONE, {SERVICE: UNIT.format(1) + "Alias=web.service\n"})
+    web = host.root / "etc/systemd/system/web.service"
+    if there == "a unit file":
+        host.write("etc/systemd/system/web.service", "# the administrator's\n[Service]\nExecStart=/opt/mine\n")
+    else:
+        web.symlink_to("/dev/null" if there == "a mask" else "/usr/lib/systemd/system/httpd.service")
+    before = host.tree()
+    with pytest.raises(ConflictError) as raised:
+        host.install(ONE)
+    (issue,) = raised.value.issues
+    assert raised.value.code == 6 and issue.where == "/etc/systemd/system/web.service" and "--adopt" in issue.remedy
+    assert host.tree() == before
+    host.install(ONE, adopt_all=True)
+    assert os.readlink(web) == f"/{SERVICE}"
+    host.remove("app")
+    assert host.tree() == before
+
+
+def test_an_alias_of_the_same_unit_that_the_host_had_is_given_back(host: Machine) -> None:
+    host.images.add(ONE, {SERVICE: UNIT.format(1) + "Alias=web.service\n"})
+    web = host.root / "etc/systemd/system/web.service"
+    web.symlink_to("/usr/lib/systemd/system/app.service")
+    before = host.tree()
+    host.install(ONE)
+    assert os.readlink(web) == f"/{SERVICE}"
+    host.remove("app")
+    assert host.tree() == before

@@ -21,9 +21,9 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.files import Entry, Kind, Wanted
+from ashore.nouns.files import Entry, Kind, Wanted, parent
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
-from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS
+from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
 from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.render import Rendered, render
@@ -199,11 +199,7 @@ def _enablement(
             known |= _on_host(tools, manifest.name, unit)
     # A masked unit keeps its links, as systemctl leaves them: it does not start, and unmasked it is enabled again.
     links = closure(tuple(u for u in asked if u in known or template_of(u) in known), known)
-    wanted = {
-        link.path: Wanted(path=link.path, entry=_link_entry(tools, link.target), bundle=manifest.name, adopt=True)
-        for of_unit in links.values()
-        for link in of_unit
-    }
+    wanted = {link.path: _link(tools, manifest.name, link) for of_unit in links.values() for link in of_unit}
     shipped_paths = {w.path for w in files}
     # On a live root systemd tells, of those that a change concerns.
     notes = () if tools.live else tuple(f"{unit} is masked on this host and stays so" for unit in masked)
@@ -215,9 +211,19 @@ def _enablement(
     )
 
 
-def _link_entry(tools: Tools, target: str) -> Entry:
+def _link(tools: Tools, bundle: str, link: Enablement) -> Wanted:
     uid, gid = tools.owner or (0, 0)
-    return Entry(kind=Kind.SYMLINK, mode=0o777, uid=uid, gid=gid, target=target)
+    entry = Entry(kind=Kind.SYMLINK, mode=0o777, uid=uid, gid=gid, target=link.target)
+    return Wanted(path=link.path, entry=entry, bundle=bundle, adopt=_may_take_over(tools, link))
+
+
+def _may_take_over(tools: Tools, link: Enablement) -> bool:
+    """Whether what lies there says no more than the link does: an alias has the place of a unit file, or of a mask."""
+    if parent(link.path) != ADMIN_FOLDER:
+        return True
+    with contextlib.suppress(OSError):
+        return tools.host.readlink(link.path).rpartition("/")[2] == link.target.rpartition("/")[2]
+    return False
 
 
 def _is_masked(tools: Tools, unit: str) -> bool:

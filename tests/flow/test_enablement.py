@@ -113,3 +113,75 @@ def test_an_alias_of_the_same_unit_that_the_host_had_is_given_back(host: Machine
     assert os.readlink(web) == f"/{SERVICE}"
     host.remove("app")
     assert host.tree() == before
+
+
+SITES = ("reg.example/one:1", "reg.example/two:1")
+NGINX = "multi-user.target.wants/nginx.service"
+
+
+@pytest.fixture
+def sites(live: Machine, systemd: FakeSystemd) -> Machine:
+    """Two bundles that enable one unit of the host, and a version of each that does not."""
+    live.write("usr/lib/systemd/system/nginx.service", UNIT.format("the host's") + "Alias=web.service\n")
+    systemd.add("nginx.service")
+    for reference in SITES:
+        name = reference.partition("/")[2].partition(":")[0]
+        live.images.add(reference, {f"etc/{name}": name}, f'name = "{name}"\n[units]\nenable = ["nginx.service"]\n')
+        live.images.add(reference[:-1] + "2", {f"etc/{name}": name}, f'name = "{name}"\n')
+    return live
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("goes", ["remove", "upgrade"])
+@pytest.mark.parametrize("together", [True, False])
+def test_two_bundles_may_enable_one_unit_and_it_stays_enabled_for_the_other_one(
+    sites: Machine, systemd: FakeSystemd, first: int, goes: str, together: bool
+) -> None:
+    before = sites.tree()
+    for names in [SITES] if together else [[SITES[first]], [SITES[1 - first]]]:
+        sites.install(*names)
+    both = [NGINX, "web.service"]
+    assert links(sites) == both
+    assert not sites.upgrade().changed
+    name = SITES[first].partition("/")[2].partition(":")[0]
+    if goes == "remove":
+        sites.remove(name)
+    else:
+        sites.install(f"reg.example/{name}:2")
+    assert links(sites) == both and systemd.units["nginx.service"].active == "active"
+    other = {"one": "two", "two": "one"}[name]
+    record = sites.tools().history.current().files["etc/systemd/system/" + NGINX]
+    assert (record.bundle, record.others) == (other, {})
+    sites.roll_back()
+    record = sites.tools().history.current().files["etc/systemd/system/" + NGINX]
+    assert {record.bundle, *record.others} == {"one", "two"}
+    sites.remove(other)
+    assert links(sites) == both
+    sites.remove(name)
+    assert sites.tree() == before
+
+
+def test_what_an_administrator_made_of_a_link_of_two_bundles_stays(sites: Machine) -> None:
+    sites.install(*SITES)
+    for link in links(sites):
+        (sites.root / "etc/systemd/system" / link).unlink()
+    sites.images.add(SITES[0], {"etc/one": "more"}, 'name = "one"\n[units]\nenable = ["nginx.service"]\n')
+    sites.install(SITES[0])
+    assert links(sites) == []
+    sites.remove("one")
+    assert links(sites) == []
+    sites.roll_back()
+    assert links(sites) == []
+    sites.roll_back(bundle="one")
+    assert links(sites) == []
+    sites.remove("two")
+    sites.remove("one")
+    assert links(sites) == []
+
+
+def test_two_bundles_that_link_one_name_to_unlike_units_are_still_a_conflict(host: Machine) -> None:
+    for name, folder in (("one", "etc/systemd/system"), ("two", "usr/lib/systemd/system")):
+        host.images.add(f"reg.example/{name}:1", {f"{folder}/app.service": UNIT.format(1)})
+    host.install(SITES[0])
+    with pytest.raises(ConflictError, match="bundle one has it"):
+        host.install(SITES[1])

@@ -116,7 +116,7 @@ class Wanted(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """The version that the edit was made of, where `entry` only waited."""
     decided: Decided | None = None
     others: Mapping[str, Entry] = {}
-    """Of a folder: the other bundles that have it as well, each with what it says of it."""
+    """Of a folder, or a symlink that enables a unit: the other bundles that have it as well, each with what it says."""
     secret: bool = False
     """It holds a secret value: its content is shown nowhere."""
     validate: tuple[str, ...] = ()

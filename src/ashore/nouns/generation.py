@@ -80,7 +80,7 @@ class FileRecord(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
     stat: Stat | None = None
     original: Entry | None = None
     others: Mapping[str, Entry] = {}
-    """Of a folder: the other bundles that have it as well, each with what it says of it."""
+    """Of a folder, or a symlink that enables a unit: the other bundles that have it as well, each with what it says."""
     secret: bool = False
     on_edit: OnEdit = OnEdit.KEEP
     validate: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ def stays(wanted: Wanted, before: FileRecord, seen: Seen | None) -> bool:
         and not (wanted.edit or wanted.decided or wanted.absent)
         and wanted.entry == before.entry
         and wanted.entry.kind is not Kind.DIR
+        and wanted.others == before.others
         and (wanted.bundle, wanted.secret, wanted.on_edit) == (before.bundle, before.secret, before.on_edit)
         and wanted.validate == before.validate
         and wanted.reload == before.reload
@@ -53,6 +54,7 @@ def record_of(
         deleted=deleted,
         stat=seen.stat if seen else None,
         original=before.original if before else None,
+        others=wanted.others,
         secret=wanted.secret or bool(before and before.secret and lines_of_before),
         on_edit=wanted.on_edit,
         validate=wanted.validate,

@@ -16,6 +16,7 @@ from ashore.rules.files.filerecords import stays
 from ashore.rules.files.folders import is_plain, plan_folders
 from ashore.rules.files.hardlinks import regrouped
 from ashore.rules.files.unwanted import plan_unwanted
+from ashore.rules.units.enablement import enabled_by
 
 _NONE: Mapping[str, str] = {}
 
@@ -34,9 +35,10 @@ class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
 def combine(
     wanted: Iterable[Wanted], owner: tuple[int, int] = (0, 0)
 ) -> tuple[dict[str, Wanted], tuple[Conflict, ...]]:
-    """One file set of what several bundles want; a path that two want is a conflict, folders are shared.
+    """One file set of what several bundles want; a path that two want is a conflict.
 
-    Of a folder's mode and owner that bundle decides that says more than that it is there; `owner` is whose it is else.
+    Folders are shared, and so are equal symlinks that enable a unit: two sites may need one web server. Of a folder's
+    mode and owner that bundle decides that says more than that it is there; `owner` is whose it is else.
     """
     together: dict[str, Wanted] = {}
     conflicts: list[Conflict] = []
@@ -44,6 +46,9 @@ def combine(
         other = together.get(item.path)
         if other is None:
             together[item.path] = item
+        elif _enable_the_same(other, item):
+            # Where one of the bundles stays as it is, nothing happens to what it has.
+            together[item.path] = _shared(*((item, other) if item.settled and not other.settled else (other, item)))
         elif not (other.entry.kind is Kind.DIR and item.entry.kind is Kind.DIR):
             conflicts.append(_two_owners(item, other, item.path))
         elif is_plain(other.entry, owner) and not is_plain(item.entry, owner):
@@ -60,8 +65,13 @@ def combine(
     return together, tuple(conflicts)
 
 
+def _enable_the_same(one: Wanted, other: Wanted) -> bool:
+    both = one.entry.kind is other.entry.kind is Kind.SYMLINK and one.entry.same(other.entry)
+    return both and bool(enabled_by(one.path, one.entry.target))
+
+
 def _shared(holds: Wanted, other: Wanted) -> Wanted:
-    """A folder of two bundles, as one of them says it; the other one's word holds when that goes."""
+    """A path of two bundles, as one of them says it; the other one's word holds when that goes."""
     others = {**holds.others, **other.others, other.bundle: other.entry}
     return msgspec.structs.replace(holds, others={b: e for b, e in others.items() if b != holds.bundle})
 

@@ -38,6 +38,7 @@ class FakeUnit:
     invocation: str = ""
     needed_by: tuple[str, ...] = ()
     followed_by: tuple[str, ...] = ()
+    wanted_by: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     main_pid: int = 0
     condition: bool = True
@@ -185,6 +186,7 @@ class FakeSystemd:
             can_reload=unit.can_reload,
             needed_by=unit.needed_by,
             followed_by=unit.followed_by,
+            wanted_by=unit.wanted_by,
             triggers=unit.triggers,
         )
 

@@ -185,3 +185,82 @@ def test_two_bundles_that_link_one_name_to_unlike_units_are_still_a_conflict(hos
     host.install(SITES[0])
     with pytest.raises(ConflictError, match="bundle one has it"):
         host.install(SITES[1])
+
+
+@pytest.mark.parametrize("goes", ["remove", "upgrade", "roll back"])
+def test_a_unit_of_the_host_that_only_a_bundle_enabled_and_started_stops_with_that(
+    sites: Machine, systemd: FakeSystemd, goes: str
+) -> None:
+    if goes == "roll back":
+        sites.install("reg.example/one:2")
+    sites.install(SITES[0])
+    assert systemd.units["nginx.service"].active == "active"
+    systemd.units["nginx.service"].wanted_by = ("multi-user.target",)
+    sites.images.add("reg.example/other:1", {"etc/other": "x"})
+    systemd.log.clear()
+    sites.install("reg.example/other:1")  # a change of another bundle keeps what is known of it
+    assert systemd.log == []
+    outcome = {
+        "remove": lambda: sites.remove("one"),
+        "upgrade": lambda: sites.install("reg.example/one:2"),
+        "roll back": lambda: sites.roll_back(bundle="one"),
+    }[goes]()
+    assert systemd.log == ["stop nginx.service", "daemon-reload"]
+    assert [stop.reason for stop in outcome.plan.stops] == ["no bundle enables it any more"]
+    assert outcome.generation.started == ()
+
+
+def test_it_stops_only_when_the_last_of_two_bundles_goes(sites: Machine, systemd: FakeSystemd) -> None:
+    for site in SITES:
+        sites.install(site)
+    for name, active in (("one", "active"), ("two", "inactive")):
+        sites.remove(name)
+        assert systemd.units["nginx.service"].active == active
+
+
+@pytest.mark.parametrize("why", ["it ran", "it was enabled", "a unit wants it", "a unit needs it", "the host links it"])
+def test_a_unit_that_the_host_wants_as_well_runs_on_and_that_is_said(
+    sites: Machine, systemd: FakeSystemd, why: str
+) -> None:
+    unit = systemd.units["nginx.service"]
+    wants = sites.root / "etc/systemd/system" / NGINX
+    if why == "it ran":
+        systemd.add("nginx.service", running=True)
+    if why == "it was enabled":
+        wants.parent.mkdir()
+        wants.symlink_to("/usr/lib/systemd/system/nginx.service")
+    sites.install(SITES[0])
+    if why == "a unit wants it":
+        unit.wanted_by = ("multi-user.target", "mine.service")
+    if why == "a unit needs it":
+        unit.needed_by = ("mine.service",)
+    if why == "the host links it":
+        other = sites.root / "usr/lib/systemd/system/graphical.target.wants/nginx.service"
+        other.parent.mkdir()
+        other.symlink_to("../nginx.service")
+    outcome = sites.remove("one")
+    assert systemd.units["nginx.service"].active == "active"
+    said = "no bundle enables nginx.service any more; it is the host's, and runs on"
+    assert (said in outcome.plan.notes) is (why != "it was enabled"), "the host enables it as before"
+
+
+def test_what_something_pulled_in_already_when_a_bundle_started_it_runs_on(
+    sites: Machine, systemd: FakeSystemd
+) -> None:
+    systemd.units["nginx.service"].wanted_by = ("multi-user.target",)
+    assert sites.install(SITES[0]).generation.started == ()
+    sites.remove("one")
+    assert systemd.units["nginx.service"].active == "active"
+
+
+@pytest.mark.parametrize("unit", ["ssh.service", "sshd.socket", "getty@tty1.service"])
+def test_nobody_is_locked_out_by_what_no_bundle_enables_any_more(
+    sites: Machine, systemd: FakeSystemd, unit: str
+) -> None:
+    sites.write("usr/lib/systemd/system/" + unit.replace("@tty1", "@"), UNIT.format("the host's"))
+    systemd.add(unit)
+    sites.images.add(ONE, {"etc/x": "x"}, f'[units]\nenable = ["{unit}"]\n')
+    sites.install(ONE)
+    outcome = sites.remove("app")
+    assert systemd.units[unit].active == "active"
+    assert any("runs on" in note for note in outcome.plan.notes)

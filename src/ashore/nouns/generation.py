@@ -135,6 +135,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Values of the kernel that bundles set, as they were before ashore: put back when nobody sets them any more."""
     made: Mapping[str, str] = {}
     """Paths that triggers made, each with the trigger: not there before, they go with what asked for them."""
+    started: tuple[str, ...] = ()
+    """Units of the host that bundles enable, and that did not run before: they stop when no bundle does any more."""
 
     def bundle(self, name: str) -> BundleRecord | None:
         return next((b for b in self.bundles if b.name == name), None)

@@ -115,6 +115,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, str] = {}
     made: Mapping[str, str] = {}
     """What the generation that this leads to records of triggers."""
+    started: tuple[str, ...] = ()
+    """And of units of the host."""
     reboot: tuple[str, ...] = ()
     """Why not all of it is in effect before the next boot: said, never done."""
     notes: tuple[str, ...] = ()

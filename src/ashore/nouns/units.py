@@ -41,6 +41,8 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     """Units that stop and restart with it and cannot run without it: theirs is a ``Requires=``, ``BindsTo=``."""
     followed_by: tuple[str, ...] = ()
     """Units that stop and restart with it, and could run without it: theirs is a ``PartOf=``."""
+    wanted_by: tuple[str, ...] = ()
+    """Loaded units that pull it in, and could run without it: theirs is a ``Wants=``, ``Upholds=``, or a trigger."""
     triggers: tuple[str, ...] = ()
     """What a socket, timer or path unit starts."""
 
@@ -101,4 +103,5 @@ class HostUnits(msgspec.Struct, frozen=True, kw_only=True):
     mapped: Mapping[str, tuple[str, ...]] = {}
     links: Mapping[str, str] = {}
     pulled: frozenset[str] = frozenset()
-    """Of the units whose mask goes, those that a ``.wants`` or ``.requires`` folder of the host has."""
+    """Of the units whose mask goes, or that no bundle enables any more, those that a ``.wants`` or ``.requires`` folder
+    of the host will still have."""

@@ -95,6 +95,7 @@ def make_plan(
         triggers=triggers.triggers,
         settings=triggers.settings,
         made=triggers.made,
+        started=units.started,
         reboot=(*units.reboot, *(triggers.reboot if tools.live else ())),
         notes=tuple(dict.fromkeys(notes)),
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),

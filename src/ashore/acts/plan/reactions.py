@@ -43,7 +43,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
     def units(self, seen: Mapping[str, Seen]) -> UnitPlan:
         """What to stop, start, restart and reload; nothing on an offline root."""
         if self.tools.systemd is None:
-            return UnitPlan()
+            return UnitPlan(started=self.current.started)
         changes = changes_of(self.files.steps)
         situation = Situation(
             changes=changes,
@@ -71,6 +71,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         return UnitSet(
             texts={path: "" for path in self.current.files if unit_of(path)},
             wanted=tuple(unit for bundle in self.current.bundles for unit in bundle.enabled),
+            started=self.current.started,
         )
 
     def _new(self) -> UnitSet:
@@ -96,7 +97,8 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         files = {name for unit in reading for name in (unit, template_of(unit)) if name}
         folders = {folder for unit in reading for folder in drop_in_folders(unit)}
         texts = read_unit_files(self.tools.host, files, folders, self.tools.limits.template)
-        pulled = pulled_in(self.tools.host, {path.rpartition("/")[2] for path in changes.unmasks})
+        free = {*(path.rpartition("/")[2] for path in changes.unmasks), *self.current.started}
+        pulled = pulled_in(self.tools.host, free, changes.removed)
         mapped = self._mapped(changes, seen)
         return HostUnits(listed=listed, texts=texts, mapped=mapped, links=self._links(), pulled=pulled)
 

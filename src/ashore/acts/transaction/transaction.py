@@ -195,6 +195,7 @@ def _generation(
         bundle_restores=afterwards.bundle_restores,
         settings=plan.settings,
         made=plan.made,
+        started=plan.started,
         taken_back=bool(afterwards.taken_back),
         why="" if afterwards.taken_back == NOT_CONFIRMED else afterwards.taken_back,
     )

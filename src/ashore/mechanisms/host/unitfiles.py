@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.units import UNIT_FOLDERS
 
-_PULLING = (".wants", ".requires")
+_PULLING = (".wants", ".requires", ".upholds")
 
 
 def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str], limit: int) -> dict[str, str]:
@@ -28,11 +28,16 @@ def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str],
     return texts
 
 
-def pulled_in(host: Beneath, units: Collection[str]) -> frozenset[str]:
-    """Those of `units` that a ``.wants`` or ``.requires`` folder has: enabled, or pulled in by the distribution."""
+def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> frozenset[str]:
+    """Those of `units` that a ``.wants`` or ``.requires`` folder has: enabled, or pulled in by the distribution.
+
+    Symlinks that are `going` do not count.
+    """
     folders = dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS) if units else ()
     pulling = (f"{folder}/{name}" for folder in folders for name in _names(host, folder) if name.endswith(_PULLING))
-    return frozenset(name for folder in pulling for name in _names(host, folder) if name in units)
+    return frozenset(
+        name for folder in pulling for name in _names(host, folder) if name in units and f"{folder}/{name}" not in going
+    )
 
 
 def _physical(host: Beneath, folder: str) -> str:

@@ -12,6 +12,7 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "swap", "scope")
 """Unit types with a `Result` property of their own."""
 _NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
+_WANTED_BY = ("WantedBy", "UpheldBy", "TriggeredBy")
 _FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
 _SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus", "ExecMainExitTimestampMonotonic")
 
@@ -53,6 +54,7 @@ def state_of(name: str, properties: Mapping[str, object]) -> UnitState:
         condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),
         needed_by=_names(properties, *_NEEDED_BY),
         followed_by=_names(properties, *_FOLLOWED_BY),
+        wanted_by=_names(properties, *_WANTED_BY),
         triggers=_names(properties, "Triggers"),
     )
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
+from ashore.rules.units.borrowed import may_stop, named_by, pulled_in, started, unlinked
 from ashore.rules.units.changes import Changes
 from ashore.rules.units.dependants import with_dependants
 from ashore.rules.units.enablement import is_template, template_of, unit_of
@@ -24,7 +25,7 @@ _NO_RESTART = (".target", ".slice")
 """A daemon-reload is enough: they have no process of their own."""
 TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
 STAYS_DISABLED = "{} was disabled by an administrator and stays so"
-_KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
+_NOBODY = "no bundle enables it any more"
 
 
 class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,8 @@ class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
 
     texts: Mapping[str, str] = {}
     wanted: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    """Of an old generation, those of the host that run since bundles enable them."""
 
     def ships(self, unit: str) -> bool:
         """Whether the unit's own file, or its template's, is among them."""
@@ -47,6 +50,8 @@ class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     daemon_reload: bool = False
     reboot: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    """Units of the host that run since bundles enable them."""
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +92,13 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     actions = {unit: action for unit in units if (action := planner.action(unit))}
     actions = planner.with_services_of_sockets(actions)
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
-    stops, ordered, notes = with_dependants(stops, ordered, states, planner.freed())
+    stops, ordered, notes = with_dependants(stops, ordered, states, unlinked(planner.changes, (".requires",)))
     changes = situation.changes
     said = (note for unit in units if (note := planner.note(unit)))
+    borrowed = {unit for unit in situation.new.wanted if not situation.new.ships(unit)}
     return UnitPlan(
         stops=stops,
+        started=started(situation.old.started, ordered, borrowed, states),
         actions=ordered,
         daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
         reboot=reboot_reasons(changes, situation.host.mapped),
@@ -109,7 +116,7 @@ class _Planner:
     def __init__(self, situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> None:
         self.changes, self.old, self.new = situation.changes, situation.old, situation.new
         self.host, self.disabled, self.reactions = situation.host, situation.disabled, situation.reactions
-        self.states, self.reasons = states, reasons
+        self.states, self.reasons, self.unlinked = states, reasons, unlinked(situation.changes)
 
     def concerned(self) -> tuple[str, ...]:
         shipped = {unit_of(path) for path in (*self.old.texts, *self.new.texts)}
@@ -132,7 +139,8 @@ class _Planner:
         if (mask := self.reasons.masked_by(unit)) and unit not in TAKES_THE_BUS_DOWN:
             return f"{mask} masks it"
         if not self.old.ships(unit):
-            return ""
+            ends = unit in self.old.started and self.let_go(unit) and may_stop(unit)
+            return _NOBODY if ends and not pulled_in(self.states[unit], self.changes, self.host.pulled) else ""
         if not self.new.ships(unit):
             # A file that is replaced, left to its former owner, or was hidden so far, still defines the unit.
             files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
@@ -140,16 +148,7 @@ class _Planner:
             gone = len(removed) == len(files) and not (self.reasons.defined(unit) and not self.was_enabled_by_us(unit))
             return f"{removed[0]} is removed" if removed and gone else ""
         dropped = unit in self.old.wanted and unit not in self.new.wanted
-        return "no bundle enables it any more" if dropped and not self.needed(unit) else ""
-
-    def freed(self) -> dict[str, frozenset[str]]:
-        """By a unit, those that need it by a symlink in their ``.requires`` folder which goes."""
-        found: dict[str, set[str]] = {}
-        for path in self.changes.removed:
-            folder, _, unit = path.rpartition("/")
-            if folder.endswith(".requires") and path.startswith(IN_UNIT_FOLDERS):
-                found.setdefault(unit, set()).add(folder.rpartition("/")[2].removesuffix(".requires"))
-        return {unit: frozenset(others) for unit, others in found.items()}
+        return _NOBODY if dropped and not self.needed(unit) else ""
 
     def action(self, unit: str) -> UnitAction | None:
         if self.masked(unit):
@@ -218,7 +217,9 @@ class _Planner:
         return ""
 
     def note_of_foreign(self, unit: str) -> str:
-        """What a unit that is left alone still runs with."""
+        """What a unit that is left alone still runs with, or that it does."""
+        if self.runs(unit) and self.let_go(unit):
+            return f"no bundle enables {unit} any more; it is the host's, and runs on"
         if not self.is_foreign(unit) or not left_alone(unit) or unit.startswith("ashore-") or not self.runs(unit):
             return ""
         stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
@@ -226,19 +227,16 @@ class _Planner:
 
     def needed(self, unit: str) -> bool:
         """Whether a unit of the new generation still pulls this one in."""
-        return any(
-            unit in unitfile.names(unitfile.parse(text), section, key)
-            for path, text in self.new.texts.items()
-            if unit_of(path) != unit
-            for section in ("Unit", "Service", "Socket", "Timer", "Path")
-            for key in _KEEPS_A_UNIT
-        )
+        return named_by(unit, self.new.texts)
 
     def was_enabled_by_us(self, unit: str) -> bool:
         """Whether only a link of a bundle's pulled it in, which goes: the host itself does not want it to run."""
-        links = (path.rpartition("/") for path in self.changes.removed)
-        ours = any(name == unit and folder.endswith((".wants", ".requires")) for folder, _, name in links)
-        return ours and unit in self.old.wanted and not self.needed(unit)
+        return unit in self.unlinked and unit in self.old.wanted and not self.needed(unit)
+
+    def let_go(self, unit: str) -> bool:
+        """Whether it is a unit of the host that bundles enabled, and none does any more."""
+        ours = self.old.ships(unit) or self.new.ships(unit)
+        return not ours and unit not in self.new.wanted and self.was_enabled_by_us(unit)
 
     def comes_back(self, unit: str) -> bool:
         """Whether it was stopped by a mask that goes, and something on the host enables it."""

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ashore.errors import ConflictError
+from ashore.errors import ConflictError, InputError
 from ashore.nouns.units import UnitAction, UnitVerb
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
@@ -264,3 +264,57 @@ def test_nobody_is_locked_out_by_what_no_bundle_enables_any_more(
     outcome = sites.remove("app")
     assert systemd.units[unit].active == "active"
     assert any("runs on" in note for note in outcome.plan.notes)
+
+
+EXTRA = '[units]\nenable = ["app.service", "w@a.service"]\n'
+TEMPLATE = "[Service]\nExecStart=/opt/w %i\n[Install]\nWantedBy=multi-user.target\n"
+
+
+@pytest.fixture
+def extra(host: Machine) -> Machine:
+    """A bundle that has units and enables none, and one that enables them."""
+    base = {"usr/lib/systemd/system/app.service": UNIT.format(1), "usr/lib/systemd/system/w@.service": TEMPLATE}
+    host.images.add("reg.example/base:1", base, "[units]\nenable = []\n")
+    host.images.add("reg.example/base:2", {"etc/base": "2"})
+    host.images.add("reg.example/extra:1", {"etc/extra": "1"}, EXTRA)
+    return host
+
+
+@pytest.mark.parametrize("names", [("base", "extra"), ("extra", "base")])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_bundle_may_enable_a_unit_of_another_one_that_comes_with_it(
+    extra: Machine, names: tuple[str, str], together: bool
+) -> None:
+    before = extra.tree()
+    images = [f"reg.example/{name}:1" for name in names]
+    for ask in [images] if together else [[image] for image in sorted(images)]:
+        extra.install(*ask)
+    assert links(extra) == ["multi-user.target.wants/app.service", "multi-user.target.wants/w@a.service"]
+    assert os.readlink(extra.root / WANTS) == "/usr/lib/systemd/system/app.service"
+    bundles = {bundle.name: bundle.enabled for bundle in extra.tools().history.current().bundles}
+    assert bundles == {"base": (), "extra": ("app.service", "w@a.service")}
+    assert not extra.upgrade().changed
+    extra.remove(*names)
+    assert extra.tree() == before
+
+
+@pytest.mark.parametrize("goes", ["remove", "upgrade"])
+def test_a_unit_that_stays_enabled_when_the_bundle_that_has_it_goes_is_named(extra: Machine, goes: str) -> None:
+    extra.install("reg.example/base:1", "reg.example/extra:1")
+    outcome = extra.remove("base") if goes == "remove" else extra.install("reg.example/base:2")
+    assert outcome.plan.notes == tuple(
+        f"extra enables {unit}, which has no unit file any more: it cannot start"
+        for unit in ("app.service", "w@a.service")
+    )
+    extra.roll_back()
+    extra.write("usr/local/lib/systemd/system/app.service", UNIT.format("the host's"))
+    outcome = extra.remove("base")
+    assert len(outcome.plan.notes) == 1, "the host has one of that name as well"
+
+
+def test_a_unit_that_goes_with_the_same_change_cannot_be_enabled(extra: Machine) -> None:
+    extra.install("reg.example/base:1")
+    before = extra.tree()
+    with pytest.raises(InputError, match=r"app\.service is neither in the bundle nor on the host"):
+        extra.install("reg.example/base:2", "reg.example/extra:1")
+    assert extra.tree() == before

@@ -38,7 +38,7 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask]) -> Wish:
         if unreached and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
         parts += [(a, _as_far_as_known(tools, a, current, salt, f"nothing answers ({e})")) for a, e in unreached]
-        return with_others(current, parts)
+        return with_others(tools, current, parts)
 
     return wish
 
@@ -47,7 +47,7 @@ def wish_anew(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """The bundles that are installed for `asks`, with the facts and values of now; no registry is asked."""
 
     def wish(current: Generation, _place: Place, salt: bytes) -> Target:
-        return with_others(current, [(ask, _as_far_as_known(tools, ask, current, salt, "")) for ask in asks])
+        return with_others(tools, current, [(ask, _as_far_as_known(tools, ask, current, salt, "")) for ask in asks])
 
     return wish
 

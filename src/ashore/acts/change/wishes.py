@@ -10,6 +10,7 @@ from ashore.acts.change.recorded import renamed
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded, desire
+from ashore.acts.plan.enabling import enabled
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -48,16 +49,16 @@ def wish_for(tools: Tools, asks: Sequence[Ask]) -> Wish:
     """These bundles new, the others as they are."""
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
-        return with_others(current, [(ask, desire(tools, ask, current, place, salt)) for ask in asks])
+        return with_others(tools, current, [(ask, desire(tools, ask, current, place, salt)) for ask in asks])
 
     return wish
 
 
-def with_others(current: Generation, asked: Sequence[tuple[Ask, Part]]) -> Target:
+def with_others(tools: Tools, current: Generation, asked: Sequence[tuple[Ask, Part]]) -> Target:
     """What these were asked to be, and the other bundles of the host as they are.
 
     Raises:
-        InputError: a name would stand for two bundles.
+        InputError: a name would stand for two bundles, or a unit to enable is nowhere.
     """
     parts: dict[str, Part] = {}
     replaced: dict[str, str] = {}
@@ -73,7 +74,7 @@ def with_others(current: Generation, asked: Sequence[tuple[Ask, Part]]) -> Targe
             raise InputError(f"two of the images carry a bundle named {name}")
         parts[name] = part
     others = [as_recorded(current, b.name) for b in current.bundles if b.name not in parts.keys() | replaced.keys()]
-    return Target(parts=(*parts.values(), *others))
+    return Target(parts=enabled(tools, (*parts.values(), *others), current))
 
 
 def _in_place_of(old: BundleRecord, part: Part, there: BundleRecord | None) -> Part:

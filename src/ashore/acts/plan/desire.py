@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
 
-import contextlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -13,7 +12,6 @@ from ashore.acts.plan.order import ordered
 from ashore.acts.plan.physical import physical
 from ashore.acts.plan.redirect import redirected
 from ashore.acts.tools import Tools
-from ashore.errors import InputError, Issue
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values
 from ashore.mechanisms.stage.supply import Opener, rendered
@@ -21,23 +19,15 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.files import Entry, Kind, Wanted, parent
+from ashore.nouns.files import Kind, Wanted
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
-from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
 from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.render import Rendered, render
 from ashore.rules.bundles.values import merge_values
 from ashore.rules.sources import pack
-from ashore.rules.units.enablement import (
-    Shipped,
-    closure,
-    default_instance,
-    has_install,
-    is_template,
-    template_of,
-    unit_of,
-)
+from ashore.rules.units.enablement import has_install, is_template, unit_of
+from ashore.rules.units.unitpaths import shipped
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +40,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Fetches contents that the host turned out not to have."""
     texts: Mapping[str, str] = {}
     """Unit files and drop-ins by path."""
+    enable: tuple[str, ...] | None = None
+    """Units to enable, until `enabling.enabled` has found their links: it takes the other bundles' units for that."""
     notes: tuple[str, ...] = ()
     secrets: Mapping[str, object] = {}
     """Values to keep in the secret store, by the name that the record has for them."""
 
 
 def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: bytes) -> Part:
-    """Fetch, read and render a bundle for this host.
+    """Fetch, read and render a bundle for this host; its units are enabled later, by what the other bundles have.
 
     Raises:
         InputError, RegistryError, VerificationError: nothing on the host was changed.
@@ -106,7 +98,6 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)
-    enabled, links, notes = _enablement(tools, got, files, texts)
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
     record = BundleRecord(
         name=manifest.name,
@@ -119,7 +110,6 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         values_used=done.values_used,
         sets=recorded,
         units=tuple(sorted({u for p in texts if (u := unit_of(p))})),
-        enabled=enabled,
         health=manifest.health,
         steps=manifest.steps,
         confirm=manifest.confirm,
@@ -128,11 +118,12 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     )
     return Part(
         record=record,
-        wanted=(*files, *links),
+        wanted=files,
         openers=(rendered({**done.contents, of(source): source}), got.contents),
         more=got.more,
         texts=texts,
-        notes=(*done.notes, *notes),
+        enable=_to_enable(manifest.enable, texts),
+        notes=done.notes,
         secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},
     )
 
@@ -173,6 +164,12 @@ def _recorded(tools: Tools, key: str, value: object, secret: Iterable[str], salt
     return SetValue(value=value)
 
 
+def _to_enable(asked: tuple[str, ...] | None, texts: Mapping[str, str]) -> tuple[str, ...]:
+    if asked is not None:
+        return asked
+    return tuple(sorted(u for u, s in shipped(texts).items() if has_install(s.text) and not is_template(u)))
+
+
 def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[str, str]:
     texts = {}
     for wanted in files:
@@ -181,69 +178,3 @@ def _unit_texts(got: Obtained, done: Rendered, files: Iterable[Wanted]) -> dict[
             data = done.contents.get(digest) or got.bundle.texts.get(digest) or b""
             texts[wanted.path] = data.decode(errors="replace")
     return texts
-
-
-def _enablement(
-    tools: Tools, got: Obtained, files: tuple[Wanted, ...], texts: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[Wanted, ...], tuple[str, ...]]:
-    """Units to enable, the symlinks for it, and what to say of masked ones."""
-    manifest = got.bundle.manifest
-    shipped = {u: Shipped(path=p, text=t) for p, t in texts.items() if (u := unit_of(p)) and p.endswith("/" + u)}
-    asked = manifest.enable
-    if asked is None:
-        asked = tuple(sorted(u for u, s in shipped.items() if has_install(s.text) and not is_template(u)))
-    masked = [unit for unit in asked if _is_masked(tools, unit)]
-    known = dict(shipped)
-    for unit in asked:
-        if unit not in known and (template_of(unit) or unit) not in known and unit not in masked:
-            known |= _on_host(tools, manifest.name, unit)
-    # A masked unit keeps its links, as systemctl leaves them: it does not start, and unmasked it is enabled again.
-    links = closure(tuple(u for u in asked if u in known or template_of(u) in known), known)
-    wanted = {link.path: _link(tools, manifest.name, link) for of_unit in links.values() for link in of_unit}
-    shipped_paths = {w.path for w in files}
-    # On a live root systemd tells, of those that a change concerns.
-    notes = () if tools.live else tuple(f"{unit} is masked on this host and stays so" for unit in masked)
-    enabled = [default_instance(unit, known[unit].text) if unit in known else unit for unit in (*asked, *links)]
-    return (
-        tuple(dict.fromkeys(enabled)),
-        tuple(w for path, w in sorted(wanted.items()) if path not in shipped_paths),
-        notes,
-    )
-
-
-def _link(tools: Tools, bundle: str, link: Enablement) -> Wanted:
-    uid, gid = tools.owner or (0, 0)
-    entry = Entry(kind=Kind.SYMLINK, mode=0o777, uid=uid, gid=gid, target=link.target)
-    return Wanted(path=link.path, entry=entry, bundle=bundle, adopt=_may_take_over(tools, link))
-
-
-def _may_take_over(tools: Tools, link: Enablement) -> bool:
-    """Whether what lies there says no more than the link does: an alias has the place of a unit file, or of a mask."""
-    if parent(link.path) != ADMIN_FOLDER:
-        return True
-    with contextlib.suppress(OSError):
-        return tools.host.readlink(link.path).rpartition("/")[2] == link.target.rpartition("/")[2]
-    return False
-
-
-def _is_masked(tools: Tools, unit: str) -> bool:
-    for folder in (ADMIN_FOLDER, "run/systemd/system"):
-        with contextlib.suppress(OSError):
-            if tools.host.readlink(f"{folder}/{unit}").endswith("dev/null"):
-                return True
-    return False
-
-
-def _on_host(tools: Tools, bundle: str, unit: str) -> dict[str, Shipped]:
-    """A unit that the bundle enables and the host has."""
-    name = template_of(unit) or unit
-    for folder in UNIT_FOLDERS:
-        try:
-            path = tools.host.physical(f"{folder}/{name}")
-            return {name: Shipped(path=path, text=tools.host.read_bytes(path, tools.limits.template).decode())}
-        except (OSError, UnicodeDecodeError):
-            continue
-    raise InputError(
-        f"the bundle {bundle} cannot be used",
-        issues=[Issue(where="bundle.toml: [units] enable", message=f"{unit} is neither in the bundle nor on the host")],
-    )

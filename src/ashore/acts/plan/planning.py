@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.acts.plan.adoption import edited_packages_files
 from ashore.acts.plan.desire import Part
+from ashore.acts.plan.enabling import dangling
 from ashore.acts.plan.grounds import Grounds
 from ashore.acts.plan.libraries import Libraries
 from ashore.acts.plan.merging import merge_edits
@@ -77,7 +78,7 @@ def make_plan(
     units = react.units(view.seen)
     checked = _checks(tools, desired, files)
     notes = [note for part in parts for note in part.notes]
-    notes += [STAYS_DISABLED.format(unit) for unit in stay_off]
+    notes += [*(STAYS_DISABLED.format(unit) for unit in stay_off), *dangling(tools, desired, changes)]
     notes += [
         *files.notes,
         *units.notes,

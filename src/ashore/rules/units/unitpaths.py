@@ -11,7 +11,7 @@ from types import MappingProxyType
 from ashore.nouns.files import ancestors
 from ashore.nouns.units import UNIT_FOLDERS
 from ashore.rules.units import unitfile
-from ashore.rules.units.enablement import drop_in_folders, is_drop_in, template_of
+from ashore.rules.units.enablement import Shipped, drop_in_folders, is_drop_in, template_of
 from ashore.rules.units.unitfile import Setting
 
 NO_LINKS: Mapping[str, str] = MappingProxyType({})
@@ -54,6 +54,12 @@ def own_paths(unit: str, paths: Iterable[str]) -> tuple[str, ...]:
     # The administrator's folder comes first and hides the others; drop-ins are read by file name.
     files.sort(key=lambda path: (path.rpartition("/")[2] != unit, _rank(path)))
     return (*files, *sorted(drop_ins, key=lambda path: (path.rpartition("/")[2], -_rank(path))))
+
+
+def shipped(texts: Mapping[str, str]) -> dict[str, Shipped]:
+    """The units of a bundle by name, each with its file."""
+    files = [path for path in texts if path.rpartition("/")[0] in UNIT_FOLDERS]
+    return {path.rpartition("/")[2]: Shipped(path=path, text=texts[path]) for path in files}
 
 
 def effective(paths: Iterable[str]) -> tuple[str, ...]:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The symlinks that enable units: whose they are, what an administrator made of them, and what goes with them."""
 
+import itertools
 import os
 
 import pytest
 
+from ashore.acts.author.inspect import inspect
 from ashore.errors import ConflictError, InputError
 from ashore.nouns.units import UnitAction, UnitVerb
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
 
 ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
+ORDER = ["etc", "usr/local/lib", "usr/lib"]
 UNIT = "[Unit]\nDescription={}\n[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
 SERVICE = "etc/systemd/system/app.service"
 WANTS = "etc/systemd/system/multi-user.target.wants/app.service"
@@ -318,3 +321,30 @@ def test_a_unit_that_goes_with_the_same_change_cannot_be_enabled(extra: Machine)
     with pytest.raises(InputError, match=r"app\.service is neither in the bundle nor on the host"):
         extra.install("reg.example/base:2", "reg.example/extra:1")
     assert extra.tree() == before
+
+
+def test_of_two_unit_files_of_other_bundles_and_the_host_the_one_that_systemd_reads_counts(extra: Machine) -> None:
+    extra.write(
+        "usr/local/lib/systemd/system/app.service", UNIT.format("the host's").replace("multi-user", "graphical")
+    )
+    extra.install("reg.example/base:1", "reg.example/extra:1")
+    assert "graphical.target.wants/app.service" in links(extra)
+
+
+@pytest.mark.parametrize(("first", "hidden"), list(itertools.permutations(ORDER, 2)))
+def test_of_unit_files_of_one_name_the_one_that_systemd_reads_says_how_it_is_enabled(
+    host: Machine, first: str, hidden: str
+) -> None:
+    read = ORDER.index(first) < ORDER.index(hidden)
+    tree = {f"{hidden}/systemd/system/app.service": "[Service]\nExecStart=/opt/bin/app\n"}
+    tree[f"{first}/systemd/system/app.service"] = UNIT.format(1)
+    host.images.add(ONE, tree)
+    assert [unit.enable for unit in inspect(host.tools(), host.ask(ONE).reference).units] == [read]
+    host.install(ONE)
+    assert links(host) == (["multi-user.target.wants/app.service"] if read else [])
+    host.remove("app")
+    for path, text in tree.items():
+        host.write(path, text)
+    host.images.add(TWO, {"etc/x": "x"}, '[units]\nenable = ["app.service"]\n')
+    host.install(TWO)
+    assert links(host) == (["multi-user.target.wants/app.service"] if read else [])

@@ -18,6 +18,7 @@ from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.placing import host_path, is_shell, is_template
 from ashore.rules.images.documents import platform_of
 from ashore.rules.units.enablement import has_install, is_drop_in
+from ashore.rules.units.unitpaths import in_order
 
 
 class LayerShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +116,15 @@ def describe(image: Image, bundle: Bundle) -> Inspection:
 
 def _units(bundle: Bundle) -> list[UnitShown]:
     found: dict[str, bool] = {}
-    for path, entry in sorted(bundle.entries.items()):
-        name = host_path(bundle.manifest, path, entry.kind).rpartition("/")[2]
+    places = {host_path(bundle.manifest, path, entry.kind): path for path, entry in bundle.entries.items()}
+    for place in reversed(in_order(places)):  # of two of one name, the first is the one that systemd reads
+        path, name = places[place], place.rpartition("/")[2]
+        entry = bundle.entries[path]
         if entry.kind is Kind.FILE and is_unit_file(path) and not is_drop_in(name):
             text = bundle.texts.get(entry.digest, b"").decode(errors="replace")
             enable = bundle.manifest.enable
             found[name] = has_install(text) if enable is None else name in enable
+    found = dict(sorted(found.items()))
     for name in bundle.manifest.enable or ():
         found.setdefault(name, True)
     return [UnitShown(name=name, enable=enable) for name, enable in found.items()]

@@ -14,7 +14,7 @@ from ashore.nouns.generation import Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
 from ashore.rules.units.changes import Changes
 from ashore.rules.units.enablement import Shipped, closure, default_instance, enabled_by, template_of
-from ashore.rules.units.unitpaths import shipped
+from ashore.rules.units.unitpaths import in_order, shipped
 
 
 def enabled(tools: Tools, parts: Sequence[Part], current: Generation) -> tuple[Part, ...]:
@@ -40,7 +40,7 @@ class _Around:
     def unit(self, bundle: str, unit: str) -> dict[str, Shipped]:
         """A unit that the bundle enables and does not ship."""
         name = template_of(unit) or unit
-        for folder in UNIT_FOLDERS:
+        for folder in in_order(UNIT_FOLDERS):
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 path = self._tools.host.physical(f"{folder}/{name}")
                 if path not in self._going:

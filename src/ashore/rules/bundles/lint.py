@@ -16,6 +16,7 @@ from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
 from ashore.rules.units import unitfile
 from ashore.rules.units.enablement import has_install, template_of, unit_of
+from ashore.rules.units.unitpaths import shipped
 
 _KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _SECTIONS = {
@@ -207,10 +208,5 @@ def key_findings(path: str, head: bytes) -> Iterator[Finding]:
 
 def shipped_units(manifest: BundleManifest, entries: Mapping[str, Entry], texts: Mapping[str, str]) -> dict[str, str]:
     """The bundle's unit files by name; `texts` are by path below root/."""
-    found = {}
-    for path, text in texts.items():
-        target = host_path(manifest, path, entries[path].kind)
-        unit = unit_of(target)
-        if unit and target.endswith(f"/{unit}"):
-            found[unit] = text
-    return found
+    placed = {host_path(manifest, path, entries[path].kind): text for path, text in texts.items()}
+    return {unit: file.text for unit, file in shipped(placed).items()}

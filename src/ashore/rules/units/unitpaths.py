@@ -11,7 +11,7 @@ from types import MappingProxyType
 from ashore.nouns.files import ancestors
 from ashore.nouns.units import UNIT_FOLDERS
 from ashore.rules.units import unitfile
-from ashore.rules.units.enablement import Shipped, drop_in_folders, is_drop_in, template_of
+from ashore.rules.units.enablement import Shipped, drop_in_folders, is_drop_in, template_of, unit_of
 from ashore.rules.units.unitfile import Setting
 
 NO_LINKS: Mapping[str, str] = MappingProxyType({})
@@ -56,10 +56,17 @@ def own_paths(unit: str, paths: Iterable[str]) -> tuple[str, ...]:
     return (*files, *sorted(drop_ins, key=lambda path: (path.rpartition("/")[2], -_rank(path))))
 
 
+def in_order(paths: Iterable[str]) -> list[str]:
+    """Unit folders, or paths in them, the first one first: what lies there hides what has its name in the others."""
+    return sorted(paths, key=lambda path: (_rank(f"{path}/"), path))
+
+
 def shipped(texts: Mapping[str, str]) -> dict[str, Shipped]:
-    """The units of a bundle by name, each with its file."""
-    files = [path for path in texts if path.rpartition("/")[0] in UNIT_FOLDERS]
-    return {path.rpartition("/")[2]: Shipped(path=path, text=texts[path]) for path in files}
+    """The units of a bundle by name, each with the file that systemd reads of those with its name."""
+    files = [
+        (unit, path) for path in reversed(in_order(texts)) if (unit := unit_of(path)) and path.endswith(f"/{unit}")
+    ]
+    return {unit: Shipped(path=path, text=texts[path]) for unit, path in files}
 
 
 def effective(paths: Iterable[str]) -> tuple[str, ...]:

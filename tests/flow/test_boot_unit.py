@@ -134,3 +134,27 @@ def test_a_boot_unit_that_was_restarted_follows_the_change_that_goes_on(boot: Bo
     boot.has("docker")
     boot.has("systemctl")
     assert boot("always")[:2] == (0, [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://s3.example/a.tgz?X-Date=1&X-Sig=a%2Fb%3D",
+        "http://u:p@[::1]:80/a;touch?x=(1)!#~*",
+        "https://s3.example/%n%%",
+    ],
+)
+def test_ashore_is_fetched_from_the_very_address(url: str, boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+    for tool in ("mkdir", "rm"):
+        boot.has(tool)
+    boot.has("curl", fails=["--fail --silent"])
+    assert run(["provision", "unit", "--engine", "none", "--ashore-url", url, "--sha256", "a" * 64, IMAGE]) == 0
+    command = re.search(r"^ExecStartPre=(.*?)\n(?=ExecStart=)", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
+    assert command
+    # systemd.unit(5): %% is a percent sign; any other specifier would be something of the host's.
+    assert "%" not in command[1].replace("%%", "")
+    argv = shlex.split(command[1].replace("\\\n", " ").replace("%%", "%"))
+    boot.log.write_text("")
+    done = subprocess.run(argv, env={"PATH": str(boot.folder / "bin")}, capture_output=True, text=True)
+    (called,) = (line for line in boot.log.read_text().splitlines() if line.startswith("curl"))
+    assert (done.returncode, done.stderr, called.split()[-1]) == (1, "", url)

@@ -87,12 +87,15 @@ def test_the_values_are_for_root_alone(capsys: pytest.CaptureFixture[str]) -> No
         (("unit", IMAGE, "--ashore-url", "https://x/y", "--sha256", SHA), 2, "--engine none"),
         (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://x/y", "--sha256", "abc"), 2, "no"),
         (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://x/'; rm -rf /", "--sha256", SHA), 2, "address"),
+        *((("unit", IMAGE, "--engine", "none", "--ashore-url", f"https://x/{c}", "--sha256", SHA), 2, "address")
+          for c in ("`id`", "$(id)", '"', "\\", "a b", "<x", "a\nb", "a\n", "ä", "a\tb", "{1,2}")),
+        (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://", "--sha256", SHA), 2, "address"),
         (("cloud-config", IMAGE, "--values", "nowhere.toml"), 3, "cannot read"),
         (("cloud-config", IMAGE, "--values", "ca.pem"), 3, "not TOML"),
         (("cloud-config", IMAGE, "--registry-ca", "values.toml"), 3, "no certificate"),
         (("cloud-config", IMAGE, "--mirror", "m.example"), 2, "Docker"),
     ],
-)
+)  # fmt: skip
 def test_what_makes_no_sense_is_refused(
     arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The boot unit: installs one image when the machine boots, and keeps a good node up when it cannot."""
 
+import re
 from enum import StrEnum
 
 import msgspec
@@ -13,6 +14,8 @@ from ashore.rules.provision.hostunits import RECOVER_UNIT, SETTLE_UNIT
 
 _FINAL = "2 3 5 6 7 8"
 """Exit codes that another try does not mend (docs/reference/exit-codes.md)."""
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-]+")
+"""The characters of RFC 3986 but for ' and $: what is left means nothing to a shell within double quotes."""
 
 
 class Engine(StrEnum):
@@ -108,14 +111,16 @@ def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str,
 def _fetch(fetched: Fetched) -> tuple[str, ...]:
     if len(fetched.sha256) != 64 or set(fetched.sha256) - set("0123456789abcdef"):
         raise UsageError("--sha256 is not a SHA-256", cause=f"{fetched.sha256[:80]!r}", remedy="64 hexadecimal digits")
-    if not fetched.url.startswith(("https://", "http://")) or set(fetched.url) & set(" '\"\\$%\n"):
+    if not _ADDRESS.fullmatch(fetched.url):
         raise UsageError("--ashore-url is not an address", cause=f"{fetched.url[:200]!r}", remedy="https://...")
+    url = fetched.url.replace("%", "%%")  # systemd's specifiers
+    curl = "curl --fail --silent --show-error --location --globoff"
     folder = f"/opt/ashore/{fetched.sha256[:12]}"
     return (
         "ExecStartPre=/bin/sh -ec '\\",
         f"  [ ! -x {folder}/ashore ] || exit 0; \\",
         f"  rm -rf {folder}.new; mkdir -p {folder}.new /opt/bin; \\",
-        f"  curl --fail --silent --show-error --location --output {folder}.new/archive {fetched.url}; \\",
+        f'  {curl} --output {folder}.new/archive "{url}"; \\',
         f'  echo "{fetched.sha256}  {folder}.new/archive" | sha256sum --check --quiet; \\',
         f"  tar -xzf {folder}.new/archive -C {folder}.new; sync -f {folder}.new; \\",
         f"  rm -rf {folder}; mv -T {folder}.new/ashore {folder}; rm -rf {folder}.new; \\",

@@ -3,11 +3,12 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
 
-from ashore.acts.ask.look import diff
+from ashore.acts.ask.look import diff, owns
 from ashore.acts.ask.render import render_file
 from ashore.acts.change.install import plan_install
 from ashore.acts.plan.differences import differences
@@ -15,6 +16,7 @@ from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
 from ashore.errors import InputError
 from ashore.mechanisms.state.secrets import Secrets
+from ashore.nouns import digest
 from ashore.nouns.facts import Interface, Network
 from ashore.nouns.limits import DEFAULT
 from tests.flow.machine import FACTS, Machine
@@ -265,6 +267,29 @@ def test_a_secret_value_appears_nowhere(host: Machine, capsys: pytest.CaptureFix
     stored = {name for name, data in files.items() if leaks(data)}
     assert all("/content/sha256/" in name for name in stored), "rendered contents may, 0600 in a 0700 folder"
     assert (host.root / "var/lib/ashore").stat().st_mode & 0o077 == 0
+
+
+def test_no_json_has_what_a_guess_at_a_secret_could_be_checked_by(
+    host: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    shown: list[Any] = []
+    for pin in ("4711", "0815"):
+        tools = host.tools()
+        plan, supply = plan_install(tools, [host.ask(ONE, sets={"token": pin})])
+        shown += cast("list[Any]", plan_json(plan, differences(tools, plan, supply))["steps"])
+        show(host.install(ONE, sets={"token": pin}), as_json=True)
+    entries = [step[side] for step in shown for side in ("old", "new") if step["path"] == "/etc/app/token"]
+    assert entries[0] is None and len(entries) == 4
+    assert not any({"size", "digest"} & entry.keys() for entry in entries[1:])
+    plain = next(step for step in shown if step["path"] == "/etc/app/plain")
+    assert plain["new"]["digest"] and plain["new"]["size"], "that of another file is told"
+    digests = [digest.of(f"token={pin}\n".encode()) for pin in ("4711", "0815")]
+    printed = capsys.readouterr().out
+    assert not [d for d in digests if d in printed]
+    owner, other = owns(host.tools(), "/etc/app/token"), owns(host.tools(), "/etc/app/plain")
+    assert owner is not None and other is not None
+    assert (owner.digest, bool(other.digest)) == ("", True)
 
 
 def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_needs_it(host: Machine) -> None:

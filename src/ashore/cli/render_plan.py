@@ -79,8 +79,8 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
                 "action": step.action,
                 "path": shown(step.path),
                 "bundle": step.bundle,
-                "old": entry_json(step.old),
-                "new": entry_json(step.new),
+                "old": entry_json(step.old, secret=step.secret),
+                "new": entry_json(step.new, secret=step.secret),
                 "note": step.note,
                 "merged": step.merged,
                 "diff": diffs.get(step.path, ""),
@@ -169,8 +169,11 @@ def provisional_json(waiting: Provisional | None) -> dict[str, object] | None:
     }
 
 
-def entry_json(entry: Entry | None) -> dict[str, object] | None:
-    """A path's state for programs: modes as octal text, extended attributes by name only."""
+def entry_json(entry: Entry | None, *, secret: bool) -> dict[str, object] | None:
+    """A path's state for programs: modes as octal text, extended attributes by name only.
+
+    A `secret` file's digest would tell whether a guess at what it holds is right.
+    """
     if entry is None:
         return None
     described: dict[str, object] = {
@@ -179,7 +182,7 @@ def entry_json(entry: Entry | None) -> dict[str, object] | None:
         "uid": entry.uid if entry.uid >= 0 else None,
         "gid": entry.gid if entry.gid >= 0 else None,
     }
-    if entry.kind is Kind.FILE:
+    if entry.kind is Kind.FILE and not secret:
         described |= {"size": entry.size, "digest": entry.digest}
     if entry.kind is Kind.SYMLINK:
         described["target"] = printable(entry.target)

@@ -138,6 +138,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     mode: int
     digest: str
+    """Empty for a secret file: it would tell whether a guess at what it holds is right."""
     adopted: bool
     """Something lay there before ashore; it comes back on removal."""
 
@@ -153,6 +154,6 @@ def owns(tools: Tools, path: str) -> Owner | None:
         bundle=record.bundle,
         kind=record.entry.kind,
         mode=record.entry.mode,
-        digest=record.entry.digest,
+        digest="" if record.secret else record.entry.digest,
         adopted=record.original is not None,
     )

@@ -139,6 +139,33 @@ def test_a_program_that_is_not_there_is_said_and_the_file_is_placed(live: Machin
     assert live.exists("etc/a.conf")
 
 
+def test_what_a_program_says_of_a_file_with_a_secret_value_is_not_repeated(live: Machine) -> None:
+    live.write("usr/bin/check", '#!/bin/sh\necho "unknown word: $(cat "$1")"\nexit 1\n', mode=0o755)
+    toml = TOML + "[values]\ntoken = { secret = true }\n"
+    live.images.add(ONE, {"etc/a.conf.j2": "password {{ token }}\n", "etc/b.conf": "plain\n"}, toml)
+    before = live.tree()
+    with pytest.raises(UnchangedError) as raised:
+        live.install(ONE, sets={"token": "hunter2"})
+    assert live.tree() == before
+    secret, plain = raised.value.issues
+    assert "/usr/bin/check /etc/a.conf ended with 1" in secret.message and "is not shown" in secret.message
+    assert "unknown word: plain" in plain.message
+    (held,) = live.tools().history.held().values()
+    assert "hunter2" not in str(raised.value) + held.reason
+
+
+def test_what_is_refused_of_a_unit_with_a_secret_value_is_not_repeated(live: Machine) -> None:
+    unit = {"etc/systemd/system/app.service.j2": "[Service]\nEnvironment={{ token }}\n"}
+    live.images.add(ONE, unit, "[values]\ntoken = { secret = true }\n")
+    live.programs.extra = {"systemd-analyze": "/usr/bin/systemd-analyze"}
+    says = "#!/bin/sh\necho 'app.service: bad hunter2'\necho 'Unit app.service has a bad unit file setting.'\nexit 1\n"
+    live.write("usr/bin/systemd-analyze", says, mode=0o755)
+    with pytest.raises(UnchangedError) as raised:
+        live.install(ONE, sets={"token": "hunter2"})
+    assert [issue.where for issue in raised.value.issues] == ["/etc/systemd/system/app.service"]
+    assert "hunter2" not in str(raised.value)
+
+
 def test_on_an_offline_root_it_is_said_that_nothing_is_run(host: Machine) -> None:
     host.images.add(ONE, {"etc/a.conf": "bad\n", "etc/other": "x"}, TOML)
     assert notes(host, ONE) == "nothing is run on an offline root: /etc/a.conf not validated"

@@ -15,6 +15,7 @@ from ashore.rules.checks import PLACE, bad_units, changed_contents, missing_prog
 from ashore.rules.units.enablement import unit_of
 
 _SECONDS = 30.0
+_HIDDEN = "what it said of a file with a secret value is not shown"
 _MERGED = "it is this host's edit with the new version: edit it so that both fit, or let on_edit be keep"
 
 
@@ -66,15 +67,22 @@ def _ask(tools: Tools, check: Check, named: str, plan: Plan) -> list[Issue]:
         tools.programs.run([word.replace(PLACE, named) for word in check.command], seconds=_SECONDS)
     except AshoreError as error:
         merged = {step.path for step in plan.steps if step.merged}
-        said = str(error).replace(named, shown(check.paths[0]))
+        secret = not _secret(plan).isdisjoint(check.paths)
+        said = (f"{error.message}: {_HIDDEN}" if secret else str(error)).replace(named, shown(check.paths[0]))
         return [Issue(where=shown(p), message=said, remedy=_MERGED if p in merged else "") for p in check.paths]
     return []
+
+
+def _secret(plan: Plan) -> set[str]:
+    """The files with a secret value: a program may quote a line of what it refuses."""
+    return {step.path for step in plan.steps if step.secret}
 
 
 def _verify(tools: Tools, check: Check, places: dict[str, str], plan: Plan) -> list[Issue]:
     """Shipped units, in a tree where their neighbours are the new ones as well."""
     units = {unit: path for path in reversed(check.paths) if (unit := unit_of(path))}
     issues: list[Issue] = []
+    secret = _secret(plan)
     with tempfile.TemporaryDirectory(prefix="ashore-") as folder:
         for path in check.paths:
             copy = os.path.join(folder, path)
@@ -84,7 +92,8 @@ def _verify(tools: Tools, check: Check, places: dict[str, str], plan: Plan) -> l
         for unit, path in sorted(units.items()):
             said = _verified(tools, check, folder, unit, path)
             folders = [f"{folder}/{f}" for f in UNIT_FOLDERS]
-            issues += [Issue(where=shown(p), message=m) for p, m in bad_units(said, {unit: path}, folders).items()]
+            bad = bad_units(said, {unit: path}, folders)
+            issues += [Issue(where=shown(p), message=_HIDDEN if p in secret else m) for p, m in bad.items()]
             for line in missing_programs(said, changed_contents(plan.steps)):
                 tools.progress.say(line)
     return issues

@@ -275,6 +275,60 @@ def test_no_message_holds_a_secret(template: str) -> None:
     assert caught.value.issues[0].where == "x.j2:1"
 
 
+PART = "[values]\ntok = { secret = true }\nhashes = { alice = 'x', other = 'y' }\n"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ hashes[tok.split(':')[1]] }}",
+        "{{ hashes[tok.split(':')[1] | upper] }}",
+        "{{ values[tok.split(':')[1]] }}",
+        "{{ facts.network.interfaces[tok.split(':')[1]].ipv4 }}",
+        "{{ {}[tok.split(':')[1]] }}",
+        "{{ '' | attr(tok.split(':')[1]) }}",
+        "{{ '' | attr('_' ~ tok.split(':')[1]) }}",
+        "{{ ['a'] | map(tok.split(':')[1]) | list }}",
+        "{{ [{}] | map(attribute=tok.split(':')[1]) | join }}",
+        "{{ ['a'] | select(tok.split(':')[1]) | list }}",
+        "{% set name = tok.split(':')[1] %}{{ '{x.%s}' % name }}{{ ('{x.%s}' % name).format(x=1) }}",
+    ],
+)
+def test_no_message_holds_a_part_of_a_secret(template: str) -> None:
+    with pytest.raises(InputError) as caught:
+        rendered({"x.j2": template}, PART, sets={"tok": "alice:hunter2"})
+    assert "hunter2" not in str(caught.value.issues).lower()
+    assert caught.value.issues[0].where == "x.j2:1"
+
+
+def test_a_message_names_what_a_template_that_reads_secrets_spells() -> None:
+    toml = PART + "t = { z = 1 }\n"
+    assert "nope is not a value" in problems({"x.j2": "{{ tok }}{{ nope }}"}, toml, tok="x")[0]
+    assert (
+        "values.t.y is not set and has no default (set are: z)"
+        in problems({"x.j2": "{{ tok }}{{ t.y }}"}, toml, tok="x")[0]
+    )
+    told = problems({"x.j2": "{{ tok }}{{ facts.network.interfaces['eth0.200'] }}"}, toml, tok="x")[0]
+    assert 'facts.network.interfaces."eth0.200" is unknown on this host (it has: eth0, eth0.100)' in told
+    assert "No filter named 'nope'" in problems({"x.j2": "{{ tok | nope }}"}, toml, tok="x")[0]
+    shell = '[templates]\nshell = ["x"]\n'
+    assert "$NOPE: values.NOPE is not set" in problems({"x": "$TOK $NOPE"}, toml + shell, tok="x")[0]
+    table = problems({"x.j2": "{{ tok.bob }}"}, toml, tok={"hunter2": 1})[0]
+    assert "values.tok.bob is not set" in table and "hunter2" not in table, "names below a secret are secret as well"
+
+
+def test_a_name_that_was_computed_of_a_secret_is_not_recorded() -> None:
+    files = {
+        "a.j2": "{% set user = tok.split(':')[0] %}{{ hashes[user] }}{{ values[user] | default('-') }}",
+        "b.j2": "{{ tok }}{{ facts.network.interfaces[tok].ipv4 | default('-') }}{{ facts.cloud.x | default('-') }}",
+    }
+    done = rendered(files, PART, sets={"tok": "alice:hunter2"})
+    assert done.values_used == (".", "hashes", "tok")
+    assert done.facts_used == ("cloud", "network.interfaces")
+    plain = rendered({"a.j2": "{{ facts.network.interfaces['eth' ~ 7] | default('-') }}"})
+    assert plain.facts_used == ("network.interfaces.eth7",), "others are, as exactly as can be"
+
+
 def test_what_was_read_is_recorded_and_hashed() -> None:
     files = {"x.j2": "{{ public_ip }}{{ facts.network.interfaces['eth0.100'].ipv4 }}{{ facts.cloud is defined }}"}
     toml = '[values]\npublic_ip = "{{ facts.network.default.ipv4 }}"\nunused = 1'

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts and values as templates see them: views that note what was read, so that a record can name it. No I/O."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from ashore.rules.bundles.values import Deferred, Values, how_to_set, not_set
 Path = tuple[str, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _DOTTED = re.compile(r'"([^"]*)"|([^.]+)')
+_WORD = re.compile(r"\w+")
 _SHOWN = 12
 MISSING = object()
 """What a lookup gives that finds nothing."""
@@ -49,6 +51,9 @@ class Scope:
     def __init__(self, facts: Facts, values: Values, render_default: Callable[[Deferred, str], object]) -> None:
         self.values = values
         self.reads = Reads()
+        self.source = ""
+        """The template that is being rendered; empty where names cannot be computed."""
+        self._words: tuple[str, frozenset[str]] = ("", frozenset())
         self._render_default = render_default
         self._rendered: dict[Path, tuple[object, Reads]] = {}
         self._rendering: list[Path] = []
@@ -59,11 +64,19 @@ class Scope:
 
     def note(self, kind: str, path: Path) -> None:
         """A template read `path`, or all below it."""
-        if kind == "facts":
-            self.reads.facts.add(path)
-            return
-        self.reads.values.add(path)
-        self.reads.secrets |= self.values.secrets & set(path[:1] or self.values.tree)
+        if kind == "values":
+            self.reads.secrets |= self.values.secrets & set(path[:1] or self.values.tree)
+        told = tuple(itertools.takewhile(self.tells, path))
+        (self.reads.facts if kind == "facts" else self.reads.values).add(told)
+
+    def tells(self, name: object) -> bool:
+        """Whether a record or message may have `name`. One that was computed may be part of a secret that was read."""
+        if not self.reads.secrets or not self.source:
+            return True
+        if self._words[0] is not self.source:
+            self._words = (self.source, frozenset(_WORD.findall(self.source)))
+        text = str(name)
+        return text in self.source and self._words[1].issuperset(_WORD.findall(text))
 
     def seen(self, kind: str, path: Path, value: object) -> object:
         """`value` as a template gets it: tables as views, defaults rendered."""
@@ -126,7 +139,8 @@ class View(Mapping[str, object]):
             text = str(name)
             return f"{not_set(text, self.scope.values.unset[text])} ({how_to_set(text)})"
         full = f"{self.kind}.{dotted((*self.path, str(name)))}"
-        names = sorted(self.data)
+        of_secret = self.kind == "values" and not self.scope.values.secrets.isdisjoint(self.path[:1])
+        names = [] if of_secret else sorted(self.data)
         there = ", ".join(printable(n) for n in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         if self.kind == "facts":
             return f"{full} is unknown on this host" + (f" (it has: {there})" if there else "")
@@ -150,7 +164,8 @@ class View(Mapping[str, object]):
         if found is MISSING:
             raise KeyError(name)
         if isinstance(found, Failed):  # a loop over items() or values() comes by here
-            raise Unusable(f"{self.kind}.{dotted((*self.path, name))}: {found.why}")
+            told = (name,) if self.scope.tells(name) else ()
+            raise Unusable(f"{self.kind}.{dotted((*self.path, *told))}: {found.why}")
         return found
 
     def __contains__(self, name: object) -> bool:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
-from jinja2.visitor import NodeTransformer
 
+from ashore.rules.bundles.looks import Looks
 from ashore.rules.bundles.reads import MISSING, Failed, Scope, View, as_text
 
 FILENAME = "<ashore template>"
@@ -98,6 +98,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(undefined=Unknown, keep_trailing_newline=True, cache_size=0, finalize=self._out)
         self.scope = scope
         self.budget = budget
+        self.undefined = self._unknown  # type: ignore[assignment] # Jinja calls it, and asks no more of it
         # The same inputs give the same files.
         del self.filters["random"], self.globals["lipsum"]
         self.filters["tojson"] = _to_json
@@ -121,9 +122,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises:
             TemplateError: and whatever else a template can cause; `line_of` tells where.
         """
-        tree = _Checked(self).visit(self.parsed(text))
+        tree = Looks(self).visit(self.parsed(text))
         code = self.compile(tree, filename=FILENAME)
         template = Template.from_code(self, code, self.make_globals(None))
+        scope = self.scope()
+        outer, scope.source = scope.source, text
+        try:
+            return self._written(template)
+        finally:
+            scope.source = outer
+
+    def _written(self, template: Template) -> str:
         pieces = []
         size = 0
         for piece in template.generate():
@@ -158,10 +167,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _fetched(self, view: View, name: object) -> Any:
         found = view.fetch(name)
         if found is MISSING:
-            return self.undefined(view.why_missing(name))
+            return self._unknown(view.why_missing(name), name=name)
         if isinstance(found, Failed):
-            return self.undefined(f"{view.kind}.{'.'.join((*view.path, str(name)))}: {found.why}")
+            return self._unknown(f"{view.kind}.{'.'.join((*view.path, str(name)))}: {found.why}", name=name)
         return found
+
+    def _unknown(
+        self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: type[TemplateError] = UndefinedError
+    ) -> Unknown:
+        if name is not None and not self.scope().tells(name):
+            hint = "a name that is computed is not there; it is not shown, as the template reads secret values"
+        return Unknown(hint, obj, name, exc)  # type: ignore[arg-type] # SecurityError as well
 
     def _check_format(self, obj: Any, attribute: object) -> None:
         if attribute in {"format", "format_map"} and isinstance(obj, str) and _WIDE_FORMAT.search(obj):
@@ -238,30 +254,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
 
-class _Checked(NodeTransformer):
-    """Puts a look at the clock into loops, and ``~`` under the size limit."""
-
-    def __init__(self, environment: Sandbox) -> None:
-        self.environment = environment
-
-    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - Jinja's names
-        self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(self._call("tick", [], node.lineno), lineno=node.lineno))
-        if node.test is not None:
-            node.test = nodes.And(self._call("tick", [], node.lineno), node.test, lineno=node.lineno)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Call:  # noqa: N802
-        self.generic_visit(node)
-        return self._call("concat_checked", node.nodes, node.lineno)
-
-    def _call(self, name: str, arguments: list[nodes.Expr], lineno: int) -> nodes.Call:
-        target = nodes.EnvironmentAttribute(name, lineno=lineno)
-        call = nodes.Call(target, arguments, [], None, None, lineno=lineno)
-        call.set_environment(self.environment)
-        return call
-
-
 def line_of(error: BaseException) -> int:
     """The line of the template that `error` comes from; 0 if it does not say."""
     if isinstance(error, TemplateSyntaxError):
@@ -276,8 +268,11 @@ def line_of(error: BaseException) -> int:
 
 
 def is_template_error(error: BaseException) -> bool:
-    """Whether `error` is Jinja's or this module's own, whose text names things and not their contents."""
-    return isinstance(error, TemplateError)
+    """Whether `error` is Jinja's or this module's own, whose text names things and not their contents.
+
+    Others of Jinja's (no such filter, a filter's wrong argument) may name what was computed.
+    """
+    return isinstance(error, TemplateSyntaxError | UndefinedError | SecurityError)
 
 
 def _small(bits: int) -> None:

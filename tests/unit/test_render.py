@@ -129,6 +129,23 @@ def test_a_default_that_cannot_be_rendered_is_an_error_however_it_is_read(templa
     assert told.startswith("x.j2:1: ") and "facts.kernel is unknown on this host" in told, told
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ users | map(attribute='nmae') | list }}", "'dict object' has no attribute 'nmae'"),
+        ("{{ [values.nope] }}", "values.nope is not set"),
+        ("{{ {'host': values.nope} }}", "values.nope is not set"),
+        ("{{ ([facts.os.nope], 1) ~ '' }}", "facts.os.nope is unknown"),
+        ("{{ '%s' % [nope] }}", "nope is not a value"),
+        ("{{ [nope] | tojson }}", "nope is not a value"),
+        ("{{ [nope] | pprint }}", "nope is not a value"),
+    ],
+)
+def test_an_unknown_name_in_a_list_or_table_is_an_error(template: str, said: str) -> None:
+    (told,) = problems({"x.j2": template}, '[values]\nusers = [{ name = "a" }]\n')
+    assert told.startswith("x.j2:1: ") and said in told, told
+
+
 def test_a_table_in_a_list_is_shown_as_what_it_holds() -> None:
     assert (
         one("{{ t.items() | list }}", '[values]\nt = { x = { y = "{{ facts.hostname }}" } }') == "[('x', {'y': 'h1'})]"

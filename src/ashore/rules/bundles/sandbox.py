@@ -46,6 +46,10 @@ class Unknown(StrictUndefined):
     def __getitem__(self, name: object) -> "Unknown":  # type: ignore[override]
         return self
 
+    def __repr__(self) -> str:
+        """Where it stands in a list or table that is written: an error there as well."""
+        return self.__str__()
+
     @property
     def _undefined_message(self) -> str:
         if not self._undefined_hint and self._undefined_obj is missing:

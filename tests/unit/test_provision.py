@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `ashore provision` prints: whole files as cases, and what is refused. tests/system has the real validators."""
 
+import base64
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,14 @@ def test_any_values_come_out_of_the_yaml_as_they_went_in(
     assert files[0]["path"] == "/etc/ashore/values.d/50-provision.toml"
 
 
+@pytest.mark.parametrize("mirror", ["mirror", "mirror.example:5000", "[::1]:5000", "localhost/a/b-c", "10.0.0.1"])
+def test_any_location_of_registries_conf_is_a_mirror(mirror: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["provision", "ignition", IMAGE, "--engine", "podman", "--mirror", mirror]) == 0
+    (file,) = json.loads(capsys.readouterr().out)["storage"]["files"]
+    text = base64.b64decode(file["contents"]["source"].partition("base64,")[2]).decode()
+    assert tomllib.loads(text)["registry"][0]["mirror"] == [{"location": mirror}]
+
+
 def test_the_values_are_for_root_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["provision", "ignition", IMAGE, *FILES]) == 0
     files = json.loads(capsys.readouterr().out)["storage"]["files"]
@@ -94,6 +104,8 @@ def test_the_values_are_for_root_alone(capsys: pytest.CaptureFixture[str]) -> No
         (("cloud-config", IMAGE, "--values", "ca.pem"), 3, "not TOML"),
         (("cloud-config", IMAGE, "--registry-ca", "values.toml"), 3, "no certificate"),
         (("cloud-config", IMAGE, "--mirror", "m.example"), 2, "Docker"),
+        *((("cloud-config", IMAGE, "--engine", "none", "--mirror", m), 2, "--mirror is not a registry")
+          for m in ("https://m.example", 'm"x', "m\nx", "m x", "m.example:99999", "m.example/", "m/a//b", "/x", "m:x")),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(

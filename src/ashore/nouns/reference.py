@@ -81,6 +81,18 @@ def parse(text: str) -> ImageReference:
     return _registry(text, text)
 
 
+def is_location(text: str) -> bool:
+    """Whether it is ``HOST[:PORT][/PATH]``: what registries.conf calls a location."""
+    host, slash, path = text.partition("/")
+    if not _HOST.fullmatch(host) or not 0 < _port(host) <= _LAST_PORT:
+        return False
+    return not slash or bool(_REPOSITORY.fullmatch(path))
+
+
+def _port(host: str) -> int:
+    return int(host.rpartition(":")[2]) if not host.endswith("]") and ":" in host else 443
+
+
 def _local(transport: Transport, text: str, rest: str) -> ImageReference:
     rest, _, pin = rest.partition("@sha256:")
     path, _, tag = rest.partition(":")  # what follows may be a whole name: podman save writes oci-archive:FILE:NAME:TAG
@@ -104,8 +116,8 @@ def _registry(text: str, rest: str) -> ImageReference:
         repository = f"library/{repository}"
     if not _HOST.fullmatch(host):
         raise _wrong(text, f"{host!r} is not a registry's host and port")
-    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "443"
-    if not 0 < int(port) <= _LAST_PORT:
+    port = _port(host)
+    if not 0 < port <= _LAST_PORT:
         raise _wrong(text, f"there is no port {port}")
     if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
         raise _wrong(text, f"{repository!r} is not a repository", "lower-case letters, digits, . _ - and /")

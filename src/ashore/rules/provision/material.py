@@ -5,7 +5,7 @@ import msgspec
 
 from ashore.errors import UsageError
 from ashore.nouns.config import VALUES_FOLDER
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, is_location
 from ashore.rules.provision.bootunit import Engine
 
 
@@ -30,7 +30,7 @@ def material(
     """The files that belong to what was asked for; `values` is TOML, `authority` PEM, `mirror` a registry.
 
     Raises:
-        UsageError: the engine cannot use it.
+        UsageError: the engine cannot use it, or `mirror` is none.
     """
     files = []
     if values:
@@ -42,6 +42,10 @@ def material(
         if engine is Engine.DOCKER:  # ashore reads both, and upgrades go without Docker
             files.append(Given(path=f"/etc/containers/certs.d/{reference.place}/ca.crt", text=authority))
     if mirror:
+        if not is_location(mirror):
+            raise UsageError(
+                "--mirror is not a registry", cause=f"{mirror[:200]!r}", remedy="HOST[:PORT][/PATH], without https://"
+            )
         if engine is Engine.DOCKER:
             raise UsageError(
                 "Docker pulls through no mirror of this registry",

@@ -19,6 +19,7 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns import digest
 from ashore.nouns.facts import Interface, Network
 from ashore.nouns.limits import DEFAULT
+from ashore.rules.bundles.values import parse_set
 from tests.flow.machine import FACTS, Machine
 
 ONE, TWO = "reg.example/app:1", "reg.example/app:2"
@@ -59,6 +60,14 @@ def test_a_date_is_a_text_whether_the_image_or_the_host_has_it(app: Machine) -> 
     app.images.add(TWO, {"etc/app.conf.j2": "{{ when.year }}"}, toml)
     with pytest.raises(InputError, match="no attribute 'year'"):
         app.install(TWO)
+
+
+@pytest.mark.parametrize("text", ["[inf, 1979-05-27, nan]", "{ a = inf }", "nan"])
+def test_what_set_said_is_the_same_at_the_next_rendering(app: Machine, text: str) -> None:
+    app.install(ONE, sets=dict([parse_set(f"name={text}")]))
+    assert app.read("etc/app.conf") == f"port=8080 name={text}\n"
+    app.upgrade("app", sets={"port": 1})
+    assert app.read("etc/app.conf") == f"port=1 name={text}\n"
 
 
 @pytest.mark.parametrize("number", [1 << 64, -(1 << 63) - 1])

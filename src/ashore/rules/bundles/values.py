@@ -59,9 +59,16 @@ def _toml_or_text(text: str) -> object:
         value, large = toml.plain(found := read.get("value"))
     except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, or deeper than anybody writes
         return text
-    plain = isinstance(found, str | bool | int | list | dict) or (isinstance(found, float) and math.isfinite(found))
+    plain = isinstance(found, str | bool | int | float | list | dict) and _finite(found)
     # A second line of `text` could hold further keys; dates, inf, nan and large numbers stay as they were written.
     return value if len(read) == 1 and plain and not large else text
+
+
+def _finite(value: object) -> bool:
+    """Whether a record can keep it: JSON has neither inf nor nan."""
+    if isinstance(value, dict | list):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def merge_values(

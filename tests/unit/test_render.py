@@ -146,6 +146,42 @@ def test_an_unknown_name_in_a_list_or_table_is_an_error(template: str, said: str
     assert told.startswith("x.j2:1: ") and said in told, told
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ xs | map('upper') }}", "add | list"),
+        ("{{ [xs | map('upper')] }}", "add | list"),
+        ("{{ xs | reverse | upper }}", "add | list"),
+        ("{{ '%s' | format(xs | reverse) }}", "add | list"),
+        ("{{ '%s' % (xs | reverse) }}", "add | list"),
+        ("{{ '{}'.format(xs | reverse) }}", "add | list"),
+        ("{{ 'x' ~ (xs | reverse) }}", "add | list"),
+        ("{{ xs | reverse | string }}", "add | list"),
+        ("{{ facts.hostname.upper }}", "call it"),
+        ("{{ {'x': facts.hostname.upper} }}", "call it"),
+        ("{{ [[facts.hostname.upper]] | join }}", "call it"),
+        ("{{ joiner }}", "call it"),
+        ("{{ cycler(1) }}", "a Cycler has no text"),
+    ],
+)
+def test_what_has_no_text_is_an_error_and_no_address_in_memory(template: str, said: str) -> None:
+    (told,) = problems({"x.j2": template}, "[values]\nxs = ['a', 'b']\n")
+    assert told.startswith("x.j2:1: ") and said in told, told
+
+
+@pytest.mark.parametrize(
+    ("template", "result"),
+    [
+        ("{{ yes }} {{ yes | string }} {{ [yes, false] | join(' ') }} {{ '' ~ yes }}", "true true true false true"),
+        ("{{ [{'a': yes}, {'a': 1}] | join('-', attribute='a') }}", "true-1"),
+        ("{{ range(3) | map('string') | join }} {{ 'ab' | join('/') }} {{ [] | join(',') }}", "012 a/b "),
+        ("{{ [yes] | tojson }} {{ [yes] }} {{ '%s' % yes }}", "[true] [True] True"),
+    ],
+)
+def test_truth_is_written_as_toml_has_it(template: str, result: str) -> None:
+    assert one(template, "[values]\nyes = true\n") == result
+
+
 def test_a_table_in_a_list_is_shown_as_what_it_holds() -> None:
     assert (
         one("{{ t.items() | list }}", '[values]\nt = { x = { y = "{{ facts.hostname }}" } }') == "[('x', {'y': 'h1'})]"

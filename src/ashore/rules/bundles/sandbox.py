@@ -8,9 +8,8 @@ This module imports jinja2: import it where it is needed.
 """
 
 import functools
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
@@ -19,8 +18,10 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
+from ashore.rules.bundles.filters import TEXTS, join, to_json
 from ashore.rules.bundles.looks import Looks
 from ashore.rules.bundles.reads import MISSING, Failed, Scope, View, as_text
+from ashore.rules.bundles.texts import NoTextError, amount
 
 FILENAME = "<ashore template>"
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice"})
@@ -105,7 +106,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.undefined = self._unknown  # type: ignore[assignment] # Jinja calls it, and asks no more of it
         # The same inputs give the same files.
         del self.filters["random"], self.globals["lipsum"]
-        self.filters["tojson"] = _to_json
+        self.filters["tojson"] = to_json
+        self.filters["string"] = self.text
+        self.filters["join"] = join
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
 
     def parsed(self, text: str) -> nodes.Template:
@@ -189,8 +192,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         self.budget.tick()
-        if operator == "%" and isinstance(left, str) and _WIDE_FORMAT.search(left):
-            raise SecurityError("formats with a width that is not a small number")
+        if operator == "%" and isinstance(left, str):
+            self._check_format(left, "format")
+            amount(right, self.budget.fits, written=True)
         if operator == "**" and isinstance(left, int) and isinstance(right, int):
             _small(left.bit_length() * right)
         if operator == "*" and isinstance(left, int) and isinstance(right, int):
@@ -203,7 +207,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         self.budget.tick()
-        self._check(getattr(obj, "__name__", ""), (getattr(obj, "__self__", None), *args), kwargs)
+        name = getattr(obj, "__name__", "")
+        self._check(name, (getattr(obj, "__self__", None), *args), kwargs)
+        if name in {"format", "format_map"}:
+            amount([*args, *kwargs.values()], self.budget.fits, written=True)
         return self._sized(super().call(context, obj, *args, **kwargs))
 
     def tick(self) -> bool:
@@ -212,22 +219,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def concat_checked(self, *parts: object) -> str:
         """What ``~`` calls."""
-        texts = [as_text(part) for part in parts]
+        texts = [self.text(part) for part in parts]
         self.budget.fits(sum(map(len, texts)))
         return "".join(texts)
 
     def _out(self, value: Any) -> Any:
         if isinstance(value, StrictUndefined):
             return value
-        return self.budget.passes(as_text(value))
+        return self.budget.passes(self.text(value))
+
+    def text(self, value: Any) -> str:
+        """`value` as it is written."""
+        if not isinstance(value, str):
+            amount(value, self.budget.fits, written=True)
+        return as_text(value)
 
     def _guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             self.budget.tick()
-            if name == "join":
-                args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
             self._check(name, args, kwargs)
+            if name in TEXTS:
+                amount(args[hasattr(function, "jinja_pass_arg") :], self.budget.fits, written=True)
             return self._sized(function(*args, **kwargs))
 
         return guarded
@@ -276,22 +289,9 @@ def is_template_error(error: BaseException) -> bool:
 
     Others of Jinja's (no such filter, a filter's wrong argument) may name what was computed.
     """
-    return isinstance(error, TemplateSyntaxError | UndefinedError | SecurityError)
+    return isinstance(error, TemplateSyntaxError | UndefinedError | SecurityError | NoTextError)
 
 
 def _small(bits: int) -> None:
     if bits > _MOST_BITS:
         raise SecurityError("computes with a number of more than a thousand digits")
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    """JSON as it stands in files: Jinja's own escapes it for HTML."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, View):
-        return value.whole()
-    if isinstance(value, StrictUndefined):
-        return str(value)  # fails, and says which name it is
-    return list(value) if isinstance(value, Iterable) else as_text(value)

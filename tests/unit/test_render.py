@@ -182,6 +182,27 @@ def test_truth_is_written_as_toml_has_it(template: str, result: str) -> None:
     assert one(template, "[values]\nyes = true\n") == result
 
 
+_WORDS = (
+    "and or not in is if else for elif endif set macro block call filter recursive with without context ignore missing "
+    "True none self super caller varargs kwargs loop range dict cycler joiner namespace lipsum facts values l_x class _"
+)
+
+
+@pytest.mark.parametrize("word", _WORDS.split())
+def test_a_value_has_its_name_in_every_template_or_cannot_be_called_so(word: str) -> None:
+    toml = f'[values]\n{word} = "V"\n'
+    try:
+        parse_manifest(toml.encode(), "bundle.toml", "worker")
+    except InputError as error:
+        assert "templates have that word already" in str(error)
+        return
+    template = (
+        "{{ W }}{% macro m(a) %}{{ W }}{% endmacro %}{{ m(1) }}{% for i in [W] if W %}{{ W ~ i }}{% endfor %}"
+        "{% block b %}{{ 1 if not W else W }}{% endblock %}{% if W == 'V' and W %}{{ W | lower }}{% endif %}"
+    )
+    assert one(template.replace("W", word), toml) == "VVVVVv"
+
+
 def test_a_table_in_a_list_is_shown_as_what_it_holds() -> None:
     assert (
         one("{{ t.items() | list }}", '[values]\nt = { x = { y = "{{ facts.hostname }}" } }') == "[('x', {'y': 'h1'})]"

@@ -35,8 +35,11 @@ from ashore.nouns.shape import (
 from ashore.rules.bundles.stepshape import Steps
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-RESERVED = frozenset({"facts", "values", "true", "false", "none", "loop", "self", "range", "dict", "namespace"})
-"""Names that a template already has."""
+RESERVED = frozenset(
+    {"facts", "values", "true", "false", "none", "not", "range", "dict", "namespace", "cycler", "joiner"}
+    | {"loop", "self", "super", "caller", "varargs", "kwargs"}
+)
+"""Names that a template already has, some only in loops, blocks and macros. Words like `in` and `if` can be names."""
 
 _COMMAND = ListOf(Text(), least=1)
 _UNITS = ListOf(Unit())

@@ -70,6 +70,17 @@ def test_an_edit_stays_over_a_rollback_and_back(kept: Machine) -> None:
     assert status(kept.tools()).pending == (CONF,)
 
 
+def test_an_edit_that_never_left_its_place_stays_over_a_rollback_to_a_number(kept: Machine) -> None:
+    kept.write(CONF, "mine\n")
+    kept.install(TWO)
+    kept.roll_back()
+    kept.roll_back(to=2)
+    assert kept.read(CONF) == "mine\n"
+    assert status(kept.tools()).pending == (CONF,)
+    kept.roll_back(to=1)
+    assert kept.read(CONF) == "mine\n"
+
+
 def test_an_edit_that_is_put_back_is_no_edit(kept: Machine) -> None:
     kept.write(CONF, "mine\n")
     kept.install(TWO)

@@ -72,6 +72,16 @@ def test_what_the_administrator_wrote_is_in_the_store_and_history_names_it(edite
     assert stored(edited, EDITED)
 
 
+def test_and_names_it_where_a_rollback_found_it_there_before(edited: Machine) -> None:
+    for number in (1, 2):
+        edited.images.add(f"reg.example/second:{number}", {"etc/second": str(number)})
+        edited.install(f"reg.example/second:{number}")
+    edited.roll_back()
+    outcome = edited.install(TWO)
+    assert edited.read(CONF) == MERGED
+    assert outcome.generation.displaced[CONF].digest == of(EDITED.encode())
+
+
 def test_the_same_version_again_does_nothing(edited: Machine) -> None:
     edited.install(TWO)
     marks = edited.marks(CONF)

@@ -142,6 +142,9 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
         _keep(path, wanted, record, seen, draft, pending=False)
     elif seen.entry.same(aim(wanted)):
         draft.records[path] = laid_record(wanted, record, seen)
+        if wanted.edit is not None and not laid and not wanted.edit.same(wanted.entry):
+            # Still the administrator's: of what ashore laid there, a copy is somewhere in the history.
+            draft.records[path] = record_of(wanted, record, base=wanted.edit_of, found=seen.entry, seen=seen)
         if wanted.edit is not None:
             pending = draft.records[path].pending
             draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=pending))

@@ -53,6 +53,20 @@ def test_a_second_rollback_goes_further_back_and_a_third_still_further(versions:
     assert versions.tree() == trees[0]
 
 
+def test_rollbacks_go_on_over_generations_that_only_noted_edits(versions: Machine) -> None:
+    versions.write("etc/ashore/config.toml", "keep = 10\n")
+    for name in VERSIONS[:2]:
+        versions.install(name)
+    for number in (1, 2, 3):
+        versions.write("etc/app.conf", f"edit {number}\n")
+        versions.install(VERSIONS[1])
+    outcomes = [versions.roll_back() for _ in range(4)]
+    assert [(o.changed, o.generation.restores) for o in outcomes] == [(True, number) for number in (4, 3, 2, 1)]
+    assert versions.read("opt/bin/app").startswith("binary 1")
+    with pytest.raises(UsageError, match="no generation before"):
+        versions.roll_back()
+
+
 def test_forward_again_after_a_rollback_and_back_leads_to_what_was_before(versions: Machine) -> None:
     versions.install(VERSIONS[0])
     first = versions.tree()

@@ -139,7 +139,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             plan = make_plan(tools, current, target.parts, supply, changed)
             plan = _to_confirm(tools, plan, current, target, order.confirm)
             refuse_conflicts(plan)
-            if plan.empty and not records_anything(plan, current):
+            if plan.empty and not target.further and not records_anything(plan, current):
                 return Outcome(plan=plan, generation=current, changed=False, recovered=recovered)
             for part in target.parts:
                 for value in part.secrets.values():

@@ -27,6 +27,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     parts: tuple[Part, ...]
     restores: int = 0
+    further: bool = False
+    """`restores` is another than what holds now: the next way back goes on from there, whatever this one changes."""
     bundle_restores: Mapping[str, int] = {}
     openers: tuple[Opener, ...] = ()
     let_go: tuple[BundleRecord, ...] = ()
@@ -128,6 +130,7 @@ def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
         return Target(
             parts=tuple(part(b.name) for b in older.bundles),
             restores=older.number,
+            further=retention.is_another(older, current, recorded),
             let_go=_left_behind(current, older, ""),
             ends_waiting=waiting is not None and older.number <= waiting.back,
         )

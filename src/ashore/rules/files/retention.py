@@ -95,6 +95,12 @@ def before(generation: Generation, recorded: Sequence[Generation], bundle: str =
     return _origin(earlier[-1], by_number, bundle) if earlier else None
 
 
+def is_another(generation: Generation, than: Generation, recorded: Sequence[Generation]) -> bool:
+    """Whether they are two generations, and neither one that was brought back and the other the rollback to it."""
+    by_number = {g.number: g for g in recorded}
+    return _origin(generation, by_number).number != _origin(than, by_number).number
+
+
 def last_held(generation: Generation, recorded: Sequence[Generation], bundle: str = "") -> Generation:
     """The generation, or the newest rollback to it: whatever was edited meanwhile, was edited in that."""
     by_number = {g.number: g for g in recorded}

@@ -116,6 +116,18 @@ def test_three_generations_are_kept_and_their_contents_with_them(versions: Machi
     assert versions.tree() == trees[4]
 
 
+def test_generations_that_only_noted_an_edit_do_not_push_out_the_version_before(versions: Machine) -> None:
+    for name in VERSIONS[:2]:
+        versions.install(name)
+    for number in range(6):
+        versions.write("etc/app.conf", f"edit {number}\n")
+        versions.install(VERSIONS[1])
+    assert versions.tools().history.numbers() == [1, 2, 6, 7, 8]
+    versions.images.down = True
+    versions.roll_back(to=1)
+    assert versions.read("opt/bin/app").startswith("binary 1")
+
+
 def test_the_owner_of_the_host_says_how_many_generations_are_kept(versions: Machine) -> None:
     versions.write("etc/ashore/config.toml", "keep = 1\n")
     for name in VERSIONS[:3]:

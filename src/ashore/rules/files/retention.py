@@ -2,6 +2,7 @@
 """Which generations stay, and which contents they need that do not lie on the host. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry
@@ -11,14 +12,20 @@ from ashore.rules.files.threeway import is_base, merges
 
 
 def kept(generations: Iterable[Generation], current: int, keep: int) -> list[int]:
-    """The newest `keep` generations, and always the current one.
+    """The newest `keep` generations, the last of each of the newest `keep` states of bundles, always the current one.
+
+    A generation of the same bundles as the one before tells of edits at most, and takes no other state's place.
 
     A rollback brings an earlier one back, so that it takes nobody's place: else going back twice would end
     where the first step back made the generation before go. Of rollbacks the newest `keep` stay as well.
     """
     recorded = sorted(generations, key=lambda g: g.number)
     by_number = {g.number: g for g in recorded}
-    made = [g.number for g in recorded if not _went_back(g)][-max(1, keep) :]
+    forth = [g for g in recorded if not _went_back(g)]
+    states = [list(same) for _, same in groupby(forth, key=lambda g: g.bundles)][-max(1, keep) :]
+    # What a state was left with is told by the generation after it.
+    ends = {same[-1].number for same in states} | {same[0].number for same in states[1:]}
+    made = sorted(ends | {g.number for g in forth[-max(1, keep) :]})
     back = [g.number for g in recorded if _went_back(g) and g.number > min(made, default=0)][-max(1, keep) :]
     stay = {*made, *back, current}
     if current in by_number:

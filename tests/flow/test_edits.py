@@ -171,6 +171,15 @@ def test_a_changed_mode_does_not_freeze_the_content(kept: Machine) -> None:
     assert (kept.read(CONF), mode(kept)) == ("two\n", 0o600)
 
 
+def test_a_changed_mode_comes_back_with_the_version_that_it_was_set_on(kept: Machine) -> None:
+    (kept.root / CONF).chmod(0o600)
+    kept.install(TWO)
+    kept.remove("app")
+    for number, content in ((1, "one\n"), (2, "two\n")):
+        kept.roll_back(to=number)
+        assert (kept.read(CONF), mode(kept)) == (content, 0o600)
+
+
 def test_a_mode_that_the_bundle_changes_reaches_an_untouched_file(host: Machine) -> None:
     host.images.add(ONE, {CONF: File("x", mode=0o644)})
     host.images.add(TWO, {CONF: File("x", mode=0o600)})

@@ -157,10 +157,8 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
     elif seen.entry.same_content(base_of(wanted, record)) and not aim(wanted).same_content(seen.entry):
         # Somebody changed only the mode or owner: that must not freeze the content.
         new = dressed(aim(wanted), base_of(wanted, record), seen.entry, aim(wanted))
-        # Where the new version has the same mode, no record tells that somebody had set it before.
-        edited = new.same(aim(wanted))
         note = "its own mode and owner stay"
-        draft.steps.append(_replacing(path, wanted, record, seen, new, note=note, edited=edited))
+        draft.steps.append(_replacing(path, wanted, record, seen, new, note=note, edited=not laid))
         draft.records[path] = laid_record(wanted, record, edit=new)
     else:
         _plan_edited(path, wanted, record, seen, view, draft)

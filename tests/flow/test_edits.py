@@ -229,6 +229,18 @@ def test_replace_puts_the_new_version_there_and_keeps_the_edit_in_the_store(host
     assert host.read(CONF) == "mine\n", "the edit comes back with the generation that it was made in"
 
 
+def test_replace_takes_a_changed_mode_back_as_well(host: Machine) -> None:
+    host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
+    host.images.add(TWO, {CONF: "two\n"}, policy("replace"))
+    host.install(ONE)
+    (host.root / CONF).chmod(0o600)
+    host.install(TWO)
+    assert (host.read(CONF), mode(host)) == ("two\n", 0o644)
+    assert not host.install(TWO).changed
+    host.roll_back()
+    assert (host.read(CONF), mode(host)) == ("one\n", 0o600)
+
+
 def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Machine) -> None:
     from ashore.acts.change.prune import collect
 

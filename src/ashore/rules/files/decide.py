@@ -116,7 +116,7 @@ def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -
     changed = not wanted.entry.same(record.placed)
     if wanted.absent:
         _stay_deleted(path, wanted, record, draft, base=wanted.edit_of)
-    elif wanted.decided is Decided.TAKE or (wanted.on_edit is OnEdit.REPLACE and not wanted.settled):
+    elif wanted.decided is Decided.TAKE or _replaces(wanted):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted), note="it had been deleted"))
         draft.records[path] = laid_record(wanted, record)
         draft.gone.append(path)
@@ -152,7 +152,7 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
         # As ashore put it there; or as the version that waited, which somebody took by hand.
         draft.steps.append(_replacing(path, wanted, record, seen, aim(wanted), edited=not laid))
         draft.records[path] = laid_record(wanted, record)
-    elif wanted.decided is Decided.TAKE:
+    elif wanted.decided is Decided.TAKE or _replaces(wanted):
         _replace_edit(path, wanted, record, seen, draft)
     elif seen.entry.same_content(base_of(wanted, record)) and not aim(wanted).same_content(seen.entry):
         # Somebody changed only the mode or owner: that must not freeze the content.
@@ -164,12 +164,15 @@ def _plan_ours(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: 
         _plan_edited(path, wanted, record, seen, view, draft)
 
 
+def _replaces(wanted: Wanted) -> bool:
+    """Whether an edit goes for what is wanted, because the bundle has it so."""
+    return wanted.on_edit is OnEdit.REPLACE and not wanted.settled
+
+
 def _plan_edited(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view: View, draft: Draft) -> None:
     """Somebody on the host made something else of it."""
     changed = not wanted.entry.same(record.placed)
-    if wanted.on_edit is OnEdit.REPLACE and not wanted.settled:
-        _replace_edit(path, wanted, record, seen, draft)
-    elif wanted.settled or not (changed or wanted.edit):
+    if wanted.settled or not (changed or wanted.edit):
         _keep(path, wanted, record, seen, draft, pending=changed or wanted.edit_of is not None)
     elif wanted.on_edit is OnEdit.ABORT:
         draft.conflicts.append(_edited(path, wanted, "edited"))

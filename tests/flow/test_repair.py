@@ -215,6 +215,18 @@ def test_a_file_of_nobody_goes_only_if_asked_and_is_kept_in_the_store(live: Mach
     assert live.tools().content.has(done.outcome.generation.displaced["etc/app/local.conf"].digest)
 
 
+def test_a_symlink_of_nobody_is_in_the_history_and_what_cannot_be_kept_is_left_and_said(live: Machine) -> None:
+    (live.root / "etc/app/site").symlink_to("/srv/special")
+    live.write("etc/app/folder/local", "mine\n")
+    os.mkfifo(live.root / "etc/app/fifo")
+    done = put_right(live, foreign=True)
+    assert not live.exists("etc/app/site")
+    assert done.outcome.generation.displaced["etc/app/site"].target == "/srv/special"
+    assert [item.path for item in done.left] == ["etc/app/fifo", "etc/app/folder"]
+    assert live.read("etc/app/folder/local") == "mine\n"
+    assert [item.path for item in put_right(live, foreign=True).left] == ["etc/app/fifo", "etc/app/folder"]
+
+
 def test_a_damaged_content_is_fetched_again_by_its_digest(live: Machine) -> None:
     before = live.tree()
     (live.root / "opt/bin/app").write_text("damaged!")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put right what differs from the generation: by a transaction, from what is on the host, or fetched by digest."""
 
+import stat
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -84,10 +85,16 @@ def _sorted_out(tools: Tools, current: Generation, scope: Scope) -> tuple[tuple[
     chosen = tuple(
         d
         for d in found
-        if repairable(d, kept=scope.to_bundles, foreign=scope.foreign)
+        if repairable(d, kept=scope.to_bundles, foreign=scope.foreign and _can_go(tools, d.path))
         and (scope.to_bundles or not _is_lost(current.files.get(d.path), at_hand))
     )
     return chosen, tuple(d for d in found if d not in chosen)
+
+
+def _can_go(tools: Tools, path: str) -> bool:
+    """Whether history can say what was there: a folder of nobody stays, and what is no file."""
+    status = tools.host.lstat(path)
+    return status is None or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
 
 
 def _target(tools: Tools, current: Generation, chosen: Sequence[Drift], scope: Scope) -> Target:
@@ -102,7 +109,7 @@ def _target(tools: Tools, current: Generation, chosen: Sequence[Drift], scope: S
 
 
 _NOTES = {
-    Verdict.FOREIGN: "of nobody; it stays in the store",
+    Verdict.FOREIGN: "of nobody; history has it",
     Verdict.MASKED: "it masks a unit",
 }
 """What goes, and why."""

@@ -87,8 +87,7 @@ def plan_files(
     draft = Draft()
     for path, note in sorted(away.items()):
         if (there := view.seen.get(path)) is not None and there.entry.kind in (Kind.FILE, Kind.SYMLINK):
-            ours = there.entry.kind is Kind.FILE
-            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note, edited=ours))
+            draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note, edited=True))
     for path in sorted(leaving):
         if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
             note = f"{current.made.get(path, 'a trigger')} made it"

@@ -172,6 +172,18 @@ def test_the_story_of_a_host_through_the_command_line(installed: Shell) -> None:
     assert "nothing to recover" in done(installed.on_root("recover")).out
 
 
+def test_history_says_where_a_symlink_led_that_was_moved_aside(installed: Shell) -> None:
+    (installed.root / "opt/bin/app").unlink()
+    (installed.root / "opt/bin/app").symlink_to("/srv/mine")
+    said = "edit of /opt/bin/app was a symlink to /srv/mine"
+    done(installed.on_root("remove", "app"))
+    assert f"      {said}\n" in done(installed.on_root("history")).out
+    done(installed.on_root("prune", "--keep", "1"))
+    done(installed.on_root("install", second(installed)))
+    done(installed.on_root("prune", "--keep", "1"))
+    assert f"  {said.replace(' was', ' (generation 2) was')}\n" in done(installed.on_root("history")).out
+
+
 def test_purge_forgets_everything(installed: Shell) -> None:
     done(installed.on_root("remove", "app", "--purge"))
     assert done(installed.on_root("status", "--json")).json()["bundles"] == []

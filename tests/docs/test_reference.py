@@ -144,6 +144,18 @@ def test_the_story_of_a_host_in_json(author: Author) -> None:
     assert author.host_is("prune", "--keep", "1")["generations"]
 
 
+def test_a_symlink_that_was_moved_aside_in_json(author: Author) -> None:
+    author.host_is("install", author.bundle("1", FILES, VALUES))
+    (author.host / "opt/worker").unlink()
+    (author.host / "opt/worker").symlink_to("/srv/mine")
+    author.host_is("remove", "worker")
+    moved = {"path": "/opt/worker", "digest": "", "target": "/srv/mine"}
+    assert author.host_is("history")["generations"][-1]["displaced"] == [moved]
+    for version in ("2", "3", "4"):
+        author.host_is("install", author.bundle(version, FILES | {"opt/worker": version}, VALUES))
+    assert author.host_is("history")["edits"] == [moved | {"generation": 2}]
+
+
 def test_a_decision_in_json(author: Author) -> None:
     author.host_is("install", author.bundle("1", FILES, VALUES))
     for name in ("a", "b"):

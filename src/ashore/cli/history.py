@@ -8,7 +8,7 @@ from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
 from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import short
-from ashore.nouns.files import Entry, printable, shown
+from ashore.nouns.files import Entry, Kind, printable, shown
 from ashore.nouns.generation import Generation
 
 
@@ -37,11 +37,13 @@ def command(root: str, as_json: bool) -> None:
                         "taken_back": g.taken_back,
                         "reason": _why(g),
                         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
-                        "displaced": [{"path": shown(p), "digest": e.digest} for p, e in _edits(g, discarded)],
+                        "displaced": [{"path": shown(p)} | _kept_json(e) for p, e in _edits(g, discarded)],
                     }
                     for g in generations
                 ],
-                "edits": [{"path": shown(e.path), "digest": e.digest, "generation": e.generation} for e in edits],
+                "edits": [
+                    {"path": shown(e.path), "generation": e.generation} | _kept_json(e.entry) for e in edits
+                ],
             }
         )
         return
@@ -54,11 +56,17 @@ def command(root: str, as_json: bool) -> None:
             ", ".join(f"{b.name} {printable(b.version) or short(b.digest)}" for b in g.bundles) or "nothing installed"
         )
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
-        lines += [
-            f"      edit of {shown(p)} kept as {e.digest or printable(e.target)}" for p, e in _edits(g, discarded)
-        ]
-    lines += [f"  edit of {shown(e.path)} (generation {e.generation}) kept as {e.digest}" for e in edits]
+        lines += [f"      edit of {shown(p)} {_kept(e)}" for p, e in _edits(g, discarded)]
+    lines += [f"  edit of {shown(e.path)} (generation {e.generation}) {_kept(e.entry)}" for e in edits]
     output.result("\n".join(lines))
+
+
+def _kept(entry: Entry) -> str:
+    return f"was a symlink to {printable(entry.target)}" if entry.kind is Kind.SYMLINK else f"kept as {entry.digest}"
+
+
+def _kept_json(entry: Entry) -> dict[str, object]:
+    return {"digest": entry.digest, "target": printable(entry.target)}
 
 
 def _why(generation: Generation) -> str:

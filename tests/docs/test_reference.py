@@ -149,7 +149,7 @@ def test_a_symlink_that_was_moved_aside_in_json(author: Author) -> None:
     (author.host / "opt/worker").unlink()
     (author.host / "opt/worker").symlink_to("/srv/mine")
     author.host_is("remove", "worker")
-    moved = {"path": "/opt/worker", "digest": "", "target": "/srv/mine"}
+    moved = {"path": "/opt/worker", "digest": "", "target": "/srv/mine", "original": False}
     assert author.host_is("history")["generations"][-1]["displaced"] == [moved]
     for version in ("2", "3", "4"):
         author.host_is("install", author.bundle(version, FILES | {"opt/worker": version}, VALUES))

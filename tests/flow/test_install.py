@@ -22,13 +22,13 @@ from ashore.errors import (
     UsageError,
 )
 from ashore.mechanisms.state.content import hash_file
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of
 from ashore.nouns.generation import Verb
 from ashore.nouns.plan import Action
 from tests.fakes.bundles import File, Folder, Hard, Link
 from tests.flow.machine import Machine
 
-ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
 OTHER = "reg.example/other:1"
 ADOPT = '[[files]]\npath = "etc/app.conf"\nadopt = true\n'
 
@@ -178,6 +178,52 @@ def test_an_adopted_file_comes_back_although_its_folder_is_gone(host: Machine) -
     host.install(TWO)
     host.remove("app")
     assert host.tree() == before
+
+
+@pytest.mark.parametrize("way", ["a file above it", "a folder in use", "a folder by hand"])
+def test_an_adopted_file_that_cannot_come_back_is_in_the_store_and_history_names_it(host: Machine, way: str) -> None:
+    path = "etc/app" if way == "a folder in use" else "etc/app/conf"
+    versions = {
+        "a file above it": ({path: "ours\n"}, {"etc/app": "a file\n"}),
+        "a folder in use": ({path: "ours\n"}, {"etc/app/conf": "x"}),
+        "a folder by hand": ({path: "ours\n"}, {"etc/app/other": "x"}),
+    }
+    host.write(path, "the host's own\n")
+    for name, tree in zip((ONE, TWO), versions[way], strict=True):
+        host.images.add(name, tree)
+    if way == "a file above it":  # a folder of ashore's, or it could not go
+        host.images.add("reg.example/app:0", {"etc/app/other": "x"})
+        shutil.rmtree(host.root / "etc/app")
+        host.install("reg.example/app:0")
+        host.write(path, "the host's own\n")
+    host.install(ONE, adopt_all=True)
+    if way == "a folder by hand":
+        (host.root / path).unlink()
+        (host.root / path).mkdir()
+    done = host.install(TWO)
+    if way == "a folder in use":
+        host.write("etc/app/log", "1")
+        done = host.remove("app")
+    assert any("the store" in note for note in done.plan.notes), "it is said"
+    assert [e.digest for p, e in done.generation.originals.items() if p == path] == [of(b"the host's own\n")]
+    host.images.add("reg.example/y:1", {"opt/y": "y"})
+    host.install("reg.example/y:1")
+    discard.prune(host.tools(), keep=1)
+    assert [(e.path, e.original) for e in host.tools().history.edits() if e.path == path] == [(path, True)]
+    assert host.tools().content.has(of(b"the host's own\n"))
+
+
+def test_what_lost_its_place_is_no_edit_that_a_rollback_brings_back(host: Machine) -> None:
+    host.images.add(ONE, {"etc/app/other": "x"})
+    host.images.add(TWO, {"etc/app/other": "x", "etc/app/conf": "ours\n"})
+    host.images.add(THREE, {"etc/app": "a file\n"})
+    host.install(ONE)
+    host.write("etc/app/conf", "the host's own\n")
+    host.install(TWO, adopt_all=True)
+    host.install(THREE)
+    host.roll_back()
+    assert host.read("etc/app/conf") == "ours\n"
+    assert host.tools().content.has(of(b"the host's own\n"))
 
 
 def test_an_adopted_symlink_comes_back(host: Machine) -> None:

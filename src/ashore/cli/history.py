@@ -8,8 +8,10 @@ from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
 from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import short
-from ashore.nouns.files import Entry, Kind, printable, shown
+from ashore.nouns.files import Kind, printable, shown
 from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Edit
+from ashore.rules.files.retention import edits_of
 
 
 @click.command()
@@ -37,13 +39,11 @@ def command(root: str, as_json: bool) -> None:
                         "taken_back": g.taken_back,
                         "reason": _why(g),
                         "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
-                        "displaced": [{"path": shown(p)} | _kept_json(e) for p, e in _edits(g, discarded)],
+                        "displaced": [_moved(e) for e in _edits(g, discarded)],
                     }
                     for g in generations
                 ],
-                "edits": [
-                    {"path": shown(e.path), "generation": e.generation} | _kept_json(e.entry) for e in edits
-                ],
+                "edits": [{**_moved(e), "generation": e.generation} for e in edits],
             }
         )
         return
@@ -56,17 +56,23 @@ def command(root: str, as_json: bool) -> None:
             ", ".join(f"{b.name} {printable(b.version) or short(b.digest)}" for b in g.bundles) or "nothing installed"
         )
         lines.append(f"{mark} {g.number}  {g.time}  {g.verb}{back}  {bundles}")
-        lines += [f"      edit of {shown(p)} {_kept(e)}" for p, e in _edits(g, discarded)]
-    lines += [f"  edit of {shown(e.path)} (generation {e.generation}) {_kept(e.entry)}" for e in edits]
+        lines += [f"      {_what(e)} {_kept(e)}" for e in _edits(g, discarded)]
+    lines += [f"  {_what(e)} (generation {e.generation}) {_kept(e)}" for e in edits]
     output.result("\n".join(lines))
 
 
-def _kept(entry: Entry) -> str:
+def _what(edit: Edit) -> str:
+    return f"{'original' if edit.original else 'edit'} of {shown(edit.path)}"
+
+
+def _kept(edit: Edit) -> str:
+    entry = edit.entry
     return f"was a symlink to {printable(entry.target)}" if entry.kind is Kind.SYMLINK else f"kept as {entry.digest}"
 
 
-def _kept_json(entry: Entry) -> dict[str, object]:
-    return {"digest": entry.digest, "target": printable(entry.target)}
+def _moved(edit: Edit) -> dict[str, object]:
+    target = printable(edit.entry.target)
+    return {"path": shown(edit.path), "digest": edit.digest, "target": target, "original": edit.original}
 
 
 def _why(generation: Generation) -> str:
@@ -74,6 +80,6 @@ def _why(generation: Generation) -> str:
     return generation.why or (NOT_CONFIRMED if generation.taken_back else "")
 
 
-def _edits(generation: Generation, discarded: int) -> list[tuple[str, Entry]]:
+def _edits(generation: Generation, discarded: int) -> list[Edit]:
     """What a generation moved aside and nobody has given up since."""
-    return list(generation.displaced.items()) if generation.number > discarded else []
+    return edits_of(generation) if generation.number > discarded else []

@@ -120,6 +120,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: Mapping[str, FileRecord] = {}
     displaced: Mapping[str, Entry] = {}
     """Administrators' edits that this transaction moved aside: in the store until discarded."""
+    originals: Mapping[str, Entry] = {}
+    """What had been there before ashore and cannot come back since this transaction: in the store as edits are."""
     gone: tuple[str, ...] = ()
     """Paths that somebody had deleted, and that this transaction brought back or dropped."""
     restores: int = 0

@@ -119,3 +119,10 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     generation: int
     entry: Entry
+    original: bool = False
+    """It was there before ashore, and could not come back: no generation ever held it."""
+
+    @property
+    def key(self) -> str:
+        """It is kept under."""
+        return f"{self.generation}:{self.path}" + ("//original" if self.original else "")

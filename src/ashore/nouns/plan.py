@@ -124,6 +124,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bundles: tuple[BundleRecord, ...] = ()
     files: Mapping[str, FileRecord] = {}
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
+    originals: Mapping[str, Entry] = {}
+    """What was there before ashore and cannot come back any more."""
     gone: tuple[str, ...] = ()
     """Recorded paths that somebody had deleted, and that are brought back or dropped."""
     checks: tuple[Check, ...] = ()

@@ -48,8 +48,8 @@ def collect(tools: Tools, keep: int | None = None, *, discard_edits: bool = Fals
 
 
 def _edits(tools: Tools, gone: list[int]) -> tuple[Edit, ...]:
-    known = {(edit.generation, edit.path): edit for edit in tools.history.edits()}
+    known = {edit.key: edit for edit in tools.history.edits()}
     for number in gone:
         for edit in retention.edits_of(tools.history.read(number)):
-            known[(edit.generation, edit.path)] = edit
+            known[edit.key] = edit
     return tuple(known.values())

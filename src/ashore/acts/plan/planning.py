@@ -101,6 +101,7 @@ def make_plan(
         notes=tuple(dict.fromkeys(notes)),
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),
         files=files.records,
+        originals=files.originals,
         gone=files.gone,
         checks=checked.checks,
     )

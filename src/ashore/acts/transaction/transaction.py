@@ -189,6 +189,7 @@ def _generation(
         verb=transaction.begun.verb,
         bundles=plan.bundles,
         files={path: _with_stat(transaction, path, record, touched) for path, record in plan.files.items()},
+        originals=plan.originals,
         gone=plan.gone,
         displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
         restores=afterwards.restores,

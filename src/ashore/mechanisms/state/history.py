@@ -150,9 +150,7 @@ class History:
         return tuple(self._read_map("edits.json", Edit).values())
 
     def keep_edits(self, edits: tuple[Edit, ...]) -> None:
-        durable.replace(
-            self.state.prepare(), "edits.json", durable.seal({f"{e.generation}:{e.path}": e for e in edits})
-        )
+        durable.replace(self.state.prepare(), "edits.json", durable.seal({edit.key: edit for edit in edits}))
 
     def due(self) -> tuple[Due, ...]:
         """Commands that wait for a booted host, in order."""

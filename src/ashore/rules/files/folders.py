@@ -151,7 +151,7 @@ def _leftovers(
             names = {name for name in listings.get(path, frozenset()) if f"{path}/{name}" not in leaving}
             names |= {p.removeprefix(f"{path}/").partition("/")[0] for p in coming if p.startswith(f"{path}/")}
             if names:
-                lost = "; what was there before cannot come back" if original else ""
+                lost = "; what was there before cannot come back, and stays in the store" if original else ""
                 notes.append(f"/{path} stays: it holds {', '.join(sorted(names)[:3])}, not of any bundle{lost}")
                 continue
             steps.append(Step(action=Action.RMDIR, path=path, bundle=record.bundle, old=status.entry))

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.nouns.files import FileSet, Kind, Wanted, ancestors, folders_of
+from ashore.nouns.files import Entry, FileSet, Kind, Wanted, ancestors, folders_of
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
 from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_wanted, step_for
 from ashore.rules.files.filerecords import stays
 from ashore.rules.files.folders import is_plain, plan_folders
 from ashore.rules.files.hardlinks import regrouped
-from ashore.rules.files.unwanted import plan_unwanted
+from ashore.rules.files.unwanted import originals_without_a_place, plan_unwanted
 from ashore.rules.units.enablement import enabled_by
 
 _NONE: Mapping[str, str] = {}
@@ -28,6 +28,7 @@ class FilePlan(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[Kept, ...]
     conflicts: tuple[Conflict, ...]
     records: Mapping[str, FileRecord]
+    originals: Mapping[str, Entry]
     gone: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -113,11 +114,14 @@ def plan_files(
         ):
             draft.conflicts.append(folder_in_the_way(path, desired[path], "nobody"))
     draft.conflicts += [c for c in folders.conflicts if c.path not in {d.path for d in draft.conflicts}]
+    steps = _ordered([*draft.steps, *folders.steps], desired)
+    files = draft.records | dict(folders.records)
     return FilePlan(
-        steps=_ordered([*draft.steps, *folders.steps], desired),
+        steps=steps,
         kept=tuple(draft.kept),
         conflicts=tuple(draft.conflicts),
-        records=draft.records | dict(folders.records),
+        records=files,
+        originals=originals_without_a_place(current.files, files, view.seen, steps),
         gone=tuple(sorted(draft.gone)),
         notes=(*draft.notes, *folders.notes),
     )

@@ -64,10 +64,11 @@ def needed(
 
 
 def edits_of(generation: Generation) -> list[Edit]:
-    """The edits that a generation moved aside: they outlive it."""
+    """The edits that a generation moved aside, and what was before ashore and lost its place: they outlive it."""
     return [
-        Edit(path=path, digest=entry.digest, generation=generation.number, entry=entry)
-        for path, entry in generation.displaced.items()
+        Edit(path=path, digest=entry.digest, generation=generation.number, entry=entry, original=original)
+        for entries, original in ((generation.displaced, False), (generation.originals, True))
+        for path, entry in entries.items()
     ]
 
 
@@ -80,6 +81,7 @@ def _others(generation: Generation, *, edits: bool) -> Iterable[Entry]:
     """What a generation may want beside the versions of its bundles."""
     if edits:
         yield from generation.displaced.values()
+        yield from generation.originals.values()
     for record in generation.files.values():
         if record.base is not None:
             yield record.base

@@ -16,6 +16,7 @@ def edits_when_left(
     That one moved it aside (`displaced`, or `edits` where it is not kept any more, or where somebody wrote until
     the last moment), or left it alone and noted what it found.
     """
+    edits = [edit for edit in edits if not edit.original]
     after = {g.number: g for g in recorded if g.number > left.number}
     number = min({*after, *(e.generation for e in edits if e.generation > left.number)}, default=0)
     following = after.get(number)

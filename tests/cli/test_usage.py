@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command line that asks for what does not exist: code 2, what is wrong, and what would be right."""
 
+import json
+
 import pytest
 
 from ashore.cli import VERBS
@@ -125,6 +127,18 @@ def test_a_document_with_names_that_are_no_utf8(shell: Shell) -> None:
     removed = shell.on_root("remove", "app", "--json")
     assert removed.code == 0 and removed.err == ""
     assert any("\\udcff" in note or "\\xff" in note for note in removed.json()["notes"])
+
+
+def test_what_became_of_names_that_are_no_utf8_is_recorded_and_told_in_utf8(shell: Shell) -> None:
+    image = shell.image("app", {"opt/app/file": "x"})
+    assert shell.on_root("install", image).code == 0
+    (shell.root / "opt/app/\udcff").write_text("somebody's")
+    repaired = shell.on_root("repair", "--foreign", "--json")
+    assert repaired.code == 0 and "\\udcff" in json.dumps(repaired.json(), ensure_ascii=False)
+    assert not (shell.root / "opt/app/\udcff").exists()
+    *_, told = (shell.root / "var/lib/ashore/audit.jsonl").read_text("utf-8").splitlines()
+    assert list(json.loads(told)["displaced"]) == ["opt/app/\\udcff"]
+    assert shell.on_root("history", "--json").code == shell.on_root("prune", "--json").code == 0
 
 
 def test_a_purge_of_all_that_is_left_has_a_document(shell: Shell) -> None:

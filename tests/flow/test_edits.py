@@ -215,6 +215,34 @@ def test_a_symlink_that_somebody_points_elsewhere_stays(host: Machine) -> None:
     assert status(host.tools()).pending == ("etc/link",)
 
 
+def test_a_symlink_to_a_name_that_is_not_utf8_is_an_edit_like_another(host: Machine) -> None:
+    host.images.add(ONE, {"etc/link": Link("a")})
+    host.images.add(TWO, {"etc/link": Link("b")})
+    host.install(ONE)
+    link = os.fsencode(host.root / "etc/link")
+    os.unlink(link)
+    os.symlink(b"v\xff", link)
+    host.install(TWO)
+    assert os.readlink(link) == b"v\xff"
+    assert status(host.tools()).pending == ("etc/link",)
+    repair(host.tools(), Scope(names=("/etc/link",)))
+    assert os.readlink(link) == b"b"
+    host.roll_back()
+    assert os.readlink(link) == b"v\xff", "exactly"
+    host.remove("app")
+    assert host.tools().history.current().displaced["etc/link"].target == "v\udcff"
+
+
+def test_a_symlink_to_a_name_that_is_not_utf8_is_taken_over_and_given_back(host: Machine) -> None:
+    host.images.add(ONE, {"etc/link": Link("a")})
+    link = os.fsencode(host.root / "etc/link")
+    os.symlink(b"v\xff", link)
+    host.install(ONE, adopt_all=True)
+    assert os.readlink(link) == b"a"
+    host.remove("app")
+    assert os.readlink(link) == b"v\xff"
+
+
 def test_replace_puts_the_new_version_there_and_keeps_the_edit_in_the_store(host: Machine) -> None:
     host.images.add(ONE, {CONF: "one\n"}, policy("replace"))
     host.images.add(TWO, {CONF: "two\n"}, policy("replace"))

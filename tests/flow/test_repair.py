@@ -10,6 +10,7 @@ import pytest
 
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff
+from ashore.acts.change.prune import collect
 from ashore.acts.change.repair import Repaired, Scope, repair
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.digest import of
@@ -225,6 +226,20 @@ def test_a_symlink_of_nobody_is_in_the_history_and_what_cannot_be_kept_is_left_a
     assert [item.path for item in done.left] == ["etc/app/fifo", "etc/app/folder"]
     assert live.read("etc/app/folder/local") == "mine\n"
     assert [item.path for item in put_right(live, foreign=True).left] == ["etc/app/fifo", "etc/app/folder"]
+
+
+def test_a_file_of_nobody_with_a_name_that_is_not_utf8_goes_as_well(live: Machine) -> None:
+    before, path = live.tree(), "etc/app/caf\udce9"
+    live.write(path, "mine\n")
+    done = put_right(live, foreign=True)
+    assert live.tree() == before
+    assert done.outcome.generation == live.tools().history.current()
+    assert live.tools().history.current().displaced[path].digest == of(b"mine\n")
+    for version in range(6):
+        live.install((TWO, ONE)[version % 2])
+    collect(live.tools(), 1)
+    (edit,) = live.tools().history.edits()
+    assert edit.path == path and live.tools().content.has(edit.digest)
 
 
 def test_a_damaged_content_is_fetched_again_by_its_digest(live: Machine) -> None:

@@ -8,6 +8,7 @@ from ashore.errors import ChangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.jsonpieces import pieces
 from ashore.nouns.digest import of
+from ashore.nouns.surrogates import told
 
 
 class Inner(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,3 +69,44 @@ def test_a_record_of_an_earlier_ashore_is_read() -> None:
     digest = of(body)
     data = b'{"schema":1,"digest":"%s","body":%s}\n' % (digest.encode(), body)
     assert durable.unseal(data, Outer, "x") == outer(2)
+
+
+@pytest.mark.parametrize("at", [0, 700, 1199])
+@pytest.mark.parametrize(
+    "name", ["\udcff", "caf\udce9/\udc80", "\0", "\0dcff", "\\u0000\udcff", "\ud83d\ude00", "\U0001f600"]
+)
+def test_a_name_that_is_not_utf8_is_read_back_exactly(name: str, at: int) -> None:
+    steps = [Inner(f"n{number}", b"\xff\0") for number in range(1200)]
+    steps[at] = Inner(name)
+    value = Outer(7, (*steps, Inner("\0")), {one.name: one for one in steps}, "\0x")
+    data = b"".join(durable.seal(value))
+    data.decode()
+    assert durable.unseal(data, Outer, "x") == value
+    for flipped in range(0, len(data) - 1, 4999):
+        changed = bytearray(data)
+        changed[flipped] ^= 3  # 1 becomes 2, and 2 becomes 1
+        with pytest.raises(ChangedError):
+            durable.unseal(bytes(changed), Outer, "x")
+
+
+def test_an_escaped_record_is_not_read_as_a_plain_one() -> None:
+    data = b"".join(durable.seal(["\udcff"]))
+    assert data == b"".join(durable.seal(["\udcff"])) and b'"schema":2' in data
+    with pytest.raises(ChangedError):
+        durable.unseal(data.replace(b'"schema":2', b'"schema":1'), list[str], "x")
+
+
+def test_a_record_without_such_a_name_is_as_an_earlier_ashore_reads_it() -> None:
+    assert msgspec.json.decode(b"".join(durable.seal(outer(2))))["schema"] == 1
+
+
+def test_a_nul_that_an_earlier_ashore_wrote_is_one() -> None:
+    body = msgspec.json.encode(["\0dcff"])
+    data = b'{"schema":1,"digest":"%s","body":%s}\n' % (of(body).encode(), body)
+    assert durable.unseal(data, list[str], "x") == ["\0dcff"]
+
+
+def test_what_people_read_is_utf8() -> None:
+    assert told({"b": "caf\udce9", "a": Inner("\udcff", b"\xff")}, "sorted") == (
+        rb'{"a":{"data":"/w==","name":"\\udcff"},"b":"caf\\udce9"}'
+    )

@@ -10,6 +10,7 @@ import msgspec
 
 from ashore.errors import AshoreError
 from ashore.nouns.files import printable
+from ashore.nouns.surrogates import told
 
 
 def result(text: str) -> None:
@@ -25,19 +26,8 @@ def result_bytes(data: bytes) -> None:
 
 def result_json(value: Any) -> None:
     """The command's result, for programs: stable, documented, sorted."""
-    try:
-        data = msgspec.json.encode(value, order="sorted")
-    except UnicodeEncodeError:  # a name that is not UTF-8
-        data = msgspec.json.encode(_escaped(msgspec.to_builtins(value)), order="sorted")
+    data = told(value, order="sorted")
     sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(item) for item in value]
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def say(line: str) -> None:

@@ -10,12 +10,13 @@ from typing import TypeVar
 import msgspec
 
 from ashore.errors import ChangedError
-from ashore.mechanisms.jsonpieces import pieces
+from ashore.mechanisms import jsonpieces
 from ashore.nouns.digest import of
 
 T = TypeVar("T")
 
-_SEALED_SCHEMA = 1
+_PLAIN, _ESCAPED = 1, 2
+"""Schemas: with a name in it that is not UTF-8 the body is escaped, which an earlier ashore would take for the name."""
 _WORTH_WRITING = 1 << 17
 """Bytes."""
 
@@ -105,14 +106,17 @@ def read_all(directory: int, name: str, limit: int) -> bytes:
 def seal(value: object) -> Iterator[bytes]:
     """`value` as a state file's bytes, in pieces."""
     hashed = hashlib.sha256()
-    waiting = bytearray(b'{"schema":%d,"body":' % _SEALED_SCHEMA)
-    for piece in pieces(value):
+    waiting, schema = bytearray(b'{"body":'), _PLAIN
+    for piece in jsonpieces.pieces(value):
         hashed.update(piece)
+        if jsonpieces.escaped(piece):
+            schema = _ESCAPED
         waiting += piece
         if len(waiting) >= _WORTH_WRITING:
             yield bytes(waiting)
             waiting.clear()
-    yield bytes(waiting) + b',"digest":"sha256:%s"}\n' % hashed.hexdigest().encode()
+    hashed.update(_told(schema))
+    yield bytes(waiting) + b',"schema":%d,"digest":"sha256:%s"}\n' % (schema, hashed.hexdigest().encode())
 
 
 def unseal(data: bytes, type_: type[T], name: str) -> T:
@@ -123,13 +127,20 @@ def unseal(data: bytes, type_: type[T], name: str) -> T:
     """
     try:
         sealed = msgspec.json.decode(data, type=_Sealed)
-        if sealed.schema > _SEALED_SCHEMA:
+        if sealed.schema > _ESCAPED:
             raise damaged(name, f"it was written by a later ashore (schema {sealed.schema})")
-        if of(bytes(sealed.body)) != sealed.digest:
+        if of(bytes(sealed.body) + _told(sealed.schema)) != sealed.digest:
             raise damaged(name, "its content does not match its digest")
+        if sealed.schema == _ESCAPED:
+            return jsonpieces.plain(sealed.body, type_)
         return msgspec.json.decode(sealed.body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(name, str(error)) from error
+
+
+def _told(schema: int) -> bytes:
+    """What the digest is of beside the body: the schema too, where the body would be taken for another without it."""
+    return b"" if schema == _PLAIN else b"%d" % schema
 
 
 def damaged(name: str, cause: str) -> ChangedError:

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-import msgspec
-
 from ashore.mechanisms import durable
 from ashore.mechanisms.state.state import State
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.generation import EMPTY, Generation
 from ashore.nouns.journal import Due, Edit, Held
+from ashore.nouns.surrogates import told
 
 T = TypeVar("T")
 
@@ -184,7 +183,7 @@ class History:
 
     def audit(self, line: Mapping[str, object]) -> None:
         """Append to the audit log, once a transaction: a line that is there already is not written again."""
-        data = msgspec.json.encode(line) + b"\n"
+        data = told(line) + b"\n"
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open("audit.jsonl", flags, 0o600, dir_fd=self.state.prepare())
         try:

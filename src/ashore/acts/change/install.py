@@ -185,15 +185,17 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
 
     Raises:
         UnchangedError: an interrupted transaction has to be recovered first.
+        BusyError: a change is being made.
     """
     from ashore.mechanisms.state import journal
 
     if journal.exists(tools.state):
-        with tools.state.locked():  # Who holds the lock is at work, and nothing was interrupted.
-            pass
-        raise UnchangedError(
-            "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
-        )
+        with tools.state.locked():  # Who held it until now has ended what there was.
+            interrupted = journal.exists(tools.state)
+        if interrupted:
+            raise UnchangedError(
+                "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
+            )
     read_config(tools.host)
     current = tools.history.current()
     target = wish_for(tools, asks)(current, IntoCache(tools), Secrets(tools.state).salt(create=False))

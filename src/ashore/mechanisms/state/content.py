@@ -169,12 +169,15 @@ class ContentStore:
                 self.discard(digest)
 
     def digests(self) -> Iterator[tuple[Digest, int]]:
-        """Everything stored, with its size in bytes."""
+        """Everything stored, with its size in bytes. What another ashore takes away meanwhile is left out."""
         for folder in self._folders():
             try:
                 for name in os.listdir(folder):
                     if not name.startswith("."):
-                        size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+                        try:
+                            size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+                        except FileNotFoundError:
+                            continue
                         yield Digest("sha256:" + name), size
             finally:
                 os.close(folder)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
+from ashore.errors import ChangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.state.state import State
 from ashore.nouns.confirm import Provisional
@@ -42,6 +43,15 @@ class History:
             ChangedError: the record is damaged, or there are signs of one and it is gone.
         """
         number = self.current_number()
+        while True:
+            try:
+                return self._at(number)
+            except ChangedError:
+                before, number = number, self.current_number()
+                if number == before:
+                    raise  # Otherwise another ashore, whose lock who only asks does not hold, has gone on since.
+
+    def _at(self, number: int | None) -> Generation:
         if number is not None:
             return self.read(number) if number else EMPTY
         if self.numbers():
@@ -93,9 +103,15 @@ class History:
         return generation
 
     def all(self) -> Iterator[Generation]:
-        """Every recorded generation, oldest first."""
+        """Every recorded generation, oldest first. One that another ashore drops meanwhile is none."""
         for number in self.numbers():
-            yield self.read(number)
+            try:
+                generation = self.read(number)
+            except ChangedError:
+                if number in self.numbers():
+                    raise
+            else:
+                yield generation
 
     def write(self, generation: Generation) -> None:
         """Store a generation, not yet the current one."""

@@ -148,6 +148,11 @@ def exists(state: State) -> bool:
     return _FOLDER in names or _DONE in names or bool(_AREAS in names and _orphans(state))
 
 
+def interrupted(state: State) -> bool:
+    """Whether there is one that nobody is at work on."""
+    return exists(state) and state.at_rest(lambda: exists(state))
+
+
 def swept(state: State) -> bool:
     """Whether a journal of a transaction that had ended with a verdict was left, and is swept now."""
     return state.fd is not None and _sweep(state.fd)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ashore.errors import BusyError, UnchangedError
 from ashore.mechanisms import syscalls
@@ -171,16 +171,16 @@ class State:
             finally:
                 os.close(folder)
 
-    def busy(self) -> bool:
-        """Whether another ashore is at work: then what looks unfinished is not interrupted."""
+    def at_rest(self, ask: Callable[[], bool]) -> bool:
+        """What `ask` says while no other ashore is at work, False if one is: what looks unfinished then is not."""
         if self.fd is None:
-            return False
+            return ask()
         try:
             descriptor = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError:
-            return False
+            return ask()
         try:
-            return not _lock(descriptor)
+            return _lock(descriptor) and ask()
         finally:
             os.close(descriptor)
 
@@ -190,7 +190,7 @@ class State:
 
 
 def _lock(descriptor: int, tries: int = 1) -> bool:
-    """Whether we have it. Several tries, since who only asks (`busy`) has it for a moment as well."""
+    """Whether we have it. Several tries, since who only asks (`at_rest`) has it for a moment as well."""
     for left in reversed(range(tries)):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

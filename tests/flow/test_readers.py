@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who only asks takes no lock: what a change beside it takes away or ends is neither damaged nor interrupted."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ashore.acts.ask.look import diff, owns, status
+from ashore.acts.change.install import plan_install
+from ashore.acts.change.pending import pending
+from ashore.acts.tools import Tools
+from ashore.errors import BusyError, ChangedError, UnchangedError
+from ashore.mechanisms import durable
+from ashore.mechanisms.state import state as states
+from ashore.nouns.digest import hex_of
+from tests.flow.machine import Machine
+
+ONE, TWO, OTHER = "reg.example/app:1", "reg.example/app:2", "reg.example/other:1"
+STATE = "var/lib/ashore"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path)
+    made.images.add(ONE, {"opt/app": "one\n", "etc/app.conf": "one\n"})
+    made.images.add(TWO, {"opt/app": "two\n", "etc/app.conf": "two\n"})
+    made.images.add(OTHER, {"opt/other": "x\n"})
+    made.write("etc/ashore/config.toml", "keep = 1\n")
+    made.install(ONE)
+    return made
+
+
+def before(patch: pytest.MonkeyPatch, module: object, name: str, what: Callable[[], object], when: str = "") -> None:
+    """Do `what` before the first call of a function that has `when` among its arguments."""
+    real, waiting = getattr(module, name), [what]
+
+    def call(*arguments: object, **named: object) -> object:
+        if waiting and any(when in str(argument) for argument in arguments):
+            waiting.pop()()
+        return real(*arguments, **named)
+
+    patch.setattr(module, name, call)
+
+
+ASK: dict[str, Callable[[Tools], object]] = {
+    "status": status,
+    "diff": diff,
+    "pending": pending,
+    "owns": lambda tools: owns(tools, "/opt/app"),
+    "history": lambda tools: list(tools.history.all()),
+}
+
+
+@pytest.mark.parametrize("name", ASK)
+def test_a_generation_that_goes_meanwhile_is_not_missed(
+    host: Machine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before(monkeypatch, durable, "read_all", lambda: host.install(TWO), when="000001.json")
+    ASK[name](host.tools())
+    assert host.tools().history.numbers() == [2]
+
+
+def test_the_first_generation_that_comes_meanwhile_is_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Machine(tmp_path)
+    host.images.add(ONE, {"opt/app": "one\n"})
+    tools = host.tools()
+    tools.state.prepare()
+    before(monkeypatch, os, "listdir", lambda: host.install(ONE))  # after it looked for the pointer
+    assert tools.history.current().number == 1
+
+
+@pytest.mark.parametrize("name", ASK)
+def test_damage_is_told(host: Machine, name: str) -> None:
+    path = host.root / STATE / "generations/000001.json"
+    path.write_bytes(path.read_bytes().replace(b"app", b"apq"))
+    with pytest.raises(ChangedError, match="damaged"):
+        ASK[name](host.tools())
+    path.unlink()
+    if name != "history":
+        with pytest.raises(ChangedError, match="damaged"):
+            ASK[name](host.tools())
+
+
+def test_a_content_that_goes_meanwhile_is_not_counted(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = host.tools()
+    (digest, size), *others = tools.content.digests()
+    before(monkeypatch, os, "stat", lambda: tools.content.discard(digest), when=hex_of(digest))
+    assert size and status(host.tools()).disk == sum(size for _, size in others)
+
+
+def interrupt(host: Machine) -> Path:
+    journal = host.root / STATE / "journal"
+    journal.mkdir()
+    return journal
+
+
+def test_a_change_that_ends_meanwhile_was_not_interrupted(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = interrupt(host)
+    before(monkeypatch, states, "_lock", lambda: shutil.rmtree(journal))
+    assert not status(host.tools()).interrupted
+    journal = interrupt(host)
+    before(monkeypatch, states, "_lock", lambda: shutil.rmtree(journal))
+    plan, _ = plan_install(host.tools(), [host.ask(OTHER)])
+    assert [step.path for step in plan.steps] == ["opt/other"]
+
+
+def test_a_change_that_was_interrupted_is_told(host: Machine) -> None:
+    interrupt(host)
+    assert status(host.tools()).interrupted
+    with pytest.raises(UnchangedError, match="interrupted"):
+        plan_install(host.tools(), [host.ask(OTHER)])
+
+
+def test_a_change_that_is_being_made_is_not_an_interrupted_one(host: Machine) -> None:
+    interrupt(host)
+    with host.tools().state.locked():
+        assert not status(host.tools()).interrupted
+        with pytest.raises(BusyError):
+            plan_install(host.tools(), [host.ask(OTHER)])

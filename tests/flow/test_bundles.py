@@ -219,6 +219,39 @@ def test_an_adopted_path_that_moves_is_still_given_back(host: Machine) -> None:
     assert host.tree() == before
 
 
+@pytest.mark.parametrize("links", [{"d": "big"}, {"d": "far", "far": "big"}, {"d": "../x/big"}])
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("taken", ["file", "link", "as it is"])
+def test_a_symlink_of_the_host_hides_no_conflict(
+    host: Machine, links: dict[str, str], recorded: bool, taken: str
+) -> None:
+    last = list(links)[-1]
+    entries: Tree = {"file": "b", "link": Link("/srv/b"), "as it is": Link(links[last])}
+    host.images.add(A, {"opt/x/d/h": "a\n", "opt/x/d/below/h": "a\n"})
+    host.images.add(B, {f"opt/x/{last}": entries[taken]}, f'[[files]]\npath = "opt/x/{last}"\nadopt = true\n')
+    (host.root / "opt/x/big").mkdir(parents=True)
+    for name, target in links.items():
+        (host.root / "opt/x" / name).symlink_to(target)
+    if recorded:
+        host.install(A)
+    found = conflicts(host, *([B] if recorded else [A, B]))
+    assert {path: (c.bundle, c.owner) for path, c in found.items()} == {f"opt/x/{last}": ("a", "bundle b")}
+    host.install(A)
+    assert host.read("opt/x/d/h") == "a\n"
+    host.remove("a")
+    host.install(B)
+
+
+def test_a_symlink_of_the_host_that_is_on_no_way_is_taken_over(host: Machine) -> None:
+    host.images.add(A, {"opt/x/big/h": "a\n"})
+    host.images.add(B, {"opt/x/d": Link("/srv/b")}, '[[files]]\npath = "opt/x/d"\nadopt = true\n')
+    (host.root / "opt/x/big").mkdir(parents=True)
+    (host.root / "opt/x/d").symlink_to("big")
+    host.install(A)
+    host.install(B)
+    assert host.read("opt/x/big/h") == "a\n"
+
+
 def test_removing_one_bundle_touches_nothing_of_another(host: Machine) -> None:
     host.images.add(A, {"etc/a": "a", "opt/x/a": "a"})
     host.images.add(B, {"etc/b": "b", "opt/x/b": "b"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ashore.mechanisms import syscalls
-from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.beneath import Beneath, Following
 
 
 @pytest.fixture(params=["openat2", "walk"])
@@ -117,3 +117,19 @@ def test_a_mount_elsewhere_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(syscalls._libc, "syscall", disturbed)
     assert host.read_bytes("etc/../etc/passwd", 100) == b"inside"
     assert not left
+
+
+def test_the_symlinks_on_the_way_to_a_folder_are_known(host: Beneath) -> None:
+    (Path(host.root) / "usr/lib/far").symlink_to("../../absolute/./deep/../")
+    following = Following(host)
+    for path, links in {
+        "usr/lib": (),
+        "lib": ("lib",),
+        "lib/new/folder": ("lib",),
+        "lib/far": ("lib", "usr/lib/far", "absolute"),
+        "lib/far/x": ("lib", "usr/lib/far", "absolute"),
+        "absolute": ("absolute",),
+        "": (),
+    }.items():
+        following.folder(path)
+        assert following.links(path) == links

@@ -244,6 +244,7 @@ class Following:
         self._host = host
         self._known = {"": ""}
         self._absent: set[str] = set()
+        self._links: dict[str, tuple[str, ...]] = {"": ()}
 
     def physical(self, path: str) -> str:
         """As `Beneath.physical`."""
@@ -254,6 +255,21 @@ class Following:
     def folder(self, path: str) -> str:
         """The physical path of the folder `path`, which may be a symlink to one."""
         return self._folder(path.strip("/"), _MOST_SYMLINKS)
+
+    def links(self, path: str) -> tuple[str, ...]:
+        """The symlinks on the way to the folder `path`, each by its physical path. `folder` has followed it before."""
+        path = path.strip("/")
+        found = self._links.get(path)
+        if found is None:
+            above, _, name = path.rpartition("/")
+            found = self.links(above)
+            here = self.physical(path)
+            status = self._host.lstat(here) if name not in ("", ".", "..") else None
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                target = self._host.readlink(here)
+                found = (*found, here, *self.links(target if target.startswith("/") else f"{parent(here)}/{target}"))
+            found = self._links[path] = tuple(dict.fromkeys(found))
+        return found
 
     def _folder(self, logical: str, links: int) -> str:
         """The physical path of a folder that is reached by at most `links` symlinks."""

@@ -117,6 +117,8 @@ class Wanted(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     decided: Decided | None = None
     others: Mapping[str, Entry] = {}
     """Of a folder, or a symlink that enables a unit: the other bundles that have it as well, each with what it says."""
+    through: tuple[str, ...] = ()
+    """Symlinks of the host on the way from where the bundle has it to `path`."""
     secret: bool = False
     """It holds a secret value: its content is shown nowhere."""
     validate: tuple[str, ...] = ()

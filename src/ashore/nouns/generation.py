@@ -81,6 +81,8 @@ class FileRecord(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
     original: Entry | None = None
     others: Mapping[str, Entry] = {}
     """Of a folder, or a symlink that enables a unit: the other bundles that have it as well, each with what it says."""
+    through: tuple[str, ...] = ()
+    """Symlinks of the host that led to the path from where the bundle has it; an earlier ashore did not note them."""
     secret: bool = False
     on_edit: OnEdit = OnEdit.KEEP
     validate: tuple[str, ...] = ()

@@ -147,6 +147,7 @@ def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> P
             absent=file.deleted and not settled,
             edit=None if settled else file.put or file.base,
             edit_of=None if settled else file.base,
+            through=file.through,
             secret=file.secret,
             validate=file.validate,
             reload=file.reload,

@@ -24,7 +24,8 @@ def physical(tools: Tools, rendered: Mapping[str, Wanted], current: Generation) 
     """
     owner = tools.owner
     ours = {path for path, record in current.files.items() if record.entry.kind is Kind.SYMLINK}
-    moved = _moved(rendered, _Folders(Following(tools.host), ours))
+    folders = _Folders(Following(tools.host), ours)
+    moved = _moved(rendered, folders)
     _check_state(rendered, moved, place_of_state(tools.host))
     if not moved and owner is None:  # as on most hosts
         return tuple(rendered.values())
@@ -37,7 +38,8 @@ def physical(tools: Tools, rendered: Mapping[str, Wanted], current: Generation) 
             entry = msgspec.structs.replace(entry, uid=owner[0], gid=owner[1])
         place = moved.get(path, path)
         if entry is not wanted.entry or place != path:
-            wanted = msgspec.structs.replace(wanted, path=place, entry=entry)
+            through = folders.links(path if entry.kind is Kind.DIR else parent(path)) if place != path else ()
+            wanted = msgspec.structs.replace(wanted, path=place, entry=entry, through=through)
         if place:
             result.append(wanted)
     return tuple(result)
@@ -87,6 +89,10 @@ class _Folders:
         self._following, self._ours = following, ours
         self.physical = functools.cache(self._physical)
         self._below_ours = functools.cache(self._by_ours)
+
+    def links(self, folder: str) -> tuple[str, ...]:
+        """The symlinks of the host that lead there from where the bundle has it."""
+        return () if self._ours and self._below_ours(folder) else self._following.links(folder)
 
     def _physical(self, folder: str) -> str:
         return (self._below_ours(folder) if self._ours else "") or self._following.folder(folder)

@@ -55,6 +55,7 @@ def record_of(
         stat=seen.stat if seen else None,
         original=before.original if before else None,
         others=wanted.others,
+        through=wanted.through,
         secret=wanted.secret or bool(before and before.secret and lines_of_before),
         on_edit=wanted.on_edit,
         validate=wanted.validate,

@@ -180,6 +180,7 @@ def _record(wanted: Wanted, status: Seen | None, before: FileRecord | None) -> F
         stat=status.stat if status is not None and status.entry.same(wanted.entry) else None,
         original=before.original if before is not None else None,
         others=wanted.others,
+        through=wanted.through,
     )
 
 

@@ -63,6 +63,11 @@ def combine(
             if other is not None and other.entry.kind is not Kind.DIR:
                 conflicts.append(_two_owners(item, other, above))
                 break
+    for item in together.values():
+        for link in item.through:  # the host has a symlink where one bundle has a file and another one a folder
+            if (other := together.get(link)) is not None and other.entry.kind is not Kind.DIR:
+                conflicts.append(_two_owners(item, other, link))
+                break
     return together, tuple(conflicts)
 
 

@@ -148,6 +148,25 @@ def test_a_purge_of_all_that_is_left_has_a_document(shell: Shell) -> None:
     assert purged.code == 0 and purged.json()["changed"] is False
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rollback"],
+        ["rollback", "3"],
+        ["rollback", "--bundle", "x"],
+        ["remove", "x"],
+        ["remove", "x", "--purge", "--yes"],
+        ["upgrade"],
+        ["upgrade", "x"],
+        ["pending", "take", "/x"],
+        ["pending", "keep", "/x"],
+    ],
+)
+def test_what_is_refused_where_ashore_never_was_leaves_nothing_there(shell: Shell, arguments: list[str]) -> None:
+    refused(shell.on_root(*arguments), 2, "")
+    assert not (shell.root / "var/lib/ashore").exists()
+
+
 def test_a_set_file_that_cannot_be_read(shell: Shell) -> None:
     image = shell.image("app", {"etc/app": "x"})
     with shell.unchanged():

@@ -8,7 +8,7 @@ import msgspec
 from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
 from ashore.acts.change.outcome import Outcome
-from ashore.acts.change.wishes import Target, Wish, wish_back, wish_for, wish_without
+from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.complete import complete
 from ashore.acts.fetch.places import IntoCache, IntoStaging
@@ -66,6 +66,8 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: 
 
     `purge` forgets the past as well: older generations, and edits that were moved aside.
     """
+    if tools.state.fd is None:
+        refuse_unknown(names)
     outcome = change(tools, Verb.REMOVE, wish_without(names, for_good=purge), confirm=confirm)
     if purge:
         try:
@@ -82,6 +84,8 @@ def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "", confirm:
 
     Where a change waits for confirmation, the generation before is the newest that does not.
     """
+    if tools.state.fd is None:
+        refuse_older(to, bundle)
     return change(tools, Verb.ROLLBACK, wish_back(tools, to, bundle), confirm=confirm)
 
 

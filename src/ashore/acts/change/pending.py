@@ -17,7 +17,7 @@ from ashore.errors import InputError, Issue, UsageError
 from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.stage.supply import Supply
 from ashore.nouns.files import Decided, Kind, OnEdit, Seen, shown
-from ashore.nouns.generation import FileRecord, Generation, Verb
+from ashore.nouns.generation import EMPTY, FileRecord, Generation, Verb
 
 _VERBS = {Decided.TAKE: Verb.TAKE, Decided.KEEP: Verb.KEEP}
 
@@ -62,6 +62,9 @@ def settle(tools: Tools, paths: Sequence[str], decided: Decided) -> Outcome:
         UsageError: nothing waits for one of the paths; all that it is true of.
         AshoreError: as `install`.
     """
+
+    if tools.state.fd is None:
+        _waiting(tools, EMPTY, paths)  # nothing waits where ashore never was, and it is not to be there for saying so
 
     def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
         settled = set(_waiting(tools, current, paths))

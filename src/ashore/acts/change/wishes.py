@@ -16,7 +16,7 @@ from ashore.errors import InputError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.ask import Ask
 from ashore.nouns.files import Entry, shown
-from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.generation import EMPTY, BundleRecord, Generation
 from ashore.nouns.units import UnitAction
 from ashore.rules.files import retention
 from ashore.rules.files.wayback import edits_when_left
@@ -100,6 +100,25 @@ def wish_without(names: Sequence[str], *, for_good: bool = False) -> Wish:
         return Target(parts=parts, ends_waiting=for_good)
 
     return wish
+
+
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Names of bundles, on a host where ashore never was: it is not to be there for having said no.
+
+    Raises:
+        UsageError: there are any.
+    """
+    for name in names:
+        installed(EMPTY, name)
+
+
+def refuse_older(to: int | None, bundle: str) -> None:
+    """An older generation, likewise.
+
+    Raises:
+        UsageError: there is none.
+    """
+    _older(EMPTY, (), to, bundle)
 
 
 def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:

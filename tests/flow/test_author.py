@@ -111,7 +111,7 @@ to = "opt/lifted/x"
             "root/etc/systemd/system/noinst.service": "[Service]\nExecStart=/bin/true\n",
             "root/etc/systemd/system/half.service": "[Unit]\nDescription=x\n",
             "root/etc/systemd/system/idle.service": "[Service]\nType=simple\n",
-            "root/etc/systemd/system/empty.timer": "",
+            "root/etc/systemd/system/empty.timer": "# later\n",
             "root.arm64/opt/bin.j2": "{{ a }",
         },
     )
@@ -145,6 +145,49 @@ to = "opt/lifted/x"
         "root/etc/systemd/system/foo.service:5: error: ExecStart=bin/x is not an absolute path",
         "root/etc/systemd/system/half.service: error: has no [Service] section",
         "root/etc/systemd/system/idle.service: error: has no ExecStart=",
+    ]
+
+
+def test_what_is_right_is_not_found_fault_with(tmp_path: Path) -> None:
+    units = "root/etc/systemd/system"
+    folder = put(
+        tmp_path / "good",
+        {
+            "bundle.toml": """[values]
+port = 1
+[[files]]
+path = "opt/microcode"
+mode = "0600"
+[templates]
+shell = ["opt/s"]
+""",
+            "root/etc/a.j2": """{% if proxy is defined %}proxy={{ proxy }}{% endif %}
+{% if port and values.zone is defined %}zone={{ values.zone }}{{ zone.sub }}{% endif %}
+{{ values.other if other is defined else port }}{% if facts.later is defined %}{{ facts.later.x }}{% endif %}
+{% if gone is not defined %}{% else %}{{ gone }}{% endif %}{{ "x" if it is defined and it == 1 }}
+{% for v in values.values() %}{{ v }}{% endfor %}{% for k, v in facts.items() %}{{ k }}{% endfor %}
+{{ facts.network.get("x") }}{{ facts.os.keys() | list }}
+""",
+            "root.amd64/opt/microcode": "x",
+            "root.amd64/opt/s": "$port",
+            "root.arm64/opt/t": "x",
+            f"{units}/masked.service": "",
+            f"{units}/ends.service": "[Unit]\nSuccessAction=reboot\n[Service]\nRemainAfterExit=no\n",
+            f"{units}/said.service": "[Unit]\nDescription=a\u2028b\x85c\n[Service]\nExecStart=/bin/true\n",
+            f"{units}/on-top.service": "[Unit]\nDescription=x\n",
+            f"{units}/on-top.service.d/a.conf": "[Service]\nExecStart=/bin/true\n",
+            f"{units}/on-.service.d/a.conf": "[Service]\nType=notify\n",
+        },
+    )
+    assert told(folder) == []
+
+
+def test_a_name_that_is_asked_for_elsewhere_is_unknown_here(tmp_path: Path) -> None:
+    text = "{% if proxy is defined %}{{ proxy }}{{ praxy }}{% endif %}\n{{ proxy }}\n{{ facts.value() }}"
+    assert told(put(tmp_path / "app", {"bundle.toml": "[values]\nport = 1\n", "root/etc/a.j2": text})) == [
+        "root/etc/a.j2:1: error: praxy is not a value of this bundle",
+        "root/etc/a.j2:2: error: proxy is not a value of this bundle",
+        "root/etc/a.j2:3: error: facts.value is not a fact",
     ]
 
 

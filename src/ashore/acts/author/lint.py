@@ -59,6 +59,8 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
     for tree in trees:
         findings += map(tree.place, _tree_findings(tree, manifest, document, limits))
     if manifest and document:
+        # What one platform alone has is named by a rule all the same.
+        findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
         findings += _default_findings(manifest, document)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
@@ -108,15 +110,16 @@ def _tree_findings(
     yield from rules.as_errors(unreadable)
     units = rules.shipped_units(declared, tree.entries, texts)
     if manifest and document:
-        yield from rules.rule_findings(manifest, document, tree.entries)
         yield from rules.include_findings(manifest, document, tree.entries)
         yield from rules.enable_findings(manifest, document, units)
         yield from rules.step_findings(manifest, document, tree.entries)
     yield from _template_findings(tree, manifest, texts)
-    for path, text in texts.items():
-        target = host_path(declared, path, tree.entries[path].kind)
-        if is_unit_file(target):
-            yield from rules.unit_findings(path, target, text)
+    targets = {path: host_path(declared, path, tree.entries[path].kind) for path in texts}
+    read = {target: texts[path] for path, target in targets.items() if is_unit_file(target)}
+    for path, target in targets.items():
+        if target in read:
+            dropins = rules.drop_ins(target.rpartition("/")[2], read)
+            yield from rules.unit_findings(path, target, texts[path], dropins)
     for path, entry in tree.entries.items():
         if entry.kind is Kind.FILE and entry.size <= _KEY_SIZE:
             yield from rules.key_findings(path, tree.read(path, _KEY_SIZE))

@@ -15,7 +15,7 @@ from ashore.nouns.toml import Document, Key
 from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
 from ashore.rules.units import unitfile
-from ashore.rules.units.enablement import has_install, template_of, unit_of
+from ashore.rules.units.enablement import drop_in_folders, has_install, template_of
 from ashore.rules.units.unitpaths import shipped
 
 _KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
@@ -135,10 +135,10 @@ def _near_unit(unit: str, units: Iterable[str]) -> str:
     return near.replace('"?', f'.{suffix}"?')
 
 
-def unit_findings(path: str, target: str, text: str) -> Iterator[Finding]:
+def unit_findings(path: str, target: str, text: str, dropins: Iterable[str] = ()) -> Iterator[Finding]:
     """Faults of a unit file that systemd would log and ignore, or refuse; `target` is its path on the host.
 
-    Of a template only what holds however it is rendered.
+    Of a template only what holds however it is rendered. `dropins`: the texts that the bundle lays over it.
 
     Source: systemd.syntax(7), systemd.service(5).
     """
@@ -147,25 +147,30 @@ def unit_findings(path: str, target: str, text: str) -> Iterator[Finding]:
     if rendered:
         yield from _line_findings(where, text)
     unit = unit_of(target)
-    if unit is None or not target.endswith(f"/{unit}"):
+    if unit is None or not target.endswith(f"/{unit}") or not text:  # an empty file masks its unit
         return
     settings = unitfile.parse(text)
     if not settings:
         yield error(where, "holds no setting", "write [Unit], [Service] and so on")
         return
     section = _SECTIONS.get("." + unit.rpartition(".")[2])
-    if section and not any(setting.section == section for setting in settings):
+    merged = (*settings, *unitfile.merged(dropins))
+    if section and not any(setting.section == section for setting in merged):
         yield error(where, f"has no [{section}] section")
     elif section == "Service" and rendered:
-        yield from _service_findings(where, settings)
+        if not _does_something(merged):
+            yield error(where, "has no ExecStart=")
+        yield from _command_findings(where, settings)
 
 
-def _service_findings(where: str, settings: tuple[unitfile.Setting, ...]) -> Iterator[Finding]:
-    kinds = unitfile.values(settings, "Service", "Type")
-    runs = unitfile.values(settings, "Service", "ExecStart")
-    oneshot = bool(kinds) and kinds[-1] == "oneshot"
-    if not runs and not oneshot and not unitfile.values(settings, "Service", "ExecStop"):
-        yield error(where, "has no ExecStart=")
+def _does_something(settings: tuple[unitfile.Setting, ...]) -> bool:
+    """Whether systemd takes a service with these."""
+    runs = any(unitfile.values(settings, "Service", key) for key in ("ExecStart", "ExecStop"))
+    oneshot = unitfile.last(settings, "Service", "Type") == "oneshot"
+    return runs or oneshot or unitfile.last(settings, "Unit", "SuccessAction", "none") != "none"
+
+
+def _command_findings(where: str, settings: tuple[unitfile.Setting, ...]) -> Iterator[Finding]:
     for setting in settings:
         if setting.key.startswith("Exec") and setting.section == "Service" and setting.value:
             command = setting.value.lstrip("@-:+!|").split()[:1]
@@ -176,7 +181,8 @@ def _service_findings(where: str, settings: tuple[unitfile.Setting, ...]) -> Ite
 def _line_findings(where: str, text: str) -> Iterator[Finding]:
     continued = False
     section = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): a value may hold what Unicode takes for the end of a line.
+    for number, line in enumerate(re.split(r"\r?\n|\r|\0", text), 1):
         line = line.strip()
         if continued:
             continued = line.endswith("\\") or line.startswith(("#", ";"))
@@ -210,3 +216,9 @@ def shipped_units(manifest: BundleManifest, entries: Mapping[str, Entry], texts:
     """The bundle's unit files by name; `texts` are by path below root/."""
     placed = {host_path(manifest, path, entries[path].kind): text for path, text in texts.items()}
     return {unit: file.text for unit, file in shipped(placed).items()}
+
+
+def drop_ins(unit: str, texts: Mapping[str, str]) -> list[str]:
+    """Those of `texts` (by path on the host) that are drop-ins of `unit`."""
+    folders = drop_in_folders(unit)
+    return [text for path, text in texts.items() if path.endswith(".conf") and path.split("/")[-2] in folders]

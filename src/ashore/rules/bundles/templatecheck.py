@@ -19,6 +19,9 @@ from ashore.rules.bundles.values import Values
 
 _GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner", "facts", "values"})
 _GUARDS = frozenset({"defined", "undefined"})
+_TABLE = frozenset({"items", "keys", "values", "get"})
+"""What every table has besides its names."""
+_CONDITIONS = (nodes.If, nodes.CondExpr, nodes.And, nodes.Or)
 
 
 class Checker:
@@ -59,12 +62,7 @@ class Checker:
             path = _path(node)
             if id(node) in guarded or path is None:
                 continue
-            if (
-                path[0] == "values"
-                and self.known
-                and len(path) == 2
-                and path[1] not in self.known | {"items", "keys", "get"}
-            ):
+            if path[0] == "values" and self.known and len(path) == 2 and path[1] not in self.known | _TABLE:
                 text = f"values.{path[1]} is not a value of this bundle{nearest(path[1], self.known)}"
                 found.append((node.lineno, text))
             elif path[0] == "facts" and (wrong := _wrong_fact(path[1:])):
@@ -73,10 +71,30 @@ class Checker:
 
 
 def _guarded(tree: nodes.Template) -> list[nodes.Node]:
-    """Expressions whose absence the template provides for: ``x is defined``, ``x | default(...)``."""
+    """Expressions whose absence the template provides for: ``x is defined``, ``x | default(...)``.
+
+    And whatever names the same in all that hangs on such a test: ``{% if x is defined %}{{ x }}{% endif %}``.
+    """
     tests = [node.node for node in tree.find_all(nodes.Test) if node.name in _GUARDS]
     filters = [node.node for node in tree.find_all(nodes.Filter) if node.name in {"default", "d"} and node.node]
-    return [*tests, *filters]
+    hanging = [node for condition in tree.find_all(_CONDITIONS) for node in _hanging(condition)]
+    return [*tests, *filters, *hanging]
+
+
+def _hanging(condition: nodes.Node) -> list[nodes.Node]:
+    """What lies in `condition` and names something that its test asks for."""
+    test = condition.test if isinstance(condition, nodes.If | nodes.CondExpr) else condition
+    asked = [one for one in (test, *test.find_all(nodes.Test)) if isinstance(one, nodes.Test) and one.name in _GUARDS]
+    paths = {_value(path) for one in asked if (path := _path(one.node))}
+    if not paths:
+        return []
+    found = condition.find_all((nodes.Name, nodes.Getattr, nodes.Getitem))
+    return [n for n in found if (path := _path(n)) and any(_value(path)[: len(p)] == p for p in paths)]
+
+
+def _value(path: tuple[str, ...]) -> tuple[str, ...]:
+    """`path` as it reads with the bare name of a value."""
+    return path[1:] if path[0] == "values" and len(path) > 1 else path
 
 
 def _path(node: nodes.Expr) -> tuple[str, ...] | None:
@@ -102,6 +120,8 @@ def _wrong_fact(path: tuple[str, ...]) -> str:
             kind = kind.value_type
         elif isinstance(kind, msgspec.inspect.StructType):
             fields = {field.name: field.type for field in kind.fields}
+            if part in _TABLE - fields.keys():
+                return ""
             if part not in fields:
                 return f"facts.{'.'.join(path[: number + 1])} is not a fact{nearest(part, fields)}"
             kind = fields[part]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ashore.acts.author.build import BuildTools, build
+from ashore.acts.author.lint import lint
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.cli import run
 from ashore.errors import InputError, UsageError
@@ -190,6 +191,35 @@ def test_modes_by_rule(bundle: Path) -> None:
     assert oct(tree["root/var/empty"].mode) == "0o700"
     assert oct(tree["root/etc/app"].mode) == "0o755"
     assert oct(tree["root/etc/app/absolute"].mode) == "0o777"
+
+
+def test_a_private_key_is_what_begins_a_line_and_is_no_program(bundle: Path) -> None:
+    speaks = "#!/bin/sh\ngrep -q -e '-----BEGIN PRIVATE KEY-----' \"$1\"\n"
+    files = {
+        "opt/check": speaks,
+        "opt/with-key": f"#!/bin/sh\ncat <<END\n{KEY}END\n",
+        "opt/speaks": speaks,
+        "opt/late.pem": "#" * 70_000 + "\n" + KEY,
+        "opt/numbered.pem": "-----BEGIN PKCS8 PRIVATE KEY-----\n",
+        "opt/in.yaml": f"key: |\n  {KEY}",
+    }
+    for path, text in files.items():
+        (bundle / "root" / path).write_text(text)
+    for path in ("opt/check", "opt/with-key"):
+        (bundle / "root" / path).chmod(0o755)
+    tree, _ = fetched(built(bundle))
+    assert {path: oct(tree[f"root/{path}"].mode) for path in files} == {
+        "opt/check": "0o755",
+        "opt/with-key": "0o755",
+        "opt/speaks": "0o644",
+        "opt/late.pem": "0o600",
+        "opt/numbered.pem": "0o600",
+        "opt/in.yaml": "0o600",
+    }
+    told = {found.where for found in lint(str(bundle)) if "private key" in found.message}
+    assert {path.removeprefix("root/") for path in told} == {
+        "etc/app/key.pem", "opt/with-key", "opt/late.pem", "opt/numbered.pem", "opt/in.yaml",
+    }  # fmt: skip
 
 
 def test_extended_attributes_are_kept(bundle: Path) -> None:

@@ -17,15 +17,13 @@ from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
 from ashore.nouns.layer import TarEntry
-from ashore.nouns.limits import MIB, Limits
+from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageWriter, Progress
 from ashore.rules.bundles.bundle import ROOT, tree_issues
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images import packing
 from ashore.rules.images.packing import DEFAULT_PLATFORM
 from ashore.rules.images.verify import Policy
-
-_KEY_SIZE = MIB  # a larger file is no key
 
 
 class BuildTools(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,8 +167,8 @@ def _add(found: dict[str, Source], image: str, brought: Mapping[str, Source]) ->
 
 def _packed(manifest: BundleManifest, path: str, source: Source) -> Source:
     entry = source.entry
-    head = source.head() if entry.kind is Kind.FILE and 0 < entry.size <= _KEY_SIZE else b""
-    return msgspec.structs.replace(source, entry=packing.pack(manifest, path, entry, head))
+    data = source.content() if entry.kind is Kind.FILE and 0 < entry.size <= packing.KEY_SIZE else b""
+    return msgspec.structs.replace(source, entry=packing.pack(manifest, path, entry, data))
 
 
 def _layer(

@@ -12,16 +12,14 @@ from ashore.mechanisms.images.sources import scan
 from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest, ValueSpec
 from ashore.nouns.files import Entry, Kind, printable
-from ashore.nouns.limits import DEFAULT, KIB, Limits
+from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.toml import Document
 from ashore.rules.bundles import lint as rules
 from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
 from ashore.rules.bundles.lint import Finding, Severity
 from ashore.rules.bundles.manifest import is_spec, parse_manifest, suspicions
 from ashore.rules.bundles.placing import host_path, is_template
-
-_KEY_SIZE = 64 * KIB
-"""A private key's file is smaller."""
+from ashore.rules.images.packing import KEY_SIZE
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -121,8 +119,8 @@ def _tree_findings(
             dropins = rules.drop_ins(target.rpartition("/")[2], read)
             yield from rules.unit_findings(path, target, texts[path], dropins)
     for path, entry in tree.entries.items():
-        if entry.kind is Kind.FILE and entry.size <= _KEY_SIZE:
-            yield from rules.key_findings(path, tree.read(path, _KEY_SIZE))
+        if entry.kind is Kind.FILE and entry.size <= KEY_SIZE:
+            yield from rules.key_findings(path, tree.read(path, KEY_SIZE))
 
 
 def _texts(tree: Tree, manifest: BundleManifest, limits: Limits) -> tuple[dict[str, str], list[Issue]]:

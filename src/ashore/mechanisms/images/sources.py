@@ -14,7 +14,6 @@ from ashore.nouns.files import Entry, Kind, printable
 
 _KINDS: Final = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
 _KEPT_XATTRS = ("user.", "security.capability")
-_HEAD = 64 * 1024
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,10 +28,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         source, size = open_whole(self.file, printable(self.file))
         return _Unchanged(source, self.entry.size, self.file) if size == self.entry.size else _changed(self.file)
 
-    def head(self) -> bytes:
-        """The first 64 KiB of the content."""
-        source, _ = open_whole(self.file, printable(self.file))
-        buffer = bytearray(_HEAD)
+    def content(self) -> bytes:
+        """All of a small file."""
+        source = self.open()
+        buffer = bytearray(self.entry.size)
         try:
             return bytes(buffer[: source.readinto(buffer)])
         finally:

@@ -14,11 +14,11 @@ from ashore.nouns.shape import nearest
 from ashore.nouns.toml import Document, Key
 from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
+from ashore.rules.images.packing import holds_key
 from ashore.rules.units import unitfile
 from ashore.rules.units.enablement import drop_in_folders, has_install, template_of
 from ashore.rules.units.unitpaths import shipped
 
-_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _SECTIONS = {
     ".service": "Service",
     ".socket": "Socket",
@@ -201,9 +201,9 @@ def _line_findings(where: str, text: str) -> Iterator[Finding]:
             yield error(f"{where}:{number}", f"{printable(line[:80])!r} stands before any section: systemd ignores it")
 
 
-def key_findings(path: str, head: bytes) -> Iterator[Finding]:
+def key_findings(path: str, data: bytes) -> Iterator[Finding]:
     """A private key in an image is readable by everybody who may pull it."""
-    if _KEY.search(head):
+    if holds_key(data):
         where = printable(f"{ROOT}/{path}")
         yield warning(
             where,

@@ -21,6 +21,7 @@ from ashore.nouns.image import (
     RootFs,
 )
 from ashore.nouns.layer import Member, TarEntry
+from ashore.nouns.limits import MIB
 from ashore.rules.bundles.placing import rule_for
 from ashore.rules.images.documents import ANY, LABEL_PLATFORM
 
@@ -39,7 +40,10 @@ _OTHER_NAMES = {
 }  # fmt: skip
 """What kernels and distributions call them."""
 _EPOCH = "1970-01-01T00:00:00Z"
-_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY_END = b"PRIVATE KEY-----"
+_PRIVATE_KEY = re.compile(rb"^[ \t]*-----BEGIN [A-Z0-9 ]{0,64}" + _KEY_END, re.MULTILINE)
+KEY_SIZE = MIB
+"""A larger file is no key."""
 _FOLDER = Entry(kind=Kind.DIR, mode=0o755)
 _MEMBERS = {Kind.FILE: Member.FILE, Kind.DIR: Member.DIR, Kind.SYMLINK: Member.SYMLINK}
 
@@ -61,16 +65,19 @@ def parse_platform(text: str) -> Platform:
     return Platform(parts[1], parts[0], parts[2] if len(parts) == 3 else "")
 
 
-def pack(manifest: BundleManifest, path: str, entry: Entry, head: bytes) -> Entry:
-    """`entry`, below root/, as it goes into the image; `head` is the beginning of a file's content."""
+def holds_key(data: bytes) -> bool:
+    """Whether it has a private key in PEM: one that begins a line, not a line that speaks of keys."""
+    return _KEY_END in data and bool(_PRIVATE_KEY.search(data))
+
+
+def pack(manifest: BundleManifest, path: str, entry: Entry, data: bytes) -> Entry:
+    """`entry`, below root/, as it goes into the image; `data` is the content of a file that may be a key."""
     if entry.kind is Kind.SYMLINK:
         mode = 0o777
-    elif entry.kind is Kind.DIR:
+    elif entry.kind is Kind.DIR or entry.mode & 0o100:
         mode = 0o755
-    elif _PRIVATE_KEY.search(head):
-        mode = 0o600
     else:
-        mode = 0o755 if entry.mode & 0o100 else 0o644
+        mode = 0o600 if holds_key(data) else 0o644
     said = rule_for(manifest, path, entry.kind).mode
     if said is not None and entry.kind is not Kind.SYMLINK:
         mode = said

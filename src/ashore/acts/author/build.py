@@ -9,6 +9,7 @@ import msgspec
 
 from ashore.acts.author.include import Opener, included, unnamed
 from ashore.errors import InputError, Issue, UsageError
+from ashore.mechanisms.images.compression import expands_beyond, open_layer
 from ashore.mechanisms.images.layerfile import new_layer
 from ashore.mechanisms.images.sources import Source, scan
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
@@ -18,7 +19,7 @@ from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ImageWriter, Progress
+from ashore.nouns.ports import ImageWriter, Progress, Stream
 from ashore.rules.bundles.bundle import ROOT, tree_issues
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images import packing
@@ -73,7 +74,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="ashore-build-") as aside:
         for platform in platforms or (DEFAULT_PLATFORM,):
             sources = _sources(folder, manifest, platform, top, tools, aside)
-            layer, diff_id = _layer(sources, writer, tools.progress, compression, level, str(platform))
+            layer, diff_id = _layer(sources, writer, tools, compression, level, str(platform))
             config = packing.image_config(manifest, platform, diff_id, fits_all=fits_all)
             stored = put_config(writer, msgspec.json.encode(config))
             data = msgspec.json.encode(packing.image_manifest(manifest, stored, layer))
@@ -174,13 +175,18 @@ def _packed(manifest: BundleManifest, path: str, source: Source) -> Source:
 def _layer(
     sources: Mapping[str, Source],
     writer: ImageWriter,
-    progress: Progress,
+    tools: BuildTools,
     compression: str,
     level: int | None,
     name: str,
 ) -> tuple[Descriptor, Digest]:
-    """Write the layer aside, then where it shall go."""
-    layer = new_layer(compression, level)
+    """Write the layer aside, then where it shall go.
+
+    Raises:
+        InputError: hosts would refuse it.
+    """
+    layer, progress = new_layer(compression, level), tools.progress
+    size, steep = 0, False
     entries = {path: source.entry for path, source in sources.items()}
     groups = {path: source.group for path, source in sources.items() if source.group}
     progress.begin(name, sum(entry.size for entry in entries.values()))
@@ -188,13 +194,34 @@ def _layer(
         for path, entry in packing.members(entries, groups):
             _add_member(layer.add, entry, sources.get(path))
             progress.advance(name, entry.size)
+            size += entry.size
+            steep = steep or expands_beyond(size, layer.blob.size, tools.limits)
         descriptor, diff_id = layer.finish()
+        if steep:
+            _check_readable(layer.blob.open(descriptor), descriptor, tools.limits)
         if not writer.has_blob(descriptor):
             writer.put_blob(descriptor, layer.blob.open(descriptor))
     finally:
         layer.blob.close()
         progress.end(name)
     return descriptor, diff_id
+
+
+def _check_readable(stream: Stream, layer: Descriptor, limits: Limits) -> None:
+    """Read the new layer as a host reads it whole: where it is all zeros it may look like a decompression bomb.
+
+    Raises:
+        InputError: it does.
+    """
+    unpacked = open_layer(stream, layer.media_type, limits, None, name="the new layer")
+    try:
+        while unpacked.piece():
+            pass
+    except InputError as error:
+        remedy = "build with --compression gzip, which never gets there"
+        raise InputError("every host would refuse the image", cause=str(error), remedy=remedy) from error
+    finally:
+        unpacked.close()
 
 
 def _add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntry, source: Source | None) -> None:

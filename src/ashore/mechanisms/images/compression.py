@@ -186,12 +186,17 @@ class _Unpacker(Unpacked):
         return InputError(f"{self._name} is not valid {self._kind}", cause=cause)
 
 
+def expands_beyond(count: int, packed: int, limits: Limits) -> bool:
+    """Whether no honest archive of `packed` bytes becomes `count` of them."""
+    return count > _FREE + packed * limits.expansion
+
+
 def check_expansion(count: int, packed: int, limits: Limits, name: str) -> None:
     """
     Raises:
         InputError: no honest archive of `packed` bytes becomes `count` of them.
     """
-    if count > _FREE + packed * limits.expansion:
+    if expands_beyond(count, packed, limits):
         raise InputError(
             f"{name} expands beyond all measure",
             cause=f"more than {limits.expansion} bytes for each compressed one",

@@ -11,7 +11,7 @@ from ashore.nouns import files, reference
 from ashore.nouns.bundle import MANIFEST_NAME, TEMPLATE_SUFFIX, Bundle, BundleManifest
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
-from ashore.nouns.image import VerifiedImage
+from ashore.nouns.image import BUNDLE_PATH, VerifiedImage
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
 from ashore.rules.bundles import placeable
@@ -25,7 +25,7 @@ FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
 _UNIT_ENDS = (*UNIT_SUFFIXES, ".conf")
 _TEXT_ENDS = (TEMPLATE_SUFFIX, *_UNIT_ENDS)
 """How whatever `is_text` names ends, shell templates aside: that tells nearly all paths apart."""
-_ODD = ("//", "/./", "/../", "/.ashore/", *(f"\n/{folder}/" for folder in FORBIDDEN))
+_ODD = ("//", "/./", "/../", "/.ashore/", f"/{placeable.WHITEOUT}", *(f"\n/{folder}/" for folder in FORBIDDEN))
 """What may be in a path that `_entry_issues` has to look at, and is in few; each stands between slashes on a line."""
 TITLE = "org.opencontainers.image.title"
 
@@ -155,14 +155,14 @@ def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry]) -> Iterable
 
 def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:
     """All that is wrong with the tree below root/, as it stands there."""
-    odd = _any_odd(entries)
+    odd = _any_odd(entries, limits)
     for path in sorted(entries if odd else _worth_a_look(entries, limits)):
         entry = entries[path]
         problems = list(_entry_issues(path, entry, entries, limits)) if odd else []
         if entry.size > limits.template and is_text(path, entry, manifest):
             problems.append((f"has {entry.size} bytes, more than {limits.template} for a template or unit", ""))
         target = host_path(manifest, path, entry.kind)
-        if target != path and (message := forbidden(target)):
+        if target != path and (message := forbidden(target) or _taken(target)):
             problems.append((message, ""))
         if not target or target.endswith("/"):
             problems.append(("has no name without its suffix", ""))
@@ -173,12 +173,14 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
             yield Issue(where=files.printable(f"{ROOT}/{path}"), message=message, remedy=remedy)
 
 
-def _any_odd(entries: Mapping[str, Entry]) -> bool:
+def _any_odd(entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> bool:
     """Whether anything can be wrong with a path for itself: of nearly all bundles that is told at a glance."""
-    lines = "/\n/".join(("", *entries, ""))
+    lines, values = "/\n/".join(("", *entries, "")), entries.values()
     if not lines.isascii() or any(odd in lines for odd in _ODD):
         return True
-    if any(e.kind is Kind.OTHER or e.xattrs or not e.target.isascii() for e in entries.values()):
+    if max(map(len, entries), default=0) > min(limits.name, 2 * limits.depth - len(ROOT)) - len(ROOT):
+        return True  # what is shorter is neither too long nor too deep
+    if any(e.kind is Kind.OTHER or e.xattrs or not e.target.isascii() or len(e.target) > limits.path for e in values):
         return True
     return any(entries[above].kind is not Kind.DIR for above in files.folders_of(entries) & entries.keys())
 
@@ -190,18 +192,18 @@ def _worth_a_look(entries: Mapping[str, Entry], limits: Limits) -> Iterable[str]
 
 def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry], limits: Limits) -> Iterable[tuple[str, str]]:
     between = f"/{path}/"
-    if not path.isascii() and not placeable.is_text(path):
-        yield "its name is not UTF-8", "rename it"
+    if why := placeable.path_problem(f"{BUNDLE_PATH}/{ROOT}/{path}", f"{ROOT}/{path}", limits):
+        yield why, "rename or move it"
     if "//" in between or "/./" in between or "/../" in between:
         yield "its path has an empty part, . or ..", ""
     if message := forbidden(path):
         yield message, "use tmpfiles.d for what must exist at run time"
-    elif "/.ashore/" in between:
-        yield "nothing may be called .ashore: transactions use it", ""
+    elif message := _taken(path):
+        yield message, ""
     if entry.kind is Kind.OTHER:
         yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
-    if not placeable.is_text(entry.target):
-        yield "its target is not UTF-8", "make it anew"
+    if why := placeable.target_problem(entry.target, limits):
+        yield why, "make it anew"
     if why := placeable.attributes_problem(entry.xattrs, limits):
         yield why, "take it off: setfattr -x"
     for folder in files.ancestors(path):
@@ -217,6 +219,10 @@ def forbidden(path: str) -> str:
         return ""
     found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
     return f"nothing may be placed below {files.shown(found)}" if found else ""
+
+
+def _taken(path: str) -> str:
+    return "nothing may be called .ashore: transactions use it" if "/.ashore/" in f"/{path}/" else ""
 
 
 def _missing_texts(

@@ -28,20 +28,32 @@ def entry_problem(entry: TarEntry, path: str, limits: Limits) -> str:
     """Why an entry, at `path` below the bundle's folder, may not be placed on any host; empty if it may."""
     if entry.kind is Member.OTHER:
         return f"{entry.what} cannot be placed"
-    if not entry.name.isascii() and not is_text(entry.name):
+    if why := path_problem(entry.name, path, limits):
+        return why
+    if entry.kind is Member.SYMLINK and (why := target_problem(entry.target, limits)):
+        return why
+    return attributes_problem(entry.xattrs, limits) if entry.xattrs else ""
+
+
+def path_problem(name: str, path: str, limits: Limits) -> str:
+    """Why nothing may be called `name` in an image, which is `path` below the bundle's folder; empty if it may."""
+    if not name.isascii() and not is_text(name):
         return "its name is not UTF-8"
     if path.count("/") >= limits.depth:
         return f"more than {limits.depth} folders deep"
-    size = len(entry.name.encode())
+    size = len(name.encode())
     if size > limits.path or (size > limits.name and any(len(p.encode()) > limits.name for p in path.split("/"))):
         return "its name is too long"
-    if WHITEOUT in entry.name and any(p.startswith(WHITEOUT) for p in path.split("/")):
+    if WHITEOUT in name and any(p.startswith(WHITEOUT) for p in path.split("/")):
         return f"names that begin with {WHITEOUT} are reserved"
-    if entry.kind is Member.SYMLINK and not is_text(entry.target):
+    return ""
+
+
+def target_problem(target: str, limits: Limits) -> str:
+    """Why no symlink may have this target; empty if one may."""
+    if not is_text(target):
         return "its target is not UTF-8"
-    if entry.kind is Member.SYMLINK and len(entry.target.encode()) > limits.path:
-        return "its target is too long"
-    return attributes_problem(entry.xattrs, limits) if entry.xattrs else ""
+    return "its target is too long" if len(target.encode()) > limits.path else ""
 
 
 def attributes_problem(xattrs: Mapping[str, bytes], limits: Limits) -> str:

@@ -217,6 +217,57 @@ def test_symlinks_in_a_bundle_are_not_followed(tmp_path: Path) -> None:
     assert told(folder) == []
 
 
+def test_a_root_that_is_a_link_to_a_folder_is_read_as_build_reads_it(tmp_path: Path) -> None:
+    put(tmp_path / "real", {"etc/a.j2": "{{", "proc/x": ""})
+    folder = put(tmp_path / "app", {"bundle.toml": 'name = "app"\n'})
+    (tmp_path / "app/root").symlink_to("../real")
+    assert [line.split(":")[0] for line in told(folder)] == ["root/etc/a.j2", "root/proc", "root/proc/x"]
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(arguments) == ExitCode.INPUT
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("root", "is not a folder"),
+        ("root.amd64", "is not a folder"),
+        ("root.x86_64/", "did you mean root.amd64?"),
+        ("root.armv7l/", "did you mean root.arm?"),
+        ("root.bak/", "riscv64"),
+        ("root./", "riscv64"),
+    ],
+)
+def test_files_that_no_platform_would_get_are_refused_by_build_and_lint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    put(tmp_path / "app", {"bundle.toml": 'name = "app"\n', "root.txt": "a note"})
+    (tmp_path / "app" / name).mkdir() if name.endswith("/") else (tmp_path / "app" / name).write_text("x")
+    for arguments in (["lint"], ["build", "--platform", "linux/amd64", "-o", f"oci:{tmp_path}/out"]):
+        told = refused([arguments[0], str(tmp_path / "app"), *arguments[1:]], capsys)
+        assert f"{name.rstrip('/')}: " in told and said in told and "root.txt" not in told
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link to nothing"])
+def test_a_manifest_that_is_no_file_is_refused_by_build_and_lint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    folder = put(tmp_path / "app", {"root/etc/a": "x"})
+    path = tmp_path / "app/bundle.toml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    for arguments in (["lint", folder], ["build", folder, "-o", f"oci:{tmp_path}/out"]):
+        said = refused(arguments, capsys)
+        assert "bundle.toml is not a file" in said and "oci:" not in said
+
+
 @pytest.mark.parametrize(
     ("files", "code"),
     [

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ashore.acts.author.include import Opener, included, unnamed
+from ashore.acts.author.parts import manifest_text, tops
 from ashore.errors import InputError, Issue, UsageError
 from ashore.mechanisms.images.compression import expands_beyond, open_layer
 from ashore.mechanisms.images.layerfile import new_layer
 from ashore.mechanisms.images.sources import Source, scan
-from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
@@ -67,13 +68,13 @@ def build(
     manifest = read_manifest(folder, tools.limits)
     if issues := unnamed(manifest.includes, tools.folders, platforms):
         raise UsageError("the bundle takes files from folders", issues=issues)
-    top = _tops(folder, platforms)
+    lie = _tops(folder, platforms)
     fits_all = not platforms and not manifest.includes
     built: list[Descriptor] = []
     total = 0
     with tempfile.TemporaryDirectory(prefix="ashore-build-") as aside:
         for platform in platforms or (DEFAULT_PLATFORM,):
-            sources = _sources(folder, manifest, platform, top, tools, aside)
+            sources = _sources(folder, manifest, platform, lie, tools, aside)
             layer, diff_id = _layer(sources, writer, tools, compression, level, str(platform))
             config = packing.image_config(manifest, platform, diff_id, fits_all=fits_all)
             stored = put_config(writer, msgspec.json.encode(config))
@@ -99,27 +100,31 @@ def read_manifest(folder: str, limits: Limits) -> BundleManifest:
         raise InputError(f"{printable(folder)} is not a folder", remedy="name the bundle's folder, with root/ in it")
     path = os.path.join(folder, MANIFEST_NAME)
     name = os.path.basename(os.path.abspath(folder))
-    if not os.path.lexists(path):
+    data = manifest_text(folder, limits)
+    if data is None:
         return parse_manifest(b"", MANIFEST_NAME, name)
-    return parse_manifest(read_all(_open(path), limit=limits.bundle_toml, name=path), path, name)
+    if len(data) > limits.bundle_toml:
+        raise InputError(f"{printable(path)} is too large", cause=f"it may have {limits.bundle_toml} bytes")
+    return parse_manifest(data, path, name)
 
 
 def _tops(folder: str, platforms: Sequence[Platform]) -> tuple[str, ...]:
     """The folders of the bundle that hold trees."""
-    names = sorted(name for name in os.listdir(folder) if name == ROOT or name.startswith(f"{ROOT}."))
-    tops = tuple(name for name in names if os.path.isdir(os.path.join(folder, name)))
-    if not tops and not os.path.lexists(os.path.join(folder, MANIFEST_NAME)):
+    found, wrong = tops(folder)
+    if wrong:
+        raise InputError(f"{printable(folder)} has files that nobody would get", issues=wrong)
+    if not found and not os.path.lexists(os.path.join(folder, MANIFEST_NAME)):
         raise InputError(f"{printable(folder)} is no bundle", cause=f"it has neither {MANIFEST_NAME} nor {ROOT}/")
-    if issues := packing.stray_platforms((name for name in tops if name != ROOT), platforms):
+    if issues := packing.stray_platforms((name for name in found if name != ROOT), platforms):
         raise UsageError("the bundle has files for single platforms", issues=issues)
-    return tops
+    return found
 
 
 def _sources(
     folder: str,
     manifest: BundleManifest,
     platform: Platform,
-    tops: Sequence[str],
+    lie: Sequence[str],
     tools: BuildTools,
     aside: str,
 ) -> Mapping[str, Source]:
@@ -130,7 +135,7 @@ def _sources(
     """
     found: dict[str, Source] = {}
     for top in (ROOT, f"{ROOT}.{platform.architecture}"):
-        if top in tops:
+        if top in lie:
             _lay_over(found, scan(os.path.join(folder, top)))
     issues = []
     for number, include in enumerate(manifest.includes):
@@ -242,9 +247,3 @@ def put_config(writer: ImageWriter, data: bytes) -> Descriptor:
         stream = CountedHashed(BytesStream(data), digest=descriptor.digest, size=len(data), name="the config")
         writer.put_blob(descriptor, stream)
     return descriptor
-
-
-def _open(path: str) -> Readable:
-    from ashore.mechanisms.images.blobfiles import open_whole
-
-    return open_whole(path, printable(path))[0]

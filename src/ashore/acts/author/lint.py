@@ -2,10 +2,11 @@
 """``ashore lint``: every problem of a bundle's folder at once, before it is built."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from ashore.acts.author.parts import manifest_text, tops
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.images import folder as folders
 from ashore.mechanisms.images.sources import scan
@@ -46,14 +47,15 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    found = {path: source.entry for path, source in scan(folder).items()}
-    data = folders.read(folder, MANIFEST_NAME, limits.bundle_toml + 1)
-    trees = _trees(folder, found)
-    if data is None and not trees:
+    names, wrong = tops(folder)
+    data = manifest_text(folder, limits)
+    if data is None and not names and not wrong:
         where = f"it holds neither {MANIFEST_NAME} nor {ROOT}/"
         return (rules.error(printable(folder), f"is no bundle: {where}", "ashore new NAME makes one"),)
     manifest, findings = _manifest(data or b"", os.path.basename(os.path.realpath(folder)), limits)
     document = toml.parse(data or b"", MANIFEST_NAME) if manifest else None
+    findings += rules.as_errors(wrong)
+    trees = _trees(folder, names)
     for tree in trees:
         findings += map(tree.place, _tree_findings(tree, manifest, document, limits))
     if manifest and document:
@@ -69,19 +71,20 @@ def failed(findings: tuple[Finding, ...]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _trees(folder: str, found: Mapping[str, Entry]) -> list[Tree]:
+def _trees(folder: str, names: Sequence[str]) -> list[Tree]:
     """One for each platform that the folder is made for; a bundle for all has one."""
+    found = {
+        f"{name}/{path}": source.entry for name in names for path, source in scan(os.path.join(folder, name)).items()
+    }
     base = _below(found, ROOT)
-    special = sorted(p for p, e in found.items() if "/" not in p and p.startswith(f"{ROOT}.") and e.kind is Kind.DIR)
-    names = ([ROOT] if ROOT in found and not special else []) + special
+    special = [name for name in names if name != ROOT]
     return [
         Tree(
             folder,
             {path: found[source] for path, source in merged.items()},
             merged,
         )
-        for name in names
-        for merged in [base | (_below(found, name) if name != ROOT else {})]
+        for merged in [base | _below(found, name) for name in special or names]
     ]
 
 

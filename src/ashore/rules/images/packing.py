@@ -22,6 +22,7 @@ from ashore.nouns.image import (
 )
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import MIB
+from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import rule_for
 from ashore.rules.images.documents import ANY, LABEL_PLATFORM
 
@@ -142,6 +143,18 @@ def image_manifest(manifest: BundleManifest, config: Descriptor, layer: Descript
     if manifest.version:
         annotations["org.opencontainers.image.version"] = manifest.version
     return Manifest(schema_version=2, media_type=OCI_MANIFEST, config=config, layers=(layer,), annotations=annotations)
+
+
+def top_issue(name: str, *, is_folder: bool) -> Issue | None:
+    """What is wrong with `root` or ``root.ARCH`` of a bundle: no platform would ever get what lies there."""
+    architecture = name.partition(".")[2]
+    if name == ROOT or architecture in _ARCHITECTURES:
+        return None if is_folder else Issue(where=printable(name), message="is not a folder")
+    if not is_folder:
+        return None
+    meant = _OTHER_NAMES.get(architecture, "").partition("/")[0]
+    remedy = f"did you mean {ROOT}.{meant}?" if meant else f"rename it; ARCH in {ROOT}.ARCH is one of {_NAMES}"
+    return Issue(where=printable(name), message="is for no architecture that there is", remedy=remedy)
 
 
 def stray_platforms(folders: Iterable[str], platforms: Iterable[Platform]) -> tuple[Issue, ...]:

@@ -18,6 +18,7 @@ import pytest
 from ashore.acts.author.copy import copy
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.errors import AshoreError, InputError, UsageError, VerificationError
+from ashore.mechanisms.images.blobfiles import ArchiveFiles
 from ashore.mechanisms.images.layout import LayoutWriter
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, read_all
 from ashore.mechanisms.images.transports import open_reader, open_writer
@@ -358,3 +359,32 @@ def test_a_docker_archive_takes_no_index_and_nothing_is_written_to_a_digest(tmp_
         writer.put_manifest("application/vnd.oci.image.index.v1+json", b"{}", named=True)
     with pytest.raises(UsageError), Place(f"oci:{tmp_path}/out@{of(b'x')}").writer():
         pass
+
+
+def test_an_archive_is_not_written_over_an_image_of_another_name(tmp_path: str) -> None:
+    source = MemoryStore()
+    put_image(source, LAYERS)
+    for name in ("out:1", "out:1", "unnamed", "unnamed:1"):
+        Place(f"oci-archive:{tmp_path}/{name}").copy_from(source)
+    for name in ("out:2", "out"):
+        with pytest.raises(UsageError, match="other images, which would be lost") as caught:
+            Place(f"oci-archive:{tmp_path}/{name}").copy_from(source)
+        assert caught.value.cause == "it has 1" and "oci:DIR" in caught.value.remedy
+    assert Place(f"oci-archive:{tmp_path}/out:1").reader().resolve().size
+    with open(f"{tmp_path}/note", "w") as file:
+        file.write("no archive")
+    Place(f"oci-archive:{tmp_path}/note:1").copy_from(source)
+
+
+def test_the_name_in_a_docker_archive_is_one_that_docker_loads(tmp_path: str) -> None:
+    source = MemoryStore()
+    put_image(source, LAYERS)
+    Place(f"docker-archive:{tmp_path}/out:web").copy_from(source)
+    saved = ArchiveFiles(f"{tmp_path}/out", DEFAULT)
+    text = read_all(saved.open("manifest.json")[0], limit=MIB, name="list")
+    assert msgspec.json.decode(text)[0]["RepoTags"] == ["web:latest"]
+    assert Place(f"docker-archive:{tmp_path}/out:web").reader().resolve().size
+    for name in ("UPPER:x", "web:a b"):
+        with pytest.raises(UsageError, match="docker loads no image named"):
+            Place(f"docker-archive:{tmp_path}/other:{name}").copy_from(source)
+    assert not os.path.exists(f"{tmp_path}/other")

@@ -12,7 +12,7 @@ import tempfile
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import InputError, UsageError
 from ashore.mechanisms.durable import write_all
 from ashore.mechanisms.images.archive import TarFileWriter
 from ashore.mechanisms.images.blobfiles import ArchiveFiles, FilePart
@@ -125,11 +125,29 @@ def _full(name: str) -> str:
         return name  # it can only be the same
 
 
+def loadable(name: str) -> str:
+    """`name` as docker loads it: with a tag; empty for no name.
+
+    Raises:
+        UsageError: docker would not load it.
+    """
+    if not name:
+        return ""
+    try:
+        found = parse(f"docker://{name}")
+    except InputError as error:
+        raise UsageError(f"docker loads no image named {printable(name)!r}", cause=error.cause) from error
+    if found.digest:
+        raise UsageError(f"docker loads no image named {printable(name)!r}", cause="a digest is what comes out")
+    return name if ":" in name.rpartition("/")[2] else f"{name}:{found.tag}"
+
+
 class DockerArchiveWriter:
     """`ports.ImageWriter` of one image: there once its manifest was put. Layers are unpacked on the way."""
 
     def __init__(self, file: TarFileWriter, name: str, limits: Limits) -> None:
         self._file, self._name, self._limits = file, name, limits
+        """The name as `loadable` has it."""
         self._layers: dict[Digest, str] = {}
 
     def has_blob(self, descriptor: Descriptor) -> bool:

@@ -176,6 +176,16 @@ def is_referrer(entry: Descriptor) -> bool:
     return bool(entry.artifact_type) or _REFERRERS_TAG.fullmatch(_tag(entry)) is not None
 
 
+def tags_in(files: BlobFiles, limits: Limits) -> set[str]:
+    """The names of the images of a layout.
+
+    Raises:
+        InputError: it is none.
+    """
+    index = read_document(files, INDEX_NAME, Index, limits)
+    return {_tag(entry) for entry in index.manifests if not is_referrer(entry)} - {""}
+
+
 def read_document(files: BlobFiles, name: str, kind: type[T], limits: Limits) -> T:
     """A JSON file of a layout or archive.
 

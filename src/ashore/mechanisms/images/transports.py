@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ashore.errors import UsageError
+from ashore.errors import AshoreError, UsageError
+from ashore.nouns.files import printable
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Progress
 from ashore.nouns.reference import ImageReference, Transport
@@ -72,15 +73,47 @@ def open_writer(
 
         yield LayoutWriter(reference.place, reference.tag, limits)
         return
+    with _archive_writer(reference, limits) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _archive_writer(reference: ImageReference, limits: Limits) -> Iterator[ImageWriter]:
     from ashore.mechanisms.images.archive import ArchiveWriter, TarFileWriter
 
-    with TarFileWriter(reference.place) as file:
-        if reference.transport is Transport.ARCHIVE:
+    if reference.transport is Transport.ARCHIVE:
+        _check_others(reference, limits)
+        with TarFileWriter(reference.place) as file:
             yield ArchiveWriter(file, reference.tag)
-            return
-        from ashore.mechanisms.images.dockerarchive import DockerArchiveWriter
+        return
+    from ashore.mechanisms.images.dockerarchive import DockerArchiveWriter, loadable
 
-        yield DockerArchiveWriter(file, reference.tag, limits)
+    name = loadable(reference.tag)
+    with TarFileWriter(reference.place) as file:
+        yield DockerArchiveWriter(file, name, limits)
+
+
+def _check_others(reference: ImageReference, limits: Limits) -> None:
+    """An archive is written anew, which is the end of what else it has.
+
+    Raises:
+        UsageError: there is one, with an image of another name.
+    """
+    if not os.path.exists(reference.place):
+        return
+    from ashore.mechanisms.images.blobfiles import ArchiveFiles
+    from ashore.mechanisms.images.layout import tags_in
+
+    try:
+        others = tags_in(ArchiveFiles(reference.place, limits), limits) - {reference.tag}
+    except AshoreError:
+        return  # it is no such archive
+    if others:
+        raise UsageError(
+            f"{reference.place} has other images, which would be lost",
+            cause=f"it has {printable(', '.join(sorted(others))[:500])}",
+            remedy="name another file, or remove this one; oci:DIR takes several images",
+        )
 
 
 def _repository(

@@ -16,7 +16,7 @@ from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
 from ashore.rules.images.packing import holds_key
 from ashore.rules.units import unitfile
-from ashore.rules.units.enablement import drop_in_folders, has_install, template_of
+from ashore.rules.units.enablement import drop_in_folders, has_install, template_of, unit_of
 from ashore.rules.units.unitpaths import shipped
 
 _SECTIONS = {

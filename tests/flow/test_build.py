@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ashore.acts.author.build import BuildTools, build
@@ -61,6 +62,18 @@ def tools(images: Mapping[str, ImageReader], policy: Policy | None = None) -> Bu
         return images[reference.repository.rpartition("/")[2]]
 
     return BuildTools(open_image=open_image, policy=lambda: policy, progress=Silent(), limits=DEFAULT)
+
+
+class Counting(Silent):
+    """Remembers what was announced as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.totals: dict[str, int] = {}
+
+    def begin(self, name: str, total: int) -> None:
+        super().begin(name, total)
+        self.totals[name] = total
 
 
 def built(top: Path, *platforms: Platform, compression: str = "zstd:chunked", **images: ImageReader) -> MemoryStore:
@@ -191,6 +204,26 @@ def test_modes_by_rule(bundle: Path) -> None:
     assert oct(tree["root/var/empty"].mode) == "0o700"
     assert oct(tree["root/etc/app"].mode) == "0o755"
     assert oct(tree["root/etc/app/absolute"].mode) == "0o777"
+
+
+def test_a_mode_is_that_of_the_named_link_alone(bundle: Path) -> None:
+    with (bundle / "bundle.toml").open("a") as file:
+        file.write('[[files]]\npath="opt/bin/link"\nmode="4755"\n')
+    (bundle / "root/opt/bin/third").hardlink_to(bundle / "root/opt/bin/tool")
+    tree, contents = fetched(built(bundle))
+    found = {name: tree[f"root/opt/bin/{name}"] for name in ("link", "third", "tool")}
+    assert {name: oct(entry.mode) for name, entry in found.items()} == {
+        "link": "0o4755", "third": "0o755", "tool": "0o755",
+    }  # fmt: skip
+    assert found["link"].link == "" and found["tool"].link == found["third"].link == "root/opt/bin/third"
+    assert contents["root/opt/bin/link"] == contents["root/opt/bin/tool"]
+
+
+def test_a_build_with_hard_links_comes_to_its_end(bundle: Path) -> None:
+    progress = Counting()
+    tools_ = msgspec.structs.replace(tools({}), progress=progress)
+    build(str(bundle), MemoryStore(), tools_)
+    assert progress.totals == progress.amounts
 
 
 def test_a_private_key_is_what_begins_a_line_and_is_no_program(bundle: Path) -> None:

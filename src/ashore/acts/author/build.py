@@ -192,11 +192,11 @@ def _layer(
     """
     layer, progress = new_layer(compression, level), tools.progress
     size, steep = 0, False
-    entries = {path: source.entry for path, source in sources.items()}
     groups = {path: source.group for path, source in sources.items() if source.group}
-    progress.begin(name, sum(entry.size for entry in entries.values()))
+    members = tuple(packing.members({path: source.entry for path, source in sources.items()}, groups))
+    progress.begin(name, sum(entry.size for _, entry in members))
     try:
-        for path, entry in packing.members(entries, groups):
+        for path, entry in members:
             _add_member(layer.add, entry, sources.get(path))
             progress.advance(name, entry.size)
             size += entry.size

@@ -102,14 +102,15 @@ def with_folders(paths: Iterable[str]) -> set[str]:
 def members(entries: Mapping[str, Entry], groups: Mapping[str, str]) -> Iterable[tuple[str, TarEntry]]:
     """The archive, in order: each path of `entries` (below the bundle's folder) and its member.
 
-    `groups` names the hard-link group of a path; the first path of a group has the content.
+    `groups` names the hard-link group of a path; the first path of a group has the content. A path whose mode
+    [[files]] says differently is no link any more: the mode of a link is that of all its names.
     """
-    first: dict[str, str] = {}
+    first: dict[tuple[str, int], str] = {}
     yield "", TarEntry(name=BUNDLE_PATH, kind=Member.DIR, mode=0o755)
     for path in sorted({*entries, *with_folders(entries)}):
         entry = entries.get(path, _FOLDER)
         kind, target, size = _MEMBERS[entry.kind], entry.target, entry.size
-        leader = first.setdefault(groups.get(path) or f"/{path}", path)
+        leader = first.setdefault((groups.get(path) or f"/{path}", entry.mode), path)
         if leader != path:
             kind, target, size = Member.HARDLINK, f"{BUNDLE_PATH}/{leader}", 0
             entry = entries[leader]

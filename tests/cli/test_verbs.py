@@ -136,6 +136,15 @@ def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:
     assert isinstance(done(installed.ashore("inspect", second(installed), "--json")).json(), dict)
 
 
+def test_inspect_looks_at_the_variant_that_it_is_asked_for(installed: Shell) -> None:
+    out = f"oci:{installed.folder}/arm.oci"
+    platforms = ("--platform", "linux/arm/v6", "--platform", "linux/arm/v7")
+    done(installed.ashore("build", str(installed.folder / "two/app"), "-o", out, *platforms))
+    for asked, shown in (("linux/arm/v6", "linux/arm/v6"), ("linux/arm/v7", "linux/arm/v7"), ("arm", "linux/arm/v7")):
+        assert done(installed.ashore("inspect", out, "--platform", asked, "--json")).json()["platform"] == shown
+    assert "no image for linux/arm/v5" in done(installed.ashore("inspect", out, "--platform", "linux/arm/v5"), 3).err
+
+
 def test_inspect_shows_each_command_that_would_run(shell: Shell) -> None:
     image = shell.image("careful", {"etc/a.conf": "a\n"}, CAREFUL)
     text = done(shell.ashore("inspect", image)).out

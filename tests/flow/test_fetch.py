@@ -79,6 +79,14 @@ def test_the_variant_decides_where_there_are_several() -> None:
         resolve(store, Platform("arm", variant="v5"))
 
 
+@pytest.mark.parametrize(("variant", "chosen"), [("", "v6"), ("v7", "v6"), ("v6", "v6"), ("v5", "v5")])
+def test_an_arm_processor_gets_the_newest_that_it_runs(variant: str, chosen: str) -> None:
+    store = MemoryStore()
+    made = {v: put_image(store, [ONE], platform=Platform("arm", variant=v), named=False) for v in ("v5", "v6")}
+    put_index(store, *made.values())
+    assert resolve(store, Platform("arm", variant=variant)).manifest_digest == made[chosen].digest
+
+
 def test_attestations_are_no_images() -> None:
     store = MemoryStore()
     made = put_image(store, [ONE], named=False)

@@ -63,14 +63,19 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     placed: Callable[[], None] = lambda: None
     """Told when every file is in place and PID 1 knows it, before any unit is started."""
 
+    asked: Platform | None = None
+    """Somebody looks at the image for another platform than the host's."""
     resolved: dict[ImageReference, Descriptor] = {}
     """What references were just found to name, for the change that follows: each is asked for once."""
 
     def platform(self) -> Platform:
         """What images must be for: the host's architecture, this machine's where the root does not tell."""
-        from ashore.mechanisms.host.facts import machine_architecture
+        from ashore.mechanisms.host.facts import machine_architecture, machine_variant
 
-        return Platform(self.facts().architecture or machine_architecture())
+        if self.asked is not None:
+            return self.asked
+        architecture = self.facts().architecture or machine_architecture()
+        return Platform(architecture, variant=machine_variant(architecture))
 
     @property
     def owner(self) -> tuple[int, int] | None:

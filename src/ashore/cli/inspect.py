@@ -20,14 +20,12 @@ def command(image: str, platform: str | None, root: str, root_in_image: str, as_
     """Show what IMAGE would bring: its manifest, files, values and units."""
     from ashore.acts.author.inspect import inspect
     from ashore.cli.render_inspection import inspection_text
-    from ashore.nouns.facts import Facts
     from ashore.rules.images.packing import parse_platform
 
     (wanted,) = asks([image])
     with wired(root) as tools:
         if platform:
-            facts = Facts(architecture=parse_platform(platform).architecture)
-            tools = msgspec.structs.replace(tools, facts=lambda: facts)
+            tools = msgspec.structs.replace(tools, asked=parse_platform(platform))
         found = inspect(tools, wanted.reference, root_in_image=root_in_image)
     if as_json:
         output.result_json(found)

@@ -35,6 +35,7 @@ _MACHINES = {
     "i686": "386",
     "loongarch64": "loong64",
 }
+_VARIANTS = {"armv6l": "v6", "armv7l": "v7"}
 _ELF = {
     3: "386",
     8: "mips64le",
@@ -95,6 +96,11 @@ def machine_architecture() -> str:
     """This machine's, as OCI names it."""
     machine = os.uname().machine
     return _MACHINES.get(machine, machine)
+
+
+def machine_variant(architecture: str) -> str:
+    """This machine's variant of `architecture`, as OCI names it; empty where it has none or is not known."""
+    return _VARIANTS.get(os.uname().machine, "") if machine_architecture() == architecture else ""
 
 
 def _text(host: Beneath, path: str) -> str:

@@ -29,6 +29,8 @@ from ashore.nouns.limits import Limits
 LABEL_PLATFORM = "io.ashore.platform"
 """``any``: the image fits every architecture, whatever its config says."""
 ANY = "any"
+_ARM = frozenset({"v5", "v6", "v7"})
+"""Variants of arm: each runs what is made for those before it, as containerd has it (platforms, compare.go)."""
 
 T = TypeVar("T")
 
@@ -102,7 +104,7 @@ def choose(index: Index, platform: Platform, where: str) -> Descriptor:
     images = [entry for entry in index.manifests if entry.media_type in (*MANIFESTS, *INDEXES) and not _attests(entry)]
     fitting = [entry for entry in images if entry.platform and _fits(entry.platform, platform)]
     exact = [entry for entry in fitting if entry.platform and entry.platform.variant == platform.variant]
-    for candidates in (exact, fitting, [entry for entry in images if entry.platform is None]):
+    for candidates in (exact, sorted(fitting, key=_preference), [entry for entry in images if entry.platform is None]):
         if candidates:
             return candidates[0]
     there = ", ".join(sorted({str(entry.platform) for entry in images})) or "nothing"
@@ -133,8 +135,16 @@ def check_platform(config: ImageConfig, platform: Platform, where: str) -> None:
 
 
 def _fits(has: Platform, wanted: Platform) -> bool:
-    same = (has.os, has.architecture) == (wanted.os, wanted.architecture)
-    return same and (not has.variant or not wanted.variant or has.variant == wanted.variant)
+    if (has.os, has.architecture) != (wanted.os, wanted.architecture):
+        return False
+    older = has.architecture == "arm" and {has.variant, wanted.variant} <= _ARM and has.variant < wanted.variant
+    return older or not has.variant or not wanted.variant or has.variant == wanted.variant
+
+
+def _preference(entry: Descriptor) -> int:
+    """Of what fits an arm processor the newest first, all others as they are listed."""
+    has = entry.platform
+    return -sorted(_ARM).index(has.variant) - 1 if has and has.architecture == "arm" and has.variant in _ARM else 0
 
 
 def _attests(entry: Descriptor) -> bool:

@@ -454,10 +454,26 @@ def test_a_helper_that_fails(home: Home, name: str, script: str, message: str) -
     assert "s3cret" not in f"{caught.value} {caught.value.remedy}"
 
 
+def test_a_helper_that_leaves_a_daemon_behind_has_answered(home: Home) -> None:
+    home.helper("agent", 'sleep 20 &\necho "{\\"Username\\":\\"u\\",\\"Secret\\":\\"agent\\"}"')
+    home.write(FILES[0], {"credsStore": "agent"})
+    assert home.found("reg.example") == "u:agent"
+
+
+def test_a_helper_that_does_not_end_is_there_all_the_same(home: Home) -> None:
+    home.helper("stuck", "exec sleep 20")
+    home.write(FILES[0], {"credsStore": "stuck"})
+    store = CredentialStore(str(home.folder), home.environ, str(home.folder), helper_seconds=0.2)
+    with pytest.raises(RegistryError, match=r"did not end within 0\.2 s") as caught:
+        store.find("reg.example")
+    assert "install" not in caught.value.remedy
+
+
 def test_a_helper_that_is_not_there(home: Home) -> None:
     home.write(FILES[0], {"credsStore": "nowhere"})
-    with pytest.raises(RegistryError, match="docker-credential-nowhere"):
+    with pytest.raises(RegistryError, match="docker-credential-nowhere") as caught:
         home.found("reg.example")
+    assert caught.value.remedy == "install docker-credential-nowhere"
 
 
 @pytest.mark.parametrize("name", ["../../bin/sh", "a b", "-x", ""])

@@ -5,6 +5,7 @@ import contextlib
 import os
 import shlex
 import subprocess  # noqa: TID251 - this is the door
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -13,6 +14,8 @@ from ashore.errors import AshoreError
 
 # What a child may see of our environment; credentials and Python settings stay here.
 _PASSED_ON = ("PATH", "HOME", "TERM", "XDG_RUNTIME_DIR", "TMPDIR")
+_LOOK = 0.5
+"""Seconds: so often it is looked whether a program has ended that others still hold the output of."""
 _MOST_SAID = 16 << 10
 """Bytes of a program's output that are kept: the last ones, which say why it failed."""
 
@@ -43,17 +46,36 @@ def run(
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
     try:
-        done = subprocess.run(
-            list(argv), input=stdin, capture_output=True, timeout=seconds, env=environment, check=False
-        )
+        pipe = subprocess.PIPE
+        with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:
+            try:
+                stdout, told = _talk(child, stdin, seconds)
+            except BaseException:
+                child.kill()
+                raise
     except subprocess.TimeoutExpired as error:
         raise AshoreError(f"{shown} did not end within {seconds:g} s") from error
     except OSError as error:
         raise AshoreError(f"cannot run {shown}", cause=error.strerror or str(error)) from error
-    stderr = done.stderr.decode(errors="replace").strip()
-    if check and done.returncode != 0:
-        raise AshoreError(f"{shown} ended with {done.returncode}", cause=stderr[-2000:])
-    return Finished(code=done.returncode, stdout=done.stdout, stderr=stderr)
+    stderr = told.decode(errors="replace").strip()
+    if check and child.returncode != 0:
+        raise AshoreError(f"{shown} ended with {child.returncode}", cause=stderr[-2000:])
+    return Finished(code=child.returncode, stdout=stdout, stderr=stderr)
+
+
+def _talk(child: "subprocess.Popen[bytes]", stdin: bytes, seconds: float) -> tuple[bytes, bytes]:
+    """What it said until it ended. A daemon that it leaves behind may hold its output open, and is not waited for."""
+    until, given = time.monotonic() + seconds, stdin or None
+    while True:
+        ended = child.poll() is not None
+        try:
+            return child.communicate(given, timeout=min(_LOOK, max(0.0, until - time.monotonic())))
+        except subprocess.TimeoutExpired as so_far:
+            if ended:
+                return so_far.output or b"", so_far.stderr or b""
+            if time.monotonic() >= until and child.poll() is None:
+                raise
+        given = None
 
 
 def run_attached(argv: Sequence[str], *, with_input: bool) -> int:

@@ -131,7 +131,9 @@ class CredentialStore:
         try:
             done = process.run([program, "get"], stdin=address.encode(), seconds=self._seconds, env=passed, check=False)
         except AshoreError as error:
-            raise RegistryError(error.message, cause=error.cause, remedy=f"install {program}") from error
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            remedy = f"install {program}" if missing else f"see what it does: echo {address} | {program} get"
+            raise RegistryError(error.message, cause=error.cause, remedy=remedy) from error
         if done.code != 0:
             said = done.stdout.decode(errors="replace").strip() or done.stderr
             if "not found" in said.lower() or not said:

@@ -2,10 +2,11 @@
 """A command line that asks for what does not exist: code 2, what is wrong, and what would be right."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from ashore.cli import VERBS
+from ashore.cli import VERBS, run
 from ashore.nouns.limits import DEFAULT
 from tests.cli.shell import Shell, refused
 
@@ -224,3 +225,12 @@ def test_a_reader_that_goes_away_is_no_fault(shell: Shell) -> None:
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.strip() == "0"
+
+
+def test_a_layout_in_a_folder_with_a_colon_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a:b").mkdir()
+    monkeypatch.chdir(tmp_path / "a:b")
+    assert run(["plan", "oci:out", "--root", str(tmp_path)]) == 2
+    assert "first colon" in capsys.readouterr().err

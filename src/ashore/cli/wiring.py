@@ -191,7 +191,9 @@ def _absolute(text: str) -> str:
     """A layout or archive is recorded by its absolute path: an upgrade runs from another folder."""
     head, colon, rest = text.partition(":")
     if colon and head in {"oci", "oci-archive", "docker-archive"} and rest and not rest.startswith("/"):
-        return f"{head}:{os.path.join(os.getcwd(), rest)}"
+        if ":" in (folder := os.getcwd()):
+            raise UsageError(f"{text} cannot be recorded: a path ends at the first colon, and one is in {folder}")
+        return f"{head}:{os.path.join(folder, rest)}"
     return text
 
 

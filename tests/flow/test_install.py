@@ -271,6 +271,18 @@ def test_a_folder_that_holds_somebody_elses_file_stays_and_is_named(host: Machin
     assert any("/etc/app stays" in note and "notes" in note for note in outcome.plan.notes)
 
 
+def test_a_folder_that_was_moved_behind_a_symlink_stays_and_is_named(host: Machine) -> None:
+    host.images.add(ONE, {"opt/app/bin": "1", "opt/app/data/d": "1", "opt/other/bin": "1"})
+    host.install(ONE)
+    (host.root / "srv").mkdir()
+    (host.root / "opt/app").rename(host.root / "srv/app")
+    (host.root / "opt/app").symlink_to("/srv/app")
+    outcome = host.remove("app")
+    assert outcome.plan.notes == ("/opt/app is a symlink now; it is left alone, and so is what it leads to",)
+    assert host.read("srv/app/data/d") == "1" and (host.root / "opt/app").is_symlink()
+    assert not host.exists("opt/other")
+
+
 def test_a_removed_bundle_can_be_installed_again(host: Machine) -> None:
     host.images.add(ONE, {"etc/app/conf": "x"})
     host.install(ONE)

@@ -29,6 +29,18 @@ def plan_unwanted(desired: FileSet, current: Generation, view: View, draft: Draf
             draft.notes.append(f"what was at {shown(path)} before cannot come back: {why}{_STORED}")
             original = None
         _plan_one(path, record, original, view.seen.get(path), draft)
+    draft.notes += _moved_away(desired, current, view, draft)
+
+
+def _moved_away(desired: FileSet, current: Generation, view: View, draft: Draft) -> list[str]:
+    """Somebody moved a folder and put a symlink there: what lies where that leads may be his own by now."""
+    links = {above for path in draft.gone if path in current.files for above in ancestors(path)} & view.seen.keys()
+    followed = {link for wanted in desired.values() for link in wanted.through} if links else set[str]()
+    return [
+        f"{shown(link)} is a symlink now; it is left alone, and so is what it leads to"
+        for link in sorted(links - followed)
+        if view.seen[link].entry.kind is Kind.SYMLINK and link not in desired
+    ]
 
 
 def _file_above(path: str, desired: FileSet) -> str:

@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("deleted", "secret", "adopt", "settled", "restored", "absent"), (True,)),
     "bundle": ("other",),
     "others": ({"other": ENTRY}, {"third": ENTRY}),
+    "through": (("lib",), ("opt/x", "srv/x")),
     "on_edit": tuple(OnEdit),
     "decided": tuple(Decided),
     **dict.fromkeys(("validate", "reload", "restart"), (("/bin/true",),)),

@@ -15,7 +15,7 @@ def stays(wanted: Wanted, before: FileRecord, seen: Seen | None) -> bool:
         and not (wanted.edit or wanted.decided or wanted.absent)
         and wanted.entry == before.entry
         and wanted.entry.kind is not Kind.DIR
-        and wanted.others == before.others
+        and (wanted.others, wanted.through) == (before.others, before.through)
         and (wanted.bundle, wanted.secret, wanted.on_edit) == (before.bundle, before.secret, before.on_edit)
         and wanted.validate == before.validate
         and wanted.reload == before.reload

@@ -174,6 +174,14 @@ def _inline(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+@pytest.mark.parametrize("deep", [101, 300, 480, 490, 5000])
+def test_what_is_nested_too_deeply_is_an_input_error(deep: int) -> None:
+    for data in (f"[values]\na = {'[' * deep}{']' * deep}\n", f"[values]\na = {'{ a = ' * deep}1{' }' * deep}\n"):
+        with pytest.raises(InputError, match="nested"):
+            parse_manifest(data.encode(), "bundle.toml", "b")
+    parse_manifest(f"[values]\na = {'[' * 98}{']' * 98}\n".encode(), "bundle.toml", "b")
+
+
 def test_probable_mistakes_are_told() -> None:
     data = b'[values]\na = { requird = true }\nb = { default = "x", secret = true }\nc = { x = 1 }\n'
     found = suspicions(data, "b")

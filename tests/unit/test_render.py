@@ -478,6 +478,14 @@ def test_a_template_that_is_not_utf8_has_its_line() -> None:
     assert caught.value.issues[0].where == "x.j2:2"
 
 
+@pytest.mark.parametrize("shell", [False, True])
+def test_half_of_a_surrogate_pair_is_an_input_error(shell: bool) -> None:
+    toml = "[values]\nhalf = \"{{ '\\\\ud800' }}\"\n" + ('[templates]\nshell = ["x"]\n' if shell else "")
+    (told,) = problems({"x": "$half"} if shell else {"x.j2": "{{ half }}"}, toml)
+    assert told.startswith("x") and "surrogate" in told
+    assert rendered({"x.j2": "{{ '\\udcff' }}"}).wanted["x"].entry.size == 1, "a byte of the host's stays one"
+
+
 def test_a_set_that_nothing_reads_is_told() -> None:
     notes = rendered({"x.j2": "{{ a }}"}, "[values]\nport = 1\n", sets={"a": 1, "prot": 2}).notes
     assert notes == ('the bundle worker neither declares nor reads a value prot; did you mean "port"?',)

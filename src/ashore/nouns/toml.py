@@ -28,6 +28,7 @@ _STRING = re.compile(
     ''',
     re.DOTALL | re.VERBOSE,
 )
+_DEEPEST = 100
 _SCALAR = re.compile(r"[^,\]}\n#]*")
 
 
@@ -84,8 +85,19 @@ def parse(data: bytes, where: str, *, values: str | None = None) -> Document:
         raise _not_toml(where, where, "nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits, a day that is in no calendar
         raise _not_toml(where, where, str(error).partition(":")[0]) from error
+    if _too_deep(holds):
+        raise _not_toml(where, where, f"nested more than {_DEEPEST} deep")
     document = Document(where=where, data=holds, lines=_Locator(text.replace("\r\n", "\n")).lines)
     return document if values is None else _with_plain(document, values)
+
+
+def _too_deep(holds: object) -> bool:
+    """Whether there are more levels than what reads and writes values can go down."""
+    level = [holds]
+    for _ in range(_DEEPEST + 1):
+        inner = [item for item in level if isinstance(item, dict | list)]
+        level = [below for item in inner for below in (item.values() if isinstance(item, dict) else item)]
+    return bool(level)
 
 
 def plain(value: object, key: Key = ()) -> tuple[object, tuple[Key, ...]]:

@@ -48,7 +48,7 @@ class Templates:
         rendered, problem, line = self._attempt(text, fresh=True)
         if problem:
             return b"", [Issue(where=f"{where}:{line}" if line else where, message=problem)]
-        return rendered.encode(errors="surrogateescape"), []
+        return _encoded(rendered, where)
 
     def _expanded(self, text: str, where: str) -> tuple[bytes, list[Issue]]:
         from ashore.rules.bundles.shell import expand
@@ -56,7 +56,8 @@ class Templates:
         expanded, issues = expand(text, self.scope, where)
         if len(expanded) > self._limits.template:
             issues.append(Issue(where=where, message=f"makes more than {self._limits.template} characters"))
-        return expanded.encode(errors="surrogateescape"), issues
+        data, unwritable = _encoded(expanded, where)
+        return data, [*issues, *unwritable]
 
     def _default(self, default: Deferred, name: str) -> object:
         rendered, problem, _ = self._attempt(default.text, fresh=False)
@@ -92,6 +93,14 @@ class Templates:
         """The texts of the secret values that were read, as a message would show them."""
         tree = self.scope.values.tree
         return [printable(text) for name in sorted(self.scope.reads.secrets) for text in _texts(tree.get(name)) if text]
+
+
+def _encoded(text: str, where: str) -> tuple[bytes, list[Issue]]:
+    """`text` as it goes to a file: bytes of the host that are no UTF-8 as they were."""
+    try:
+        return text.encode(errors="surrogateescape"), []
+    except UnicodeEncodeError:
+        return b"", [Issue(where=where, message=r"makes half of a surrogate pair (\ud800 to \udfff): no character")]
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -182,6 +182,57 @@ def test_what_is_nested_too_deeply_is_an_input_error(deep: int) -> None:
     parse_manifest(f"[values]\na = {'[' * 98}{']' * 98}\n".encode(), "bundle.toml", "b")
 
 
+_COMMANDS = """
+[[health]]
+{health}
+[[step]]
+name = "s"
+phase = "after"
+command = {command}
+reason = "{reason}"
+[[files]]
+path = "etc/a"
+validate = {command}
+"""
+
+
+@pytest.mark.parametrize(
+    ("health", "right"),
+    [
+        ('tcp = "127.0.0.1:99999"', False),
+        ('tcp = "127.0.0.1:0"', False),
+        ('tcp = "127.0.0.1:\u0661"', False),
+        ('tcp = "127.0.0.1"', False),
+        ('tcp = "[::1]:65535"', True),
+        ('http = "http://127.0.0.1:0/"', False),
+        ('http = "http://127.0.0.1:65536/"', False),
+        ('http = "http://127.0.0.1/"', True),
+        ('command = [""]', False),
+        ('command = ["a", ""]', True),
+    ],
+)
+def test_a_probe_asks_what_there_can_be(health: str, right: bool) -> None:
+    data = f"[[health]]\n{health}\n".encode()
+    if right:
+        assert parse_manifest(data, "b", "worker").health
+        return
+    with pytest.raises(InputError) as caught:
+        parse_manifest(data, "b", "worker")
+    assert [issue.where for issue in caught.value.issues] == ["b:2"]
+
+
+def test_a_command_names_its_program_and_a_step_has_a_reason() -> None:
+    wrong = _COMMANDS.format(health="command = ['']", command="['', 'x']", reason="")
+    with pytest.raises(InputError) as caught:
+        parse_manifest(wrong.encode(), "b", "worker")
+    assert [issue.where for issue in caught.value.issues] == ["b:3", "b:7", "b:8", "b:11"]
+    right = _COMMANDS.format(health="command = ['x']", command="['x', '']", reason="r")
+    parse_manifest(right.encode(), "b", "worker")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert len(list(validator.iter_errors(toml.parse(wrong.encode(), "b").data))) == 4
+    assert not list(validator.iter_errors(toml.parse(right.encode(), "b").data))
+
+
 def test_probable_mistakes_are_told() -> None:
     data = b'[values]\na = { requird = true }\nb = { default = "x", secret = true }\nc = { x = 1 }\n'
     found = suspicions(data, "b")

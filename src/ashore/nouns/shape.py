@@ -68,6 +68,7 @@ class Text(msgspec.Struct, frozen=True):
     """A string of one line, not longer than `longest`."""
 
     longest: int = 4096
+    least: int = 0
 
     def read(self, value: object, at: At) -> object:
         if not isinstance(value, str):
@@ -76,10 +77,10 @@ class Text(msgspec.Struct, frozen=True):
             return at.problem(f"{at} is longer than {self.longest} characters")
         if "\0" in value:
             return at.problem(f"{at} holds a NUL character")
-        return value
+        return value if len(value) >= self.least else at.problem(f"{at} is empty")
 
     def schema(self) -> Schema:
-        return {"type": "string", "maxLength": self.longest}
+        return {"type": "string", "maxLength": self.longest} | ({"minLength": self.least} if self.least else {})
 
 
 class Flag(msgspec.Struct, frozen=True):

@@ -4,11 +4,10 @@
 import re
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
-from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, Health, Include, ValueSpec
+from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, Include, ValueSpec
 from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.nouns.shape import (
@@ -32,7 +31,8 @@ from ashore.nouns.shape import (
     Unit,
     nearest,
 )
-from ashore.rules.bundles.stepshape import Steps
+from ashore.rules.bundles.healthshape import Probe
+from ashore.rules.bundles.stepshape import Command, Steps
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset(
@@ -41,7 +41,7 @@ RESERVED = frozenset(
 )
 """Names that a template already has, some only in loops, blocks and macros. Words like `in` and `if` can be names."""
 
-_COMMAND = ListOf(Text(), least=1)
+_COMMAND = Command()
 _UNITS = ListOf(Unit())
 
 _SPEC = Table(
@@ -104,39 +104,6 @@ class _Values:
         }
 
 
-class _Probe:
-    """One [[health]]: a unit, a probe, or both."""
-
-    table = Table(
-        {
-            "unit": Field(Unit(), "must be active, and stay so for the settle time"),
-            "http": Field(Text(), "must answer with a status from 200 to 399"),
-            "tcp": Field(Text(), "HOST:PORT must take a connection"),
-            "command": Field(_COMMAND, "must end with 0"),
-            "within": Field(Seconds(), "how long it may take; 90s if not said"),
-            "settle": Field(Seconds(), "how long it must hold"),
-        }
-    )
-
-    def read(self, value: object, at: At) -> object:
-        read = self.table.read(value, at)
-        if not isinstance(read, dict) or not isinstance(value, dict):
-            return read
-        probes = [name for name in ("http", "tcp", "command") if name in value]
-        if len(probes) > 1:
-            return at.problem(f"{at} has {' and '.join(probes)}", "one probe for each [[health]]: write two of them")
-        if not probes and "unit" not in value:
-            return at.problem(f"{at} checks nothing", "name a unit, http, tcp or command")
-        if "http" in read and not _is_url(read["http"]):
-            return at.below("http").problem(f"{at}.http: {read['http'][:80]!r} is not an http or https URL")
-        if "tcp" in read and not re.fullmatch(r"\S+:\d{1,5}", read["tcp"]):
-            return at.below("tcp").problem(f"{at}.tcp: {read['tcp'][:80]!r} is not HOST:PORT")
-        return Health(**read)
-
-    def schema(self) -> Schema:
-        return self.table.schema()
-
-
 class _Confirm:
     """How long there is to confirm a change: a time, or a table that says more."""
 
@@ -156,14 +123,6 @@ class _Confirm:
 
     def schema(self) -> Schema:
         return {"anyOf": [self.table.schema(), *Seconds().schema()["anyOf"]]}
-
-
-def _is_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        return False
 
 
 class _Include:
@@ -221,7 +180,7 @@ _DOCUMENT = Table(
             Table({"shell": Field(ListOf(Path()), "files in which $NAME and ${NAME} are expanded, and nothing else")}),
             "how templates are read",
         ),
-        "health": Field(ListOf(_Probe()), "what must hold before an install counts as done"),
+        "health": Field(ListOf(Probe()), "what must hold before an install counts as done"),
         "step": Field(Steps(), "commands before and after a change, for what nothing else covers"),
         "confirm": Field(
             _Confirm(),

@@ -6,12 +6,28 @@ from typing import Any, cast
 from ashore.nouns.bundle import BundleStep, Phase
 from ashore.nouns.shape import BAD, At, Field, ListOf, Name, OneOf, Schema, Seconds, Table, Text, Unit
 
+
+class Command:
+    """A program and its arguments, of which some may be empty."""
+
+    words = ListOf(Text(), least=1)
+
+    def read(self, value: object, at: At) -> object:
+        read = self.words.read(value, at)
+        if isinstance(read, tuple) and not read[0]:
+            return at.below(0).problem(f"{at}[1] is empty", "the first word names the program")
+        return read
+
+    def schema(self) -> Schema:
+        return self.words.schema() | {"prefixItems": [Text(least=1).schema()]}
+
+
 _TABLE = Table(
     {
         "name": Field(Name(), "what it is called, here and in the plan", required=True),
         "phase": Field(OneOf(Phase), "before files change, after everything is healthy, or undo", required=True),
-        "command": Field(ListOf(Text(), least=1), "the program and its arguments; no shell", required=True),
-        "reason": Field(Text(200), "why it is needed: the plan shows it", required=True),
+        "command": Field(Command(), "the program and its arguments; no shell", required=True),
+        "reason": Field(Text(200, least=1), "why it is needed: the plan shows it", required=True),
         "within": Field(Seconds(), "how long it may take; 60s if not said"),
         "units": Field(ListOf(Unit()), "run it only where the plan acts on one of these units"),
     }

@@ -80,6 +80,37 @@ def test_any_location_of_registries_conf_is_a_mirror(mirror: str, capsys: pytest
     assert tomllib.loads(text)["registry"][0]["mirror"] == [{"location": mirror}]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (b"x = 99999999999999999999999\n", "a number of more than 64 bits"),
+        ("é = 1\n".encode(), "not TOML"),
+        (("x = '" + "é" * (512 << 10) + "'\n").encode(), "larger than 1048576 bytes"),
+        (b"x = 1 # " + b"x" * ((1 << 20) - 8), "larger than 1048576 bytes"),
+        (b"\xef\xbb\xbfx = 1\n", "not TOML"),
+    ],
+)
+def test_values_that_a_host_would_refuse_are_refused_here(
+    values: bytes, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "values.toml").write_bytes(values)
+    assert run(["provision", "ignition", IMAGE, "--values", "values.toml"]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+
+
+def test_the_largest_values_and_lines_of_another_system_are_taken(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for values, wanted in ((b"x = 1 #" + b"x" * ((1 << 20) - 8), None), (b"a = 1\r\nb = 2", b"a = 1\nb = 2\n")):
+        (folder / "values.toml").write_bytes(values)
+        assert run(["provision", "ignition", IMAGE, "--values", "values.toml"]) == 0
+        (file,) = json.loads(capsys.readouterr().out)["storage"]["files"]
+        text = base64.b64decode(file["contents"]["source"].partition("base64,")[2])
+        assert text == wanted or (wanted is None and text == values + b"\n")
+
+
 def test_the_values_are_for_root_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["provision", "ignition", IMAGE, *FILES]) == 0
     files = json.loads(capsys.readouterr().out)["storage"]["files"]

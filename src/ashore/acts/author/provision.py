@@ -65,24 +65,26 @@ def user_data(kind: str, wish: Wish, limits: Limits) -> str:
 def _values(path: str, limits: Limits) -> str:
     from ashore.nouns import toml
 
-    text = _read(path, limits)
-    toml.parse(text.encode(), path)
-    return text if text.endswith("\n") else f"{text}\n"
+    text = _read(path, limits.bundle_toml)
+    toml.parse(text.encode(), printable(path), values="")  # as the host does
+    return text
 
 
 def _authority(path: str, limits: Limits) -> str:
-    text = _read(path, limits)
+    text = _read(path, limits.template)
     if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY" in text:
         raise InputError(f"{printable(path)} is no certificate in PEM", remedy="name the authority's certificate")
-    return text if text.endswith("\n") else f"{text}\n"
+    return text
 
 
-def _read(path: str, limits: Limits) -> str:
+def _read(path: str, most: int) -> str:
+    """A file's text of at most so many bytes, its lines ended as on a host."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(limits.template + 1)
+        with open(path, "rb") as file:
+            data = file.read(most + 1).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data += b"" if data.endswith(b"\n") else b"\n"
+        if len(data) > most:
+            raise InputError(f"{printable(path)} is larger than {most} bytes")
+        return data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {printable(path)}", cause=str(error)) from error
-    if len(text) > limits.template:
-        raise InputError(f"{printable(path)} is larger than {limits.template} bytes")
-    return text

@@ -34,9 +34,25 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, and use
         ('[units]\nenable = "app.service"\n', ["bundle.toml:2", "enable"]),
         ("schema = 99\n", ["schema", "99"]),
         ('name = "Not A Name"\n', ["bundle.toml:1", "Not A Name"]),
+        (
+            '[[include]]\nimage="HTTP://x"\npath="a"\nto="proc/x"\n[[include]]\nimage="x"\npath="a"\nto="b/.ashore"\n',
+            ["bundle.toml:2", "HTTP://x", "bundle.toml:4", "/proc", "bundle.toml:8", "transactions use it"],
+        ),
         ('name = 7\nverson = 1\n[[files]]\nmode = "9"\n', ["bundle.toml:1", "bundle.toml:2", "path", "9"]),
     ],
-    ids=["syntax", "unknown key", "unknown key in a table", "type", "mode", "choice", "list", "schema", "name", "all"],
+    ids=[
+        "syntax",
+        "unknown key",
+        "unknown key in a table",
+        "type",
+        "mode",
+        "choice",
+        "list",
+        "schema",
+        "name",
+        "include",
+        "all",
+    ],
 )
 def test_a_broken_manifest_is_refused_with_file_and_line(shell: Shell, toml: str, said: list[str]) -> None:
     folder = shell.bundle("app", {"etc/app": "x"}, toml)
@@ -101,6 +117,17 @@ def test_a_file_that_the_included_image_has_not(shell: Shell) -> None:
     toml = f'[[include]]\nimage = "{image}"\npath = "ashore/root/etc/nothing"\nto = "opt/x"\n'
     ran = shell.ashore("build", str(shell.bundle("app", {"etc/app": "x"}, toml)), "-o", "oci:out")
     refused(ran, 3, "etc/nothing")
+
+
+def test_all_that_includes_cannot_bring_is_said_at_once_with_its_line(shell: Shell) -> None:
+    image = shell.image("tools", {"etc/tool": "x"})
+    toml = f'[[include]]\nimage = "{image}"\npath = "ashore/no"\nto = "opt/x"\n'
+    toml += f'[[include]]\nimage = "oci:{shell.folder}/nowhere"\npath = "a"\nto = "opt/y"\n'
+    toml += '[[include]]\nfolder = "f"\npath = "none"\nto = "opt/z"\n'
+    (shell.folder / "f").mkdir()
+    arguments = ("--folder", f"f={shell.folder}/f", "-o", "oci:out")
+    ran = shell.ashore("build", str(shell.bundle("app", {"etc/app": "x"}, toml)), *arguments)
+    refused(ran, 3, "bundle.toml:1: ", "ashore/no", "bundle.toml:5: ", "nowhere", "bundle.toml:9: ", "/none")
 
 
 @pytest.mark.parametrize(

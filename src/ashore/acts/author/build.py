@@ -14,6 +14,7 @@ from ashore.mechanisms.images.compression import expands_beyond, open_layer
 from ashore.mechanisms.images.layerfile import new_layer
 from ashore.mechanisms.images.sources import Source, scan
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable
+from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
@@ -137,11 +138,14 @@ def _sources(
     for top in (ROOT, f"{ROOT}.{platform.architecture}"):
         if top in lie:
             _lay_over(found, scan(os.path.join(folder, top)))
-    issues = []
+    issues: list[Issue] = []
     for number, include in enumerate(manifest.includes):
         place = os.path.join(aside, f"{platform.architecture}{platform.variant}-{number}")
-        brought = included(include, platform, tools, place)
-        issues += _add(found, include.source, brought)
+        try:
+            issues += _add(found, include.source, included(include, platform, tools, place))
+        except InputError as error:
+            where = _place_of(folder, number, tools.limits)
+            issues += error.issues or (Issue(where=where, message=str(error), remedy=error.remedy),)
     packed = {path: _packed(manifest, path, source) for path, source in found.items()}
     issues += tree_issues(manifest, {path: source.entry for path, source in packed.items()}, tools.limits)
     if issues:
@@ -152,6 +156,11 @@ def _sources(
         size = os.stat(text).st_size
         sources[MANIFEST_NAME] = Source(entry=Entry(kind=Kind.FILE, mode=0o644, size=size), file=text)
     return sources
+
+
+def _place_of(folder: str, number: int, limits: Limits) -> str:
+    """Where the manifest has its include of this number."""
+    return toml.parse(manifest_text(folder, limits) or b"", MANIFEST_NAME).place(("include", number))
 
 
 def _lay_over(lower: dict[str, Source], upper: Mapping[str, Source]) -> None:

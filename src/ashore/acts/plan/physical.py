@@ -8,12 +8,12 @@ import msgspec
 
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.state.state import place as place_of_state
+from ashore.mechanisms.beneath import Following
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import Kind, Wanted, parent, shown
 from ashore.nouns.generation import Generation
-from ashore.rules.bundles.bundle import forbidden
+from ashore.rules.bundles.placeable import forbidden
 
 
 def physical(tools: Tools, rendered: Mapping[str, Wanted], current: Generation) -> tuple[Wanted, ...]:

@@ -16,16 +16,23 @@ from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.units import UNIT_FOLDERS, UNIT_SUFFIXES
 from ashore.rules.bundles import placeable
 from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.placeable import forbidden, taken
 from ashore.rules.bundles.placing import host_path, is_shell
 from ashore.rules.triggers.kinds import SPEAKING, kind_of
 
 ROOT = "root"
 """The folder of a bundle that is laid on the host."""
-FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
 _UNIT_ENDS = (*UNIT_SUFFIXES, ".conf")
 _TEXT_ENDS = (TEMPLATE_SUFFIX, *_UNIT_ENDS)
 """How whatever `is_text` names ends, shell templates aside: that tells nearly all paths apart."""
-_ODD = ("//", "/./", "/../", "/.ashore/", f"/{placeable.WHITEOUT}", *(f"\n/{folder}/" for folder in FORBIDDEN))
+_ODD = (
+    "//",
+    "/./",
+    "/../",
+    "/.ashore/",
+    f"/{placeable.WHITEOUT}",
+    *(f"\n/{folder}/" for folder in placeable.FORBIDDEN),
+)
 """What may be in a path that `_entry_issues` has to look at, and is in few; each stands between slashes on a line."""
 TITLE = "org.opencontainers.image.title"
 
@@ -162,7 +169,7 @@ def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: 
         if entry.size > limits.template and is_text(path, entry, manifest):
             problems.append((f"has {entry.size} bytes, more than {limits.template} for a template or unit", ""))
         target = host_path(manifest, path, entry.kind)
-        if target != path and (message := forbidden(target) or _taken(target)):
+        if target != path and (message := forbidden(target) or taken(target)):
             problems.append((message, ""))
         if not target or target.endswith("/"):
             problems.append(("has no name without its suffix", ""))
@@ -198,7 +205,7 @@ def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry], limits: 
         yield "its path has an empty part, . or ..", ""
     if message := forbidden(path):
         yield message, "use tmpfiles.d for what must exist at run time"
-    elif message := _taken(path):
+    elif message := taken(path):
         yield message, ""
     if entry.kind is Kind.OTHER:
         yield "is a device, FIFO or socket", "use tmpfiles.d(5) to make one"
@@ -211,18 +218,6 @@ def _entry_issues(path: str, entry: Entry, others: Mapping[str, Entry], limits: 
         if above is not None and above.kind is not Kind.DIR:
             yield f"lies below {files.printable(folder)}, which is a {above.kind}", "write the physical path"
             break
-
-
-def forbidden(path: str) -> str:
-    """Why nothing may be placed at `path`, as written or as it lies on a host; empty if it may."""
-    if not path.startswith(FORBIDDEN):
-        return ""
-    found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
-    return f"nothing may be placed below {files.shown(found)}" if found else ""
-
-
-def _taken(path: str) -> str:
-    return "nothing may be called .ashore: transactions use it" if "/.ashore/" in f"/{path}/" else ""
 
 
 def _missing_texts(

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
-from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, Include, ValueSpec
+from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, ValueSpec
 from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.nouns.shape import (
@@ -32,6 +32,7 @@ from ashore.nouns.shape import (
     nearest,
 )
 from ashore.rules.bundles.healthshape import Probe
+from ashore.rules.bundles.includeshape import IncludeShape
 from ashore.rules.bundles.stepshape import Command, Steps
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -125,30 +126,6 @@ class _Confirm:
         return {"anyOf": [self.table.schema(), *Seconds().schema()["anyOf"]]}
 
 
-class _Include:
-    """One [[include]]: out of an image, or out of a folder that the build names."""
-
-    table = Table(
-        {
-            "image": Field(Text(), "the image to lift from, by any transport"),
-            "folder": Field(Name(), "or the folder to lift from: build --folder NAME=DIR says where it is"),
-            "path": Field(Path(), "a file or folder in it", required=True),
-            "to": Field(Path(), "where it goes below root/", required=True),
-        }
-    )
-
-    def read(self, value: object, at: At) -> object:
-        read = self.table.read(value, at)
-        if not isinstance(read, dict) or not isinstance(value, dict):
-            return read
-        if "image" in value and "folder" in value:
-            at.below("folder").problem(f"{at} has image and folder", "it comes from one of them: write two of them")
-        elif "image" not in value and "folder" not in value:
-            at.problem(f"{at} has no image", "or folder, to lift it out of one of this machine")
-        return Include(**read) if {"path", "to"} <= read.keys() else BAD
-
-    def schema(self) -> Schema:
-        return self.table.schema() | {"oneOf": [{"required": ["image"]}, {"required": ["folder"]}]}
 
 
 _FILE = Table(
@@ -170,7 +147,7 @@ _DOCUMENT = Table(
         "name": Field(Name(), "the bundle's name; the folder's if not said"),
         "version": Field(Text(128), "the version of what it carries"),
         "values": Field(_Values(), "what the bundle asks for and the host may set"),
-        "include": Field(ListOf(_Include()), "files lifted out of other images, or folders, when it is built"),
+        "include": Field(ListOf(IncludeShape()), "files lifted out of other images, or folders, when it is built"),
         "units": Field(
             Table({"enable": Field(_UNITS, "units to enable and start; all that have [Install] if not said")}),
             "what happens to its units",

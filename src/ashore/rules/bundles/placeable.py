@@ -7,10 +7,11 @@ Source of the attributes' formats: capability.h and posix_acl_xattr.h of Linux; 
 import struct
 from collections.abc import Mapping
 
-from ashore.nouns.files import printable
+from ashore.nouns.files import printable, shown
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
 
+FORBIDDEN = ("proc", "sys", "dev", "run", "var/lib/ashore", ".ashore")
 WHITEOUT = ".wh."
 HOST_ATTRIBUTES = ("security.selinux",)
 """The host's own policy says these; an image's are left out."""
@@ -104,3 +105,16 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def forbidden(path: str) -> str:
+    """Why nothing may be placed at `path`, as written or as it lies on a host; empty if it may."""
+    if not path.startswith(FORBIDDEN):
+        return ""
+    found = next((f for f in FORBIDDEN if path == f or path.startswith(f + "/")), "")
+    return f"nothing may be placed below {shown(found)}" if found else ""
+
+
+def taken(path: str) -> str:
+    """The same, for a name that is not the bundle's to give."""
+    return "nothing may be called .ashore: transactions use it" if "/.ashore/" in f"/{path}/" else ""

@@ -151,45 +151,6 @@ class Beneath:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return descriptor
 
-    def read_if_there(self, path: str, limit: int) -> bytes | None:
-        """As `read_bytes`, but None where nothing has that name; a symlink to /dev/null reads as empty."""
-        try:
-            return self.read_bytes(path, limit)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and self._absent(path):
-                return None
-            if self._link_at(path) == "/dev/null":
-                return b""
-            raise
-
-    def listdir_if_there(self, path: str) -> list[str] | None:
-        """As `listdir`, but None where nothing has that name."""
-        try:
-            return self.listdir(path)
-        except FileNotFoundError:
-            if self._absent(path):
-                return None
-            raise
-
-    def _absent(self, path: str) -> bool:
-        """Whether nothing has the name of a logical path that cannot be opened; a symlink to nothing is an error."""
-        for at in (*ancestors(path), path):
-            try:
-                os.close(self.open(at, os.O_PATH, follow=True))
-            except FileNotFoundError:
-                if target := self._link_at(at):
-                    if at == path and target == "/dev/null":
-                        return False
-                    raise FileNotFoundError(errno.ENOENT, "a symlink that leads nowhere below the root", at) from None
-                return True
-        return False
-
-    def _link_at(self, path: str) -> str:
-        """What the symlink at a logical path says; empty where there is none."""
-        physical = self.physical(path)
-        status = self.lstat(physical)
-        return self.readlink(physical) if status is not None and stat.S_ISLNK(status.st_mode) else ""
-
     def physical(self, path: str) -> str:
         """The physical path of a logical one whose last part is not followed: ``lib/x`` -> ``usr/lib/x``.
 

@@ -13,6 +13,7 @@ from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
+from ashore.mechanisms.ifthere import read_if_there
 from ashore.mechanisms.images.tap import Tap
 from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -156,7 +157,7 @@ def _text(supply: Supply, path: str, entry: Entry) -> bytes:
 def _policy(tools: Tools) -> Policy | None:
     """None only where there is no such name: a policy that cannot be read must not admit everything."""
     try:
-        data = tools.host.read_if_there(POLICY_PATH, tools.limits.manifest)
+        data = read_if_there(tools.host, POLICY_PATH, tools.limits.manifest)
     except OSError as error:
         raise InputError(f"cannot read {POLICY_PATH}", cause=error.strerror or "") from error
     return None if data is None else parse_policy(data, POLICY_PATH)

@@ -8,8 +8,8 @@ import msgspec
 
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.state.state import place as place_of_state
 from ashore.mechanisms.beneath import Following
+from ashore.mechanisms.state.state import place as place_of_state
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import Kind, Wanted, parent, shown
 from ashore.nouns.generation import Generation

@@ -11,6 +11,7 @@ import msgspec
 
 from ashore.errors import AshoreError, InputError, RegistryError
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.ifthere import read_if_there
 from ashore.nouns.files import printable
 
 IN_FILES = "containers-auth.json"
@@ -171,7 +172,7 @@ def _load(path: str, config_root: str) -> _AuthFile | None:
     try:
         if path == os.path.join(config_root, _of_the_host()):
             with Beneath(config_root) as host:
-                data = host.read_if_there(_of_the_host(), _LARGEST)
+                data = read_if_there(host, _of_the_host(), _LARGEST)
         else:
             data = _plainly(path)
     except OSError as error:

@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.errors import BlockedError, InputError, Issue
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.ifthere import listdir_if_there, read_if_there
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import IN_FILES
 from ashore.nouns.files import printable
@@ -128,7 +129,7 @@ def load(config_root: str) -> Registries:
 def _files(host: Beneath, issues: list[Issue]) -> Iterator[str]:
     yield CONF
     try:
-        names = host.listdir_if_there(CONF_FOLDER) or []
+        names = listdir_if_there(host, CONF_FOLDER) or []
     except OSError as error:
         issues.append(_unread(CONF_FOLDER, error))
         return
@@ -143,7 +144,7 @@ def _unread(path: str, error: Exception) -> Issue:
 def _read(host: Beneath, path: str) -> _File:
     import tomllib
 
-    data = host.read_if_there(path, _LARGEST) or b""
+    data = read_if_there(host, path, _LARGEST) or b""
     file = msgspec.convert(tomllib.loads(data.decode()), _File)
     file.registry = tuple(_tidied(entry) for entry in file.registry)
     return file

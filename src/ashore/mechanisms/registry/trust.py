@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ashore.errors import InputError, UsageError
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.ifthere import listdir_if_there
 from ashore.nouns.files import printable
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _authorities(made: "ssl.SSLContext", config_root: str, environ: Mapping[str,
 def _certs(host: Beneath, names: Sequence[str]) -> Iterator[str]:
     for folder in (f"{base}/{name}" for base in CERTS_FOLDERS for name in names):
         try:
-            found = host.listdir_if_there(folder)
+            found = listdir_if_there(host, folder)
         except PermissionError:
             continue  # as containers/image does: Docker's folder is closed to others on some hosts
         except OSError as error:

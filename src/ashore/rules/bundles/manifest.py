@@ -126,8 +126,6 @@ class _Confirm:
         return {"anyOf": [self.table.schema(), *Seconds().schema()["anyOf"]]}
 
 
-
-
 _FILE = Table(
     {
         "path": Field(Path(), "a path on the host, or a glob: * within a name, ** across folders", required=True),

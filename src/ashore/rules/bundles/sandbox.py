@@ -24,7 +24,11 @@ from ashore.rules.bundles.reads import MISSING, Failed, Scope, View, as_text
 from ashore.rules.bundles.texts import NoTextError, amount
 
 FILENAME = "<ashore template>"
-_WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice"})
+_WIDTHS = frozenset(
+    {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "tojson", "round"}
+)
+_MULTIPLYING = frozenset({"translate", "encode", "to_bytes"})
+"""Methods that can make much of little, and that no template needs."""
 _WIDEST = 10_000
 _WIDE_FORMAT = re.compile(r"\d{5}|%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")
 _MOST_BITS = 4096
@@ -171,6 +175,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._check_format(obj, argument)
         return super().getitem(obj, argument)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return attr not in _MULTIPLYING and super().is_safe_attribute(obj, attr, value)
+
     def _fetched(self, view: View, name: object) -> Any:
         found = view.fetch(name)
         if found is MISSING:
@@ -239,8 +246,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         def guarded(*args: Any, **kwargs: Any) -> Any:
             self.budget.tick()
             self._check(name, args, kwargs)
-            if name in TEXTS:
-                amount(args[hasattr(function, "jinja_pass_arg") :], self.budget.fits, written=True)
+            given = [*args[hasattr(function, "jinja_pass_arg") :], *kwargs.values()]
+            amount(given, self.budget.fits, written=name in TEXTS)
             return self._sized(function(*args, **kwargs))
 
         return guarded
@@ -251,10 +258,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = [arg for arg in given if isinstance(arg, str)]
         if name in _WIDTHS:
             widths = [arg for arg in given if isinstance(arg, int)]
-            if any(width > _WIDEST for width in widths):
+            if any(abs(width) > _WIDEST for width in widths):
                 raise SecurityError(f"asks {name} for a width of more than {_WIDEST}")
             if name in {"indent", "expandtabs"} and texts:
-                self.budget.fits((texts[0].count("\n") + texts[0].count("\t")) * max(widths, default=8))
+                widest = max([*widths, *map(len, texts[1:])], default=8)
+                self.budget.fits((texts[0].count("\n") + texts[0].count("\t")) * widest)
         elif name == "replace" and len(texts) >= 3:
             self.budget.fits(texts[0].count(texts[1]) * len(texts[2]))
         elif name == "join":

@@ -18,6 +18,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
+from ashore.rules.bundles.budget import Budget
 from ashore.rules.bundles.filters import TEXTS, join, to_json
 from ashore.rules.bundles.looks import Looks
 from ashore.rules.bundles.reads import MISSING, Failed, Scope, View, as_text
@@ -69,32 +70,6 @@ class Names(Context):
         found = super().resolve_or_missing(key)
         assert isinstance(self.environment, Sandbox)
         return self.environment.named(key) if found is missing else found
-
-
-class Budget:
-    """What one template may use up. `clock` is in seconds."""
-
-    def __init__(self, clock: Callable[[], float], seconds: float, size: int) -> None:
-        self.clock = clock
-        self.seconds = seconds
-        self.deadline = clock() + seconds
-        self.size = size
-        self.passed = 0
-
-    def tick(self) -> bool:
-        if self.clock() > self.deadline:
-            raise SecurityError(f"takes longer than {self.seconds:g} s")
-        return True
-
-    def fits(self, size: int) -> None:
-        if size > self.size:
-            raise SecurityError(f"makes a text or list of more than {self.size} characters or items")
-
-    def passes(self, text: str) -> str:
-        """Count text on its way out, also into a {% set %} block: those can double it again and again."""
-        self.passed += len(text)
-        self.fits(self.passed // 8)
-        return text
 
 
 class Sandbox(ImmutableSandboxedEnvironment):

@@ -13,8 +13,9 @@ from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.shape import nearest
+from ashore.rules.bundles.budget import Budget
 from ashore.rules.bundles.reads import Scope
-from ashore.rules.bundles.sandbox import Budget, Sandbox
+from ashore.rules.bundles.sandbox import Sandbox
 from ashore.rules.bundles.values import Values
 
 _GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner", "facts", "values"})

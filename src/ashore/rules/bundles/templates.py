@@ -27,7 +27,8 @@ class Templates:
     @property
     def _sandbox(self) -> "Sandbox":
         # jinja2 costs 20 ms to import: a bundle without templates does not pay for it.
-        from ashore.rules.bundles.sandbox import Budget, Sandbox
+        from ashore.rules.bundles.budget import Budget
+        from ashore.rules.bundles.sandbox import Sandbox
 
         if self._made is None:
             budget = Budget(self._clock, self._limits.template_seconds, self._limits.template)
@@ -65,7 +66,8 @@ class Templates:
 
     def _attempt(self, text: str, *, fresh: bool) -> tuple[str, str, int]:
         """The rendered text, or a problem and its line. A default is on the budget of the file that reads it."""
-        from ashore.rules.bundles.sandbox import Budget, line_of
+        from ashore.rules.bundles.budget import Budget
+        from ashore.rules.bundles.sandbox import line_of
 
         sandbox = self._sandbox
         if fresh:

@@ -10,8 +10,10 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -320,6 +322,25 @@ def test_a_proxy_that_goes_on_with_its_answer_is_given_up(tmp_path: Path) -> Non
         settings = settings_in(str(tmp_path), environ={"HTTPS_PROXY": f"http://{proxy}"}, limits=limits)
         with pytest.raises(RegistryError, match="in time"):
             open_at("reg.invalid/a:1", settings).resolve()
+
+
+def test_a_proxy_whose_first_address_is_dead_has_its_time_to_answer(
+    tls: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, clock, dial = [0.0], time.monotonic, socket.create_connection
+
+    def second_address(*args: Any, **named: Any) -> socket.socket:
+        late[0] += LIMITS.connect_seconds + 1  # so long the first one was tried
+        return dial(*args, **named)
+
+    proxy = Proxy(tls.host)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + late[0])
+    monkeypatch.setattr(socket, "create_connection", second_address)
+    environ = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
+    settings = settings_in(str(tmp_path), environ=environ, tls_verify=False)
+    open_at("reg.invalid/team/app:1.0", settings).resolve()
+    proxy.close()
+    assert proxy.heads[0].startswith("CONNECT reg.invalid:443 ")
 
 
 @contextlib.contextmanager

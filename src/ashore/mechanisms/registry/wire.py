@@ -34,9 +34,9 @@ class PaddedError(http.client.HTTPException):
 class Pace:
     """How long one connection may take: `idle` seconds of silence, and all until `deadline` (monotonic) if set."""
 
-    def __init__(self, idle: float, deadline: float | None = None) -> None:
+    def __init__(self, idle: float) -> None:
         self.idle = idle
-        self.deadline = deadline
+        self.deadline: float | None = None
         self._waited = 0.0
         self._received = 0
         self._room: float = math.inf
@@ -112,8 +112,6 @@ def connect(
         OSError, http.client.HTTPException: whatever went wrong; `fault_of` names it.
     """
     host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
-    # The handshakes have the socket's patience; a proxy that goes on with its answer has not.
-    connecting = Pace(pace.idle, time.monotonic() + connect_seconds)
     made: http.client.HTTPConnection
     if context is not None:
         kind = _Tunnelled if proxy else http.client.HTTPSConnection
@@ -125,7 +123,8 @@ def connect(
     else:
         made = http.client.HTTPConnection(host, port, timeout=connect_seconds)
 
-    made.response_class = _watched(connecting)
+    # The handshakes have the socket's patience, each for itself; a proxy that goes on with its answer has not.
+    made.response_class = _watched(Pace(pace.idle), connect_seconds)
     try:
         made.connect()
     except BaseException:
@@ -136,11 +135,15 @@ def connect(
     return made
 
 
-def _watched(pace: Pace) -> type[http.client.HTTPResponse]:
+def _watched(pace: Pace, seconds: float | None = None) -> type[http.client.HTTPResponse]:
+    """Answers at that pace; with `seconds`, each has so many from when it is waited for."""
+
     class Watched(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
             super().__init__(sock, *args, **named)
             pace.begin()
+            if seconds is not None:
+                pace.deadline = time.monotonic() + seconds
             raw = sock.makefile("rb", buffering=0)
             self.fp.close()
             self.fp = io.BufferedReader(_Paced(raw, pace), 64 * 1024)

@@ -377,6 +377,12 @@ def test_of_several_keys_the_exact_one_is_used(home: Home, keys: list[str], host
     assert home.found(host, "library/x") == f"u:{found}"
 
 
+@pytest.mark.parametrize("key", ["reg.example", "https://reg.example", "http://reg.example/v2/"])
+def test_an_empty_entry_hides_no_login_of_another_spelling(home: Home, key: str) -> None:
+    home.write(FILES[0], {"auths": {key: {}, "https://reg.example/v1/": _auth("u", "p")}})
+    assert home.found("reg.example", "app") == "u:p"
+
+
 def test_docker_s_other_tokens_are_no_login(home: Home) -> None:
     home.write(FILES[0], {"auths": {f"{HUB}access-token": _auth("u", "a"), f"{HUB}refresh-token": _auth("u", "r")}})
     assert home.found("docker.io", "library/x") == "none"

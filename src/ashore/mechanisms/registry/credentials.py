@@ -47,6 +47,10 @@ class _Auth(msgspec.Struct, rename="lower"):
     identitytoken: str = ""
 
 
+_NO_LOGIN = _Auth()
+"""What docker leaves in the file where a helper keeps the login."""
+
+
 class _AuthFile(msgspec.Struct, rename="camel"):
     auths: dict[str, _Auth] = {}
     cred_helpers: dict[str, str] = {}
@@ -206,10 +210,10 @@ def _names(aliases: tuple[str, ...], repository: str) -> Iterator[str]:
 
 
 def _plainly_named(auths: Mapping[str, _Auth]) -> Mapping[str, _Auth]:
-    """By the names that others write; of several spellings of one, the first."""
+    """By the names that others write; of several spellings of one, the first that has a login."""
     found: dict[str, _Auth] = {}
     for key, value in auths.items():
-        if not key.endswith(_NO_LOGINS):
+        if value != _NO_LOGIN and not key.endswith(_NO_LOGINS):
             found.setdefault(_plain(key), value)
     return found
 

@@ -6,7 +6,8 @@ import os
 import shlex
 import subprocess  # noqa: TID251 - this is the door
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import msgspec
 
@@ -47,9 +48,12 @@ def run(
     environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
     try:
         pipe = subprocess.PIPE
-        with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:
+        with (
+            _file_of(stdin) as source,
+            subprocess.Popen(list(argv), stdin=source, stdout=pipe, stderr=pipe, env=environment) as child,
+        ):
             try:
-                stdout, told = _talk(child, stdin, seconds)
+                stdout, told = _talk(child, seconds)
             except BaseException:
                 child.kill()
                 raise
@@ -63,19 +67,27 @@ def run(
     return Finished(code=child.returncode, stdout=stdout, stderr=stderr)
 
 
-def _talk(child: "subprocess.Popen[bytes]", stdin: bytes, seconds: float) -> tuple[bytes, bytes]:
+@contextlib.contextmanager
+def _file_of(stdin: bytes) -> Iterator[BinaryIO]:
+    """What is said to a program, in memory: it may take it as slowly as it likes, and we only listen."""
+    with open(os.memfd_create("stdin"), "w+b") as source:
+        source.write(stdin)
+        source.seek(0)
+        yield source
+
+
+def _talk(child: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
     """What it said until it ended. A daemon that it leaves behind may hold its output open, and is not waited for."""
-    until, given = time.monotonic() + seconds, stdin or None
+    until = time.monotonic() + seconds
     while True:
         ended = child.poll() is not None
         try:
-            return child.communicate(given, timeout=min(_LOOK, max(0.0, until - time.monotonic())))
+            return child.communicate(timeout=min(_LOOK, max(0.0, until - time.monotonic())))
         except subprocess.TimeoutExpired as so_far:
             if ended:
                 return so_far.output or b"", so_far.stderr or b""
             if time.monotonic() >= until and child.poll() is None:
                 raise
-        given = None
 
 
 def run_attached(argv: Sequence[str], *, with_input: bool) -> int:

@@ -280,6 +280,14 @@ def test_a_path_ends_at_the_first_colon(kind: str, tag: str, tmp_path: Path) -> 
     assert tag in refused.value.cause
 
 
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_who_was_let_have_a_colon_in_the_path_is_told(kind: str, tmp_path: Path) -> None:
+    """As references have it that an ashore recorded for which the path ended at the last one."""
+    with pytest.raises(InputError, match="is missing") as refused:
+        Place(f"{kind}:{tmp_path}/at:noon/out:1").reader().resolve()
+    assert "first colon" in refused.value.remedy
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
 def test_a_compressed_archive_is_said_to_be_one(kind: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ def open_whole(path: str, place: str) -> tuple[FilePart, int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
-        remedy = "check the path: oci:DIR names a folder in the OCI layout, oci-archive: and docker-archive: a file"
+        remedy = (
+            "check the path, which ends at the first colon:"
+            " oci:DIR names a folder in the OCI layout, oci-archive: and docker-archive: a file"
+        )
         raise InputError(f"{place} is missing", remedy=remedy) from error
     except OSError as error:
         raise AshoreError(f"cannot read {place}", cause=error.strerror or str(error)) from error

@@ -3,6 +3,7 @@
 
 import gzip
 import os
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -256,6 +257,17 @@ def test_who_stops_reading_does_not_wait_for_a_slow_server(pull: Pull) -> None:
     layer.close()
     assert pull.fake.count("GET", "blobs") == 1, "nobody wanted the rest"
     assert drain(pull.blob()) == LAYER
+
+
+def test_who_stops_reading_hears_of_no_other_attempt(pull: Pull) -> None:
+    pull.fake.misbehave("blobs", replies.stalled(1000))
+    stream = pull.blob()
+    assert stream.readinto(bytearray(1000)) == 1000
+    ahead = ReadAhead(stream)
+    time.sleep(0.1)  # by then it waits for more
+    ahead.close()
+    assert pull.waits.seconds == []
+    assert not [line for line in pull.told.lines if "again" in line]
 
 
 def test_silence_before_the_first_byte(pull: Pull) -> None:

@@ -176,7 +176,8 @@ class BlobStream:
         return ElsewhereError(error.message, cause=error.cause, remedy=error.remedy)
 
     def _resume(self, fault: Fault) -> None:
-        self._source.reopen(fault, self._rest)
+        if not self._cut:
+            self._source.reopen(fault, self._rest)
 
     def _rest(self) -> Given:
         if self._cut:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs from the generation has a verdict each, and is put right by one transaction."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -253,6 +254,15 @@ def test_a_damaged_content_is_fetched_again_by_its_digest(live: Machine) -> None
     put_right(live)
     assert live.tree() == before
     assert log(live) == ["restart app.service"]
+
+
+def test_what_policy_admits_by_its_tag_is_fetched_again_by_its_digest(live: Machine) -> None:
+    before = live.tree()
+    rules = {"default": [{"type": "reject"}], "transports": {"docker": {ONE: [{"type": "insecureAcceptAnything"}]}}}
+    live.write("etc/containers/policy.json", json.dumps(rules))
+    live.write("opt/bin/app", "damaged!")
+    put_right(live)
+    assert live.tree().items() >= before.items()
 
 
 def test_what_became_no_file_is_put_right_from_elsewhere(live: Machine) -> None:

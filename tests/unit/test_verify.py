@@ -110,15 +110,20 @@ BY_TAG, BY_DIGEST = "reg.example/app:1", f"reg.example/app@{of(b'm')}"
 @pytest.mark.parametrize(
     ("scopes", "rule"),
     [
-        ({BY_TAG: ACCEPT}, BY_TAG),
         ({BY_DIGEST: ACCEPT}, BY_DIGEST),
         ({BY_TAG: ACCEPT, BY_DIGEST: ACCEPT}, BY_DIGEST),
-        ({BY_TAG: ACCEPT, "reg.example/app": REJECT}, BY_TAG),
+        ({BY_TAG: ACCEPT, "reg.example/app": ACCEPT}, "reg.example/app"),
         ({"reg.example/app:2": REJECT, "reg.example/app": ACCEPT}, "reg.example/app"),
     ],
 )
-def test_a_tag_with_a_digest_is_admitted_by_either(scopes: Mapping[str, object], rule: str) -> None:
+def test_a_tag_with_a_digest_is_admitted_by_its_digest(scopes: Mapping[str, object], rule: str) -> None:
     assert verify(IMAGE, parse(BOTH), policy(REJECT, docker=scopes)).policy == f"docker {rule}"
+
+
+@pytest.mark.parametrize("scopes", [{}, {"reg.example/app": REJECT}])
+def test_a_tag_s_rule_admits_no_digest_that_is_written_beside_it(scopes: Mapping[str, object]) -> None:
+    with pytest.raises(VerificationError):
+        verify(IMAGE, parse(BOTH), policy(REJECT, docker={BY_TAG: ACCEPT, **scopes}))
 
 
 @pytest.mark.parametrize("bad", [REJECT, SIGNED])

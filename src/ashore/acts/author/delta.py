@@ -74,7 +74,7 @@ def make_deltas(
         except InputError as error:
             passed_over.append(error)
             continue
-        if delta := _make_delta((old, reader, base), reference, platform, tools, store, own=own):
+        if delta := _make_delta((old, reader, base), reference, platform, tools, store, judged=None if own else new):
             made.append(delta)
     if passed_over and not made:
         raise passed_over[0]
@@ -104,8 +104,9 @@ def _make_delta(
     tools: BuildTools,
     store: Store,
     *,
-    own: bool,
+    judged: ImageReference | None,
 ) -> Made | None:
+    """`judged`: what policy.json is asked about of the new image, if it is."""
     reader = tools.open_image(reference)
     image = resolve_image(reader, reference, platform, tools.limits)
     if image.manifest_digest == base[2].manifest_digest:
@@ -123,7 +124,8 @@ def _make_delta(
     ):
         policy = tools.policy()
         old = _contents(*base, policy, tools, os.path.join(aside, "old"))
-        new = _contents(reference, reader, image, None if own else policy, tools, os.path.join(aside, "new"))
+        asked = judged or reference
+        new = _contents(asked, reader, image, policy if judged else None, tools, os.path.join(aside, "new"))
         listed, instead_of = _patches(old, new, into.fileno(), tools)
         attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
         size = attached.descriptor.size + sum(blob.size for blob in attached.blobs if blob.data is None)

@@ -65,9 +65,16 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
 
 def _fetched_again(tools: Tools, staging: Staging, record: BundleRecord, missing: set[Digest]) -> Opener:
     """The contents of an installed bundle, from where it came."""
-    pinned = reference.parse(record.reference).pinned(record.digest)
+    written = reference.parse(record.reference)
     place = IntoStaging(tools, staging)
-    got = obtain(tools, pinned, place, root_in_image=record.root_in_image, name=record.name)
+    got = obtain(
+        tools,
+        written.pinned(record.digest),
+        place,
+        root_in_image=record.root_in_image,
+        name=record.name,
+        judged=written,
+    )
     if got.more is not None:
         got.more(missing)
     return got.contents

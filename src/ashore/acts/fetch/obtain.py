@@ -65,14 +65,17 @@ def obtain(
     root_in_image: str = "",
     name: str = "",
     known: Known = lambda _digest: None,
+    judged: ImageReference | None = None,
 ) -> Obtained:
     """Fetch the bundle that `reference` names; one that is `known` only if a content turns out to be needed.
+
+    `judged`: what policy.json is asked about, where it is not `reference`: what the user wrote.
 
     Raises:
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    verified = verify(image, resolved(reference), _policy(tools))
+    verified = verify(image, resolved(judged or reference), _policy(tools))
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 

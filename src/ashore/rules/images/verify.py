@@ -90,9 +90,10 @@ def verify(image: Image, reference: ImageReference, policy: Policy | None) -> Ve
 
 
 def _rules(reference: ImageReference, policy: Policy) -> tuple[tuple[str, tuple[Requirement, ...]], ...]:
-    """The most specific rules that apply, which must all hold, and their names for people.
+    """The most specific rule that applies, with its name for people; and the tag's, where a digest is written as well.
 
-    There are two where a reference has a tag and a digest, and a rule for each.
+    A tag's rule admits what the tag names. Who writes a digest beside it may mean anything else of the repository, so
+    that it can only forbid there.
     """
     scopes = policy.transports.get(reference.transport.value, {})
     local = reference.transport is not Transport.REGISTRY
@@ -102,28 +103,31 @@ def _rules(reference: ImageReference, policy: Policy) -> tuple[tuple[str, tuple[
             cause="policy.json has rules for absolute paths, and this one is relative",
             remedy="write the whole path",
         )
-    for equals in (_exact(reference), *((scope,) for scope in _scopes(reference)), ("",)):
-        found = [scope for scope in equals if scope in scopes]
-        if found:
-            return tuple((f"{reference.transport.value} {scope}".rstrip(), scopes[scope]) for scope in found)
-    return (("default", policy.default),)
+    found = [next((scope for scope in (*_scopes(reference), "") if scope in scopes), None)]
+    if (tag := _beside_a_digest(reference)) in scopes:
+        found.append(tag)
+    return tuple(
+        ("default", policy.default)
+        if scope is None
+        else (f"{reference.transport.value} {scope}".rstrip(), scopes[scope])
+        for scope in found
+    )
 
 
-def _exact(reference: ImageReference) -> tuple[str, ...]:
-    """The scopes of one image in a registry. What was admitted by its tag is, too, when its digest is known."""
-    if reference.transport is not Transport.REGISTRY:
-        return ()
-    name = f"{reference.place}/{reference.repository}"
-    pinned = (f"{name}@{reference.digest}",) if reference.digest else ()
-    return (*pinned, f"{name}:{reference.tag or DEFAULT_TAG}") if reference.tag or not pinned else pinned
+def _beside_a_digest(reference: ImageReference) -> str:
+    """The scope of the tag, where a registry's image has a digest as well; or none."""
+    if reference.transport is not Transport.REGISTRY or not (reference.tag and reference.digest):
+        return ""
+    return f"{reference.place}/{reference.repository}:{reference.tag}"
 
 
 def _scopes(reference: ImageReference) -> Iterator[str]:
-    """Most specific first, without a registry's exact ones and the transport's own default (the empty scope)."""
+    """Most specific first, without the transport's own default (the empty scope)."""
     if reference.transport is not Transport.REGISTRY:
         yield from _path_scopes(reference)
         return
     name = f"{reference.place}/{reference.repository}"
+    yield f"{name}@{reference.digest}" if reference.digest else f"{name}:{reference.tag or DEFAULT_TAG}"
     while "/" in name:
         yield name
         name = name.rpartition("/")[0]

@@ -104,6 +104,9 @@ def problems(files: Mapping[str, str | Entry], toml: str = "", **sets: object) -
         ("no newline", "no newline"),
         ("newline\n\n", "newline\n\n"),
         ("{{ [3, 1] | sort | join(',') }}", "1,3"),
+        ("{{ 30000 | tojson }} {{ facts.memory | tojson }}", "30000 8589934592"),
+        ("{{ 30000 | round }} {{ -30000 | round(2) }} {{ [30000] | map('round') | list }}", "30000 -30000 [30000]"),
+        ("{{ 30000 | center(7) }}", " 30000 "),
     ],
 )
 def test_what_templates_can_say(template: str, result: str) -> None:

@@ -220,19 +220,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             self.budget.tick()
-            self._check(name, args, kwargs)
-            given = [*args[hasattr(function, "jinja_pass_arg") :], *kwargs.values()]
-            amount(given, self.budget.fits, written=name in TEXTS)
+            given = args[hasattr(function, "jinja_pass_arg") :]
+            self._check(name, given, kwargs)
+            amount([*given, *kwargs.values()], self.budget.fits, written=name in TEXTS)
             return self._sized(function(*args, **kwargs))
 
         return guarded
 
     def _check(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Ask what can multiply a text how large it would get."""
+        """Ask what can multiply a text how large it would get. The first of `args` is what it is made of."""
         given = [*args, *kwargs.values()]
         texts = [arg for arg in given if isinstance(arg, str)]
         if name in _WIDTHS:
-            widths = [arg for arg in given if isinstance(arg, int)]
+            widths = [arg for arg in (*args[1:], *kwargs.values()) if isinstance(arg, int)]
             if any(abs(width) > _WIDEST for width in widths):
                 raise SecurityError(f"asks {name} for a width of more than {_WIDEST}")
             if name in {"indent", "expandtabs"} and texts:

@@ -228,6 +228,7 @@ def test_a_build_with_hard_links_comes_to_its_end(bundle: Path) -> None:
 
 def test_a_private_key_is_what_begins_a_line_and_is_no_program(bundle: Path) -> None:
     speaks = "#!/bin/sh\ngrep -q -e '-----BEGIN PRIVATE KEY-----' \"$1\"\n"
+    long = KEY.replace("MHc", "MHcCAQEEII0hkT5vm9Jp")
     files = {
         "opt/check": speaks,
         "opt/with-key": f"#!/bin/sh\ncat <<END\n{KEY}END\n",
@@ -235,6 +236,9 @@ def test_a_private_key_is_what_begins_a_line_and_is_no_program(bundle: Path) -> 
         "opt/late.pem": "#" * 70_000 + "\n" + KEY,
         "opt/numbered.pem": "-----BEGIN PKCS8 PRIVATE KEY-----\n",
         "opt/in.yaml": f"key: |\n  {KEY}",
+        "opt/in.json": json.dumps({"private_key": long}),
+        "opt/in.env": f'TLS_KEY="{long}"\n',
+        "opt/old.json": json.dumps({"key": KEY.replace("KEY-----\n", "KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n", 1)}),
     }
     for path, text in files.items():
         (bundle / "root" / path).write_text(text)
@@ -248,10 +252,14 @@ def test_a_private_key_is_what_begins_a_line_and_is_no_program(bundle: Path) -> 
         "opt/late.pem": "0o600",
         "opt/numbered.pem": "0o600",
         "opt/in.yaml": "0o600",
+        "opt/in.json": "0o600",
+        "opt/in.env": "0o600",
+        "opt/old.json": "0o600",
     }
     told = {found.where for found in lint(str(bundle)) if "private key" in found.message}
     assert {path.removeprefix("root/") for path in told} == {
         "etc/app/key.pem", "opt/with-key", "opt/late.pem", "opt/numbered.pem", "opt/in.yaml",
+        "opt/in.json", "opt/in.env", "opt/old.json",
     }  # fmt: skip
 
 

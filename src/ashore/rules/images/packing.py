@@ -42,7 +42,10 @@ _OTHER_NAMES = {
 """What kernels and distributions call them."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _KEY_END = b"PRIVATE KEY-----"
-_PRIVATE_KEY = re.compile(rb"^[ \t]*-----BEGIN [A-Z0-9 ]{0,64}" + _KEY_END, re.MULTILINE)
+_KEY = rb"-----BEGIN [A-Z0-9 ]{0,64}" + _KEY_END
+_PRIVATE_KEY = re.compile(
+    rb"^[ \t]*" + _KEY + rb"|" + _KEY + rb"(?:\\[rn]|\s)*(?:[A-Za-z0-9+/=]{16}|Proc-Type:)", re.MULTILINE
+)
 KEY_SIZE = MIB
 """A larger file is no key."""
 _FOLDER = Entry(kind=Kind.DIR, mode=0o755)
@@ -67,7 +70,7 @@ def parse_platform(text: str) -> Platform:
 
 
 def holds_key(data: bytes) -> bool:
-    """Whether it has a private key in PEM: one that begins a line, not a line that speaks of keys."""
+    """Whether it has a private key in PEM, on its own lines or within one, as in JSON: not a word of keys."""
     return _KEY_END in data and bool(_PRIVATE_KEY.search(data))
 
 

@@ -9,6 +9,7 @@ import pytest
 from ashore.acts.author.inspect import inspect
 from ashore.errors import ConflictError, InputError
 from ashore.nouns.units import UnitAction, UnitVerb
+from ashore.rules.units.enablement import template_of
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
 
@@ -256,11 +257,14 @@ def test_what_something_pulled_in_already_when_a_bundle_started_it_runs_on(
     assert systemd.units["nginx.service"].active == "active"
 
 
-@pytest.mark.parametrize("unit", ["ssh.service", "sshd.socket", "getty@tty1.service"])
+@pytest.mark.parametrize(
+    "unit",
+    ["ssh.service", "sshd.socket", "getty@tty1.service", "NetworkManager.service", "wg-quick@wg0.service"],
+)
 def test_nobody_is_locked_out_by_what_no_bundle_enables_any_more(
     sites: Machine, systemd: FakeSystemd, unit: str
 ) -> None:
-    sites.write("usr/lib/systemd/system/" + unit.replace("@tty1", "@"), UNIT.format("the host's"))
+    sites.write("usr/lib/systemd/system/" + (template_of(unit) or unit), UNIT.format("the host's"))
     systemd.add(unit)
     sites.images.add(ONE, {"etc/x": "x"}, f'[units]\nenable = ["{unit}"]\n')
     sites.install(ONE)

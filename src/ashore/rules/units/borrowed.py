@@ -13,7 +13,12 @@ from ashore.rules.units.enablement import PULLING, unit_of
 from ashore.rules.units.reasons import left_alone
 
 _KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")
-_WAYS_IN = ("ssh*", "dropbear*")
+_WAYS_IN = (
+    *("ssh*", "dropbear*"),
+    *("NetworkManager.service", "systemd-networkd.service", "systemd-networkd.socket", "networking.service"),
+    *("wicked*.service", "connman.service", "dhcpcd*.service", "iwd.service", "wpa_supplicant*.service"),
+    *("wg-quick@*.service", "tailscaled.service", "openvpn*.service"),
+)
 """Nobody is to be locked out by what a bundle does not want any more."""
 
 

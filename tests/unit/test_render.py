@@ -13,6 +13,7 @@ from ashore.nouns.facts import Address, Facts, Interface, Network
 from ashore.nouns.files import Entry, Kind, OnEdit
 from ashore.nouns.limits import Limits
 from ashore.nouns.owners import Owners
+from ashore.rules.bundles import sandbox
 from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.bundles.reads import dotted, undotted
@@ -278,7 +279,7 @@ HOSTILE = {
     "bytes at all": "{{ 'a'.encode() | length }}",
     "round a little far": "{{ 1 | round(20000) }}",
     "tojson a little wide": "{{ [1] | tojson(20000) | length }}",
-    "texts of one text": "{% set a = ['x' * 99999] * 99 %}{{ a | length }}",
+    "texts of one text": "{% set a = ['x' * 99999] * 99 %}{{ a | tojson | length }}",
     "translate by filter": "{{ (('a' * 500) | attr('translate'))({97: 'b' * 99999}) | length }}",
     "bytes": "{{ ('a' * 99999).encode().replace('a'.encode(), ('b' * 999).encode()) | length }}",
     "bytes of a number": "{{ (1).to_bytes(1000000000, 'big') | length }}",
@@ -308,6 +309,15 @@ def test_what_templates_cannot_do(template: str) -> None:
         rendered({"x.j2": template}, limits=Limits(template_seconds=5))
     assert len(caught.value.issues) == 1
     assert caught.value.issues[0].where.startswith("x.j2")
+
+
+def test_what_tells_of_a_long_list_does_not_go_through_all_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[object] = []
+    monkeypatch.setattr(sandbox, "amount", lambda value, _fits, **_: walked.append(value))
+    asked = "hosts | default([]) | selectattr('name') | map(attribute='name') | reverse | list | first"
+    hosts = [{"name": f"h{number}"} for number in range(3)]
+    assert one(f"{{{{ hosts | length }}}} {{{{ {asked} }}}}", hosts=hosts) == "3 h2"
+    assert walked == [3]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,25 @@ TEXTS = frozenset(
     | {"striptags", "title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap"}
 )
 """Filters of Jinja's that make a text of what they are given."""
+PARTS = frozenset(
+    {
+        "attr",
+        "batch",
+        "count",
+        "d",
+        "default",
+        "first",
+        "items",
+        "last",
+        "length",
+        "list",
+        "map",
+        "reject",
+        "rejectattr",
+    }
+    | {"reverse", "select", "selectattr", "slice"}
+)
+"""Filters of Jinja's that give parts of what they are given, or tell of it, and look at no more than its items."""
 
 
 @pass_environment

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from ashore.rules.bundles.budget import Budget
-from ashore.rules.bundles.filters import TEXTS, join, to_json
+from ashore.rules.bundles.filters import PARTS, TEXTS, join, to_json
 from ashore.rules.bundles.looks import Looks
 from ashore.rules.bundles.reads import MISSING, Failed, Scope, View, as_text
 from ashore.rules.bundles.texts import NoTextError, amount
@@ -222,7 +222,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.budget.tick()
             given = args[hasattr(function, "jinja_pass_arg") :]
             self._check(name, given, kwargs)
-            amount([*given, *kwargs.values()], self.budget.fits, written=name in TEXTS)
+            if name not in PARTS:  # of a long list, in a loop over it, that would take too long
+                amount([*given, *kwargs.values()], self.budget.fits, written=name in TEXTS)
             return self._sized(function(*args, **kwargs))
 
         return guarded

@@ -6,13 +6,13 @@ import os
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from ashore.acts.change.outcome import Recovered
-from ashore.acts.transaction import transaction
+from ashore.acts.transaction import steps, transaction
 from ashore.acts.transaction.recover import recover, with_room
 from ashore.errors import ChangedError
 from ashore.mechanisms import syscalls
@@ -25,7 +25,9 @@ from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Verb
 from ashore.nouns.journal import Area, Begun, Staged, StagedStep, Verdict
 from ashore.nouns.plan import Action, PlannedStep, Step
+from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from ashore.rules.provision.hostunits import RECOVER_TEXT
+from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
 
 
@@ -297,5 +299,37 @@ def test_a_mount_that_came_over_what_a_killed_change_had_touched_is_no_way_back(
         recovered(machine)
     disk.unmount()
     assert recovered(machine) is Recovered.BACK
+    assert machine.tree() == old
+    assert machine.leftovers() == []
+
+
+class Mounting(FakeSystemd):
+    """Its opt.mount mounts the disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        self.disk = disk
+        self.add("opt.mount")
+
+    def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        for action in actions:
+            if action.unit == "opt.mount":
+                (self.disk.unmount if action.verb is UnitVerb.STOP else self.disk.mount)()
+        return super().run(actions, deadline)
+
+
+def test_what_a_killed_change_had_mounted_over_its_own_files_is_unmounted_first(machine: Machine, disk: Disk) -> None:
+    """Nobody else can be asked to: it is the change's unit that mounts it, and that stops with the change."""
+    machine.systemd = systemd = Mounting(disk)
+    mount = "[Mount]\nWhat=/disk\nWhere=/opt\n[Install]\nWantedBy=multi-user.target\n"
+    machine.images.add(ONE, {"opt/f": "one\n"})
+    machine.images.add(TWO, {"opt/f": "two\n", "etc/systemd/system/opt.mount": mount})
+    machine.install(ONE)
+    old = machine.tree()
+    killed(machine, steps, "run_after")
+    systemd.add("opt.mount", running=True)
+    disk.mounted = True
+    assert recovered(machine) is Recovered.BACK
+    assert not disk.mounted
     assert machine.tree() == old
     assert machine.leftovers() == []

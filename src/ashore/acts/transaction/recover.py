@@ -92,9 +92,9 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     mounts.refuse_absent(tools.host, left.begun.areas)
     staged = left.staged
     if staged is not None:
-        if issues := _covered(tools, left, staged):
-            return issues
         unit_acts.stop_new(tools, staged, left.begun.boot)
+        if issues := _covered(tools, left, staged):  # by now by nothing that a unit of the change itself had mounted
+            return issues
         triggers.take_away(tools, staged.triggers)
         issues = _undo(tools, left, staged)
         if issues:

@@ -26,7 +26,7 @@ UNITS = {
     "base.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000"),
     "needs.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nRequires=base.service\nAfter=base.service"),
     "binds.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nBindsTo=needs.service\nAfter=needs.service"),
-    "part.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nPartOf=base.service"),
+    "part.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nPartOf=base.service\nWants=base.service"),
 }  # fmt: skip
 SOCKET = "[Socket]\nListenStream=/run/base.sock\n"
 NEEDED = {"base.service": ("needs.service",), "needs.service": ("binds.service",)}
@@ -59,7 +59,7 @@ def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
             needed_by, followed_by = NEEDED.get(name, ()), FOLLOWED.get(name, ())
             reloads = name == "reloads.service"
             fake.add(name, behaviour, can_reload=reloads, samples=0, needed_by=needed_by, followed_by=followed_by)
-        fake.units["base.service"].wanted_by = ("base.socket",)
+        fake.units["base.service"].wanted_by = ("part.service",)
         fake.add("base.socket", triggers=("base.service",))
         fake.add("masked.service", load="masked")
         yield fake
@@ -231,7 +231,7 @@ def test_a_unit_knows_what_stops_with_it_and_what_it_triggers(pid1: Systemd) -> 
     states = pid1.states(["base.service", "needs.service", "base.socket"])
     assert states["base.service"].needed_by == ("needs.service",)
     assert states["base.service"].followed_by == ("part.service",)
-    assert states["base.service"].wanted_by == ("base.socket",)
+    assert states["base.service"].wanted_by == ("part.service",)
     assert states["needs.service"].needed_by == ("binds.service",)
     assert states["base.socket"].triggers == ("base.service",)
 

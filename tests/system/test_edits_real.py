@@ -229,3 +229,23 @@ def test_another_address_is_rendered_without_a_registry_and_restarts_what_reads_
         site.host.forward(site.registry.port)
         if "10.77.0.3" in site.host.run(["ip", "address"]).stdout:
             address(site, "10.77.0.3", "10.77.0.2")
+
+
+def test_a_unit_of_the_host_that_only_bundles_enable_runs_until_the_last_of_them_goes(site: Site) -> None:
+    unit = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+    path = site.host.path / "etc/systemd/system/lab-host.service"
+    site.host.write("etc/systemd/system/lab-host.service", unit)
+    site.host.run(["systemctl", "daemon-reload"])
+    try:
+        for name in ("first", "second"):
+            site.run("install", site.push({f"etc/{name}": "x"}, '[units]\nenable = ["lab-host.service"]\n', name))
+            assert site.host.show("lab-host.service", "ActiveState") == "active"
+        site.run("remove", "first")
+        assert site.host.show("lab-host.service", "ActiveState") == "active"
+        assert site.host.show("lab-host.service", "UnitFileState") == "enabled"
+        site.run("remove", "second")
+        assert site.host.show("lab-host.service", "ActiveState") == "inactive"
+        assert site.host.show("lab-host.service", "UnitFileState") == "disabled"
+    finally:
+        path.unlink()
+        site.host.run(["systemctl", "daemon-reload"])

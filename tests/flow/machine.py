@@ -124,7 +124,9 @@ class Machine:
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        assert target.resolve().is_relative_to(self.root.resolve()), f"{path} leads to this machine's {target.resolve()}"
+        assert target.resolve().is_relative_to(self.root.resolve()), (
+            f"{path} leads to this machine's {target.resolve()}"
+        )
         target.write_text(text)
         target.chmod(mode)
 

@@ -8,7 +8,7 @@ import pytest
 from ashore.acts.boot.boot import Booted, boot, brought_as, told
 from ashore.acts.boot.early import let_go, recover_at_boot
 from ashore.acts.transaction.recover import recover
-from ashore.errors import AshoreError, ChangedError, RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import AshoreError, BlockedError, ChangedError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.state import State
 from ashore.nouns.config import Pull
@@ -112,6 +112,18 @@ def test_a_registry_that_is_down_keeps_a_node_up_but_makes_none(host: Machine) -
     before = host.tree()
     assert "stays" in booted(host, Pull.ALWAYS).kept
     assert host.tree() == before
+
+
+def test_a_registry_that_is_blocked_keeps_a_node_up_and_is_not_called_out_of_reach(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted(host)
+
+    def blocked(name: ImageReference) -> object:
+        raise BlockedError(f"{name.place} is blocked")
+
+    monkeypatch.setattr(host.images, "open", blocked)
+    assert booted(host, Pull.ALWAYS).kept == "registry.example is blocked; what is installed stays"
 
 
 def test_what_failed_goes_back_the_old_units_start_and_it_does_not_come_again(host: Machine) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installed, upgraded, removed: what lies on the host then, and what lies there no more."""
 
+import errno
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ from ashore.errors import (
     UnchangedError,
     UsageError,
 )
+from ashore.mechanisms import syscalls
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.generation import Verb
@@ -383,7 +385,10 @@ def mode(host: Machine, path: str) -> int:
     return stat.S_IMODE(os.lstat(host.root / path).st_mode)
 
 
-def test_the_state_may_be_a_symlink_to_a_folder(host: Machine) -> None:
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_the_state_may_be_a_symlink_to_a_folder(
+    host: Machine, exchanges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (host.root / "data/ours").mkdir(parents=True)
     os.symlink("/data/ours", host.root / "var/lib/ashore")
     host.images.add(ONE, {"etc/app.conf": "one\n", "opt/app": "one"})
@@ -398,6 +403,8 @@ def test_the_state_may_be_a_symlink_to_a_folder(host: Machine) -> None:
     with pytest.raises(InputError, match="cannot be used"):
         host.install(OTHER)
     stories.remove(host.tools(), ["app"], purge=True)
+    if not exchanges:
+        monkeypatch.setattr(syscalls, "exchange", _cannot)
     host.tools().state.purge()
     assert {path for path in before if path not in host.tree()} == set()
     assert (host.root / "var/lib/ashore").is_symlink() and os.listdir(host.root / "data") == ["ours"]
@@ -475,3 +482,7 @@ def test_a_purge_that_cannot_be_ended_says_that_the_bundle_is_gone(
         stories.remove(host.tools(), ["app"], purge=True)
     assert "another ashore" in raised.value.cause
     assert not host.exists("opt/app")
+
+
+def _cannot(*_: object) -> None:
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

@@ -16,7 +16,7 @@ from ashore.acts.change.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
-from ashore.errors import InputError, RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import BlockedError, InputError, RegistryError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import Pull
@@ -65,7 +65,9 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
         except RegistryError as error:
             if not current.bundles:
                 raise
-            reason = f"the registry cannot be reached ({error.message}); what is installed stays"
+            blocked = isinstance(error, BlockedError)
+            reason = error.message if blocked else f"the registry cannot be reached ({error.message})"
+            reason += "; what is installed stays"
             return _rest(tools, asks, current, reason)
     except UnitsFailedError:
         _start(tools, current)

@@ -145,7 +145,12 @@ class State:
         # Away in one step: half a state would look like a damaged one, and a symlink to nothing like an absent mount.
         if self.host.physical(STATE_FOLDER) != place(self.host):
             os.mkdir(gone, 0o700, dir_fd=directory)
-            syscalls.exchange(directory, gone, directory, name)
+            try:
+                syscalls.exchange(directory, gone, directory, name)
+            except OSError:  # not every file system can
+                os.rmdir(gone, dir_fd=directory)
+                os.rename(name, gone, src_dir_fd=directory, dst_dir_fd=directory)
+                os.mkdir(name, 0o700, dir_fd=directory)
         else:
             os.rename(name, gone, src_dir_fd=directory, dst_dir_fd=directory)
         self._fd = None

@@ -225,11 +225,12 @@ def test_redirects_are_counted(tmp_path: Path, status: int) -> None:
         assert len(fake.seen) == LIMITS.redirects + 1
 
 
-def test_another_token_server_gets_what_is_stored_for_the_registry(tmp_path: Path, foreign: FakeRegistry) -> None:
-    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake:
+def test_another_token_server_is_asked_over_http_without_a_credential(tmp_path: Path, foreign: FakeRegistry) -> None:
+    with fake_with_image(auth="token", realm=f"{foreign.url}/token") as fake, pytest.raises(RegistryError):
         fake.tokens = foreign.tokens
         open_at(f"{fake.host}/team/app:1.0", known(fake, tmp_path)).resolve()
     assert foreign.count("GET", "/token") == 1
+    assert spilled(foreign) == 0
 
 
 def test_what_is_stored_for_the_token_server_is_left_alone(tmp_path: Path, foreign: FakeRegistry) -> None:
@@ -328,7 +329,7 @@ OWN = Credential(user="own", password="own-secret")
         ("https://reg.example/", "https://auth.reg.example/token", True, "own"),
         ("http://reg.example/", "http://169.254.169.254/token", True, "refused"),
         ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/token", False, "own"),
-        ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", False, "own"),
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", False, "nothing"),
         ("http://localhost:5000/", "http://evil.net/token", False, "refused"),
         ("http://localhost:5000/", "https://evil.net/token", False, "own"),
     ],

@@ -132,11 +132,11 @@ class Authenticator:
         return realm
 
     def _credential(self, place: Url, realm: Url) -> Credential | None:
-        """The registry's own, as if it had asked for it itself; none where that would be less safe on its way.
+        """The registry's own, as if it had asked for it itself; elsewhere only by https with a checked certificate.
 
         Nothing is ever looked up for the realm's host: the challenge chose it, and gets what the token opens.
         """
-        if realm.origin != place.origin and self._policy.verified(place) and not self._policy.verified(realm):
+        if realm.origin != place.origin and not self._policy.verified(realm):
             return None
         return self._find(self._source.host, self._source.repository)
 

@@ -214,7 +214,8 @@ def test_units_are_held_where_recovery_cannot_even_begin(
     assert host.exists("run/ashore/incomplete")
 
 
-def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -> None:
+def held_by_a_torn_journal(host: Machine) -> str:
+    """A host whose units are held at boot, as its journal cannot be read; what the journal said."""
     booted(host)
     tools = host.tools()
     journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
@@ -222,6 +223,11 @@ def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -
     host.write("var/lib/ashore/journal/1-begun.json", "torn")
     with pytest.raises(AshoreError):
         recover_at_boot(host.tools())
+    return whole
+
+
+def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -> None:
+    whole = held_by_a_torn_journal(host)
     let_go(host.tools())
     assert host.exists("run/ashore/incomplete"), "it is not recovered yet"
     host.write("var/lib/ashore/journal/1-begun.json", whole)
@@ -235,13 +241,7 @@ def test_held_units_start_when_what_was_in_the_way_is_put_right(host: Machine) -
 
 
 def test_a_boot_unit_that_can_recover_by_then_holds_nothing_any_more(host: Machine) -> None:
-    booted(host)
-    tools = host.tools()
-    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
-    whole = host.read("var/lib/ashore/journal/1-begun.json")
-    host.write("var/lib/ashore/journal/1-begun.json", "torn")
-    with pytest.raises(AshoreError):
-        recover_at_boot(host.tools())
+    whole = held_by_a_torn_journal(host)
     host.write("var/lib/ashore/journal/1-begun.json", whole)
     assert "missing" in booted(host).kept
     assert not host.exists("run/ashore/incomplete")

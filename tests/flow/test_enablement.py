@@ -12,17 +12,10 @@ from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.units.enablement import template_of
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
+from tests.flow.test_units import ONE, SERVICE, THREE, TWO, UNIT, WANTS
+from tests.flow.test_units import systemd as systemd
 
-ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
 ORDER = ["etc", "usr/local/lib", "usr/lib"]
-UNIT = "[Unit]\nDescription={}\n[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
-SERVICE = "etc/systemd/system/app.service"
-WANTS = "etc/systemd/system/multi-user.target.wants/app.service"
-
-
-@pytest.fixture
-def systemd() -> FakeSystemd:
-    return FakeSystemd()
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def links(machine: Machine) -> list[str]:
 
 
 @pytest.mark.parametrize("keeps", ["multi-user.target graphical.target", "graphical.target"])
-def test_a_disabled_unit_stays_so_where_a_version_or_a_rollback_has_otherlinks(
+def test_a_disabled_unit_stays_so_where_a_version_or_a_rollback_has_other_links(
     live: Machine, systemd: FakeSystemd, keeps: str
 ) -> None:
     wanted_by = UNIT.format(2).replace("multi-user.target", keeps) + "Alias=ap.service\n"

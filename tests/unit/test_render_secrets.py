@@ -42,7 +42,8 @@ def test_a_mode_that_opens_a_secret_file_is_kept_and_told() -> None:
 def test_no_message_holds_a_secret(template: str) -> None:
     with pytest.raises(InputError) as caught:
         rendered({"x.j2": template}, SECRET, sets={"tok": "hunter2"})
-    assert "hunter2'" not in str(caught.value.issues) and "Bearer" not in str(caught.value.issues)
+    said = str(caught.value.issues).replace("hunter2x", "")  # which one of the templates spells
+    assert "hunter2" not in said and "Bearer" not in said
     assert caught.value.issues[0].where == "x.j2:1"
 
 

@@ -11,7 +11,8 @@ UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "usr/local/lib/s
 UNIT_SUFFIXES = (".service", ".socket", ".target", ".timer", ".path", ".mount", ".automount", ".swap", ".slice")
 ADMIN_FOLDER = "etc/systemd/system"
 """Where enablement symlinks lie."""
-
+PULLING = (".wants", ".requires", ".upholds")
+"""How the folders end whose symlinks make a unit pull in others."""
 
 RUNTIME_FOLDER = "run/systemd/system"
 """The administrator's until the next boot: masks, most of all."""

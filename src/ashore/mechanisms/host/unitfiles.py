@@ -5,9 +5,7 @@ import contextlib
 from collections.abc import Collection, Iterable
 
 from ashore.mechanisms.beneath import Beneath
-from ashore.nouns.units import UNIT_FOLDERS
-
-_PULLING = (".wants", ".requires", ".upholds")
+from ashore.nouns.units import PULLING, UNIT_FOLDERS
 
 
 def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str], limit: int) -> dict[str, str]:
@@ -34,7 +32,7 @@ def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> 
     Symlinks that are `going` do not count.
     """
     folders = dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS) if units else ()
-    pulling = (f"{folder}/{name}" for folder in folders for name in _names(host, folder) if name.endswith(_PULLING))
+    pulling = (f"{folder}/{name}" for folder in folders for name in _names(host, folder) if name.endswith(PULLING))
     return frozenset(
         name for folder in pulling for name in _names(host, folder) if name in units and f"{folder}/{name}" not in going
     )

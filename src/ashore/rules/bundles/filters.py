@@ -23,22 +23,8 @@ TEXTS = frozenset(
 )
 """Filters of Jinja's that make a text of what they are given."""
 PARTS = frozenset(
-    {
-        "attr",
-        "batch",
-        "count",
-        "d",
-        "default",
-        "first",
-        "items",
-        "last",
-        "length",
-        "list",
-        "map",
-        "reject",
-        "rejectattr",
-    }
-    | {"reverse", "select", "selectattr", "slice"}
+    {"attr", "batch", "count", "d", "default", "first", "items", "last", "length", "list", "map"}
+    | {"reject", "rejectattr", "reverse", "select", "selectattr", "slice"}
 )
 """Filters of Jinja's that give parts of what they are given, or tell of it, and look at no more than its items."""
 

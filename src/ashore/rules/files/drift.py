@@ -8,8 +8,8 @@ import msgspec
 
 from ashore.nouns.files import Kind, OnEdit, Seen, folders_of, shown
 from ashore.nouns.generation import FileRecord, Generation
-from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitVerb
-from ashore.rules.units.enablement import PULLING, enabled_by
+from ashore.nouns.units import PULLING, UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.rules.units.enablement import enabled_by
 from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
 
 _RUN_TIME = ("var/", "srv/", "home/", "root/", "tmp/", "run/", "mnt/", "media/")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from ashore.nouns.files import parent
-from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import PULLING, UNIT_FOLDERS, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes
-from ashore.rules.units.enablement import PULLING, unit_of
+from ashore.rules.units.enablement import unit_of
 from ashore.rules.units.reasons import left_alone
 
 _KEEPS_A_UNIT = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "Sockets", "Unit", "Service")

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore.errors import InputError
-from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, UNIT_SUFFIXES, Enablement
+from ashore.nouns.units import ADMIN_FOLDER, PULLING, UNIT_FOLDERS, UNIT_SUFFIXES, Enablement
 from ashore.rules.units import unitfile
 from ashore.rules.units.unitfile import Setting
 
-_FOLDERS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+_FOLDERS = dict(zip(("WantedBy", "RequiredBy", "UpheldBy"), PULLING, strict=True))
 _KEYS = (*_FOLDERS, "Alias", "Also")
-PULLING = tuple(f".{kind}" for kind in _FOLDERS.values())
-"""How the folders end whose symlinks make a unit pull in others."""
 _NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]*)?\.[a-z]+")
 _SPECIFIER = re.compile(r"%(.?)")
 
@@ -109,10 +107,10 @@ def links_for(unit: str, text: str, unit_path: str) -> tuple[Enablement, ...]:
     settings = unitfile.parse(text)
     linked = default_instance(unit, text)
     paths: list[str] = []
-    for key, kind in _FOLDERS.items():
+    for key, ending in _FOLDERS.items():
         # A template without an instance can be wanted by another template only, once that has one.
         paths += [
-            f"{ADMIN_FOLDER}/{name}.{kind}/{linked}"
+            f"{ADMIN_FOLDER}/{name}{ending}/{linked}"
             for name in _names(settings, unit, key)
             if not is_template(linked) or is_template(name)
         ]

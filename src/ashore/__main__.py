@@ -18,9 +18,26 @@ def main() -> None:
         return
     # Modules, and records by the thousand, are no garbage; the searches were a quarter of a run that does nothing.
     gc.set_threshold(_ALLOCATIONS)
+    _end_in_order()
     from ashore.cli import run
 
     _leave(run(sys.argv[1:]))
+
+
+def _end_in_order() -> None:
+    """Told to end, by PID 1, `timeout` or a terminal that is gone, go back as if somebody had pressed Ctrl-C."""
+    import signal
+    import stat
+
+    def end(number: int, _: object) -> None:
+        for stream in (1, 2) if number == signal.SIGHUP else ():
+            if stat.S_ISCHR(os.fstat(stream).st_mode):  # the terminal: what is said on the way back would fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        raise KeyboardInterrupt
+
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(told) is signal.SIG_DFL:  # nohup(1) has it ignored
+            signal.signal(told, end)
 
 
 def _leave(code: int) -> None:

@@ -6,7 +6,7 @@ import click
 from ashore.acts.tools import Tools
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option, seconds_given
-from ashore.cli.service import carried_out_by_pid1, end_in_order
+from ashore.cli.service import carried_out_by_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode, UsageError
 from ashore.nouns.files import printable
@@ -69,7 +69,6 @@ def _round(tools: Tools, *, as_json: bool) -> int:
     from ashore.acts.boot.follow import follow
     from ashore.cli.render_plan import outcome_text, provisional_text
 
-    end_in_order()
     done = follow(tools)
     for item in done.found:
         if item.finding in _NOT:

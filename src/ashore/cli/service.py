@@ -2,7 +2,6 @@
 """A change of a live root is carried out by a service of PID 1; this command line only follows it."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -86,11 +85,6 @@ def bring_to_pid1(
     return said.code
 
 
-def end_in_order() -> None:
-    """Stopped by PID 1, go back as if somebody had pressed Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 def followed(enter: Sequence[str]) -> bool:
     """Whether a boot's change was at work, with nobody left who followed it; then its files are in place by now."""
     from ashore.cli import output
@@ -104,7 +98,7 @@ def followed(enter: Sequence[str]) -> bool:
 
 
 def begin(path: str) -> Request:
-    """In the service: take the request, outlive whoever reads the output, and go back in order when stopped.
+    """In the service: take the request, and outlive whoever reads the output.
 
     Without a request this is the second start, after a kill: then there is something to recover.
     """
@@ -113,7 +107,6 @@ def begin(path: str) -> Request:
 
     survive_lost_output()
     os.environ[_INSIDE] = "1"
-    end_in_order()
     request = take_request(path)
     if request is None:
         return Request(arguments=("recover", "--after-kill"))

@@ -193,8 +193,9 @@ def test_history_says_where_a_symlink_led_that_was_moved_aside(installed: Shell)
     assert f"  {said.replace(' was', ' (generation 2) was')}\n" in done(installed.on_root("history")).out
 
 
-def test_purge_forgets_everything(installed: Shell) -> None:
-    done(installed.on_root("remove", "app", "--purge"))
+def test_purge_forgets_everything_and_says_of_an_edit_that_it_is_dropped(installed: Shell) -> None:
+    (installed.root / "opt/bin/app").write_text("mine\n")
+    assert "/opt/bin/app: an edit; --purge dropped it\n" in done(installed.on_root("remove", "app", "--purge")).out
     assert done(installed.on_root("status", "--json")).json()["bundles"] == []
     content = installed.root / "var/lib/ashore/content"
     assert not [file for file in content.rglob("*") if file.is_file()]

@@ -76,7 +76,14 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: 
             raise ChangedError(
                 "removed, but not all of the past is forgotten", cause=str(error), remedy="run: ashore remove --purge"
             ) from error
+        return msgspec.structs.replace(outcome, plan=_forgotten(outcome.plan))
     return outcome
+
+
+def _forgotten(plan: Plan) -> Plan:
+    """`plan`, when the store has none of the edits any more that it replaced or took away."""
+    steps = [msgspec.structs.replace(s, note="an edit; --purge dropped it") if s.edited else s for s in plan.steps]
+    return msgspec.structs.replace(plan, steps=tuple(steps))
 
 
 def roll_back(tools: Tools, *, to: int | None = None, bundle: str = "", confirm: Asked = BACK) -> Outcome:

@@ -6,6 +6,8 @@ import stat
 
 import pytest
 
+from ashore.acts.ask.drifting import host_drift
+from ashore.acts.change import install as stories
 from ashore.acts.transaction.recover import recover
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.generation import Verb
@@ -86,6 +88,24 @@ def test_a_mode_of_the_host_comes_back_also_where_the_next_version_had_the_same(
     host.install(VERSIONS[1])
     host.roll_back()
     assert (conf.read_text(), stat.S_IMODE(conf.stat().st_mode)) == ("1\n", 0o640)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("left", ["removed", "without"])
+def test_a_folder_comes_back_with_the_mode_that_it_had_by_hand(host: Machine, left: str, again: bool) -> None:
+    host.images.add(VERSIONS[0], {"opt/app/data/x": "x", "opt/app/lib/x": "x"})
+    host.images.add(VERSIONS[1], {"etc/app.conf": "2\n"})
+    host.install(VERSIONS[0])
+    (host.root / "opt/app/data").chmod(0o700)
+    before = host.tree()
+    for _ in range(1 + again):
+        stories.remove(host.tools(), ["app"]) if left == "removed" else host.install(VERSIONS[1])
+        assert not (host.root / "opt/app").exists()
+        host.roll_back()
+        assert host.tree() == before
+    assert not host.install(VERSIONS[0]).changed
+    drift = host_drift(host.tools(), host.tools().history.current())
+    assert [(d.path, d.verdict) for d in drift] == [("opt/app/data", "attributes")], "and is still told of"
 
 
 def test_a_rollback_to_a_number(versions: Machine) -> None:

@@ -8,7 +8,7 @@ from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.wiring import wired
 from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import short
-from ashore.nouns.files import Kind, printable, shown
+from ashore.nouns.files import Kind, format_mode, printable, shown
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit
 from ashore.rules.files.retention import edits_of
@@ -66,8 +66,13 @@ def _what(edit: Edit) -> str:
 
 
 def _kept(edit: Edit) -> str:
-    entry = edit.entry
-    return f"was a symlink to {printable(entry.target)}" if entry.kind is Kind.SYMLINK else f"kept as {entry.digest}"
+    match edit.entry.kind:
+        case Kind.SYMLINK:
+            return f"was a symlink to {printable(edit.entry.target)}"
+        case Kind.DIR:
+            return f"was a folder with mode {format_mode(edit.entry.mode)}"
+        case _:
+            return f"kept as {edit.entry.digest}"
 
 
 def _moved(edit: Edit) -> dict[str, object]:

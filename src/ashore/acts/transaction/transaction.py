@@ -31,7 +31,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import shown
 from ashore.nouns.generation import FileRecord, Generation, Verb
 from ashore.nouns.journal import Area, Begun, Held, Journal, Staged, Verdict
-from ashore.nouns.plan import Plan
+from ashore.nouns.plan import Action, Plan, Step
 
 
 class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +181,9 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
 def _generation(
     tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, afterwards: Afterwards
 ) -> Generation:
-    touched = {step.path for step in plan.steps}
+    # The stat of a folder that came back with an administrator's mode would vouch for what is not so.
+    back = {step.path for step in plan.steps if step.action is Action.MKDIR and not _is_recorded(step, plan)}
+    touched = {step.path for step in plan.steps} - back
     return Generation(
         number=max([previous.number, *tools.history.numbers()]) + 1,
         transaction=transaction.id,
@@ -200,6 +202,11 @@ def _generation(
         taken_back=bool(afterwards.taken_back),
         why="" if afterwards.taken_back == NOT_CONFIRMED else afterwards.taken_back,
     )
+
+
+def _is_recorded(made: Step, plan: Plan) -> bool:
+    record = plan.files.get(made.path)
+    return record is not None and made.new is not None and made.new.same(record.entry)
 
 
 def _with_stat(transaction: Transaction, path: str, record: FileRecord, touched: set[str]) -> FileRecord:

@@ -44,7 +44,7 @@ def plan_folders(
         status = seen.get(path)
         ours = record if record is not None and record.entry.kind is Kind.DIR else None
         if status is None or path in going:
-            made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=wanted.entry))
+            made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=_as_left(wanted)))
             kept[path] = _record(wanted, None, record)
         elif wanted.adopt and wanted.restored and status.entry.kind in (Kind.FILE, Kind.SYMLINK):
             # A rollback to a version with a folder where there was a file before: that came back meanwhile.
@@ -154,7 +154,15 @@ def _leftovers(
                 lost = "; what was there before cannot come back, and stays in the store" if original else ""
                 notes.append(f"/{path} stays: it holds {', '.join(sorted(names)[:3])}, not of any bundle{lost}")
                 continue
-            steps.append(Step(action=Action.RMDIR, path=path, bundle=record.bundle, old=status.entry))
+            steps.append(
+                Step(
+                    action=Action.RMDIR,
+                    path=path,
+                    bundle=record.bundle,
+                    old=status.entry,
+                    edited=not status.entry.same(record.entry),
+                )
+            )
             leaving.add(path)
         if original is not None:
             coming.add(path)
@@ -166,6 +174,11 @@ def _leftovers(
 def _folders_above(steps: Sequence[Step]) -> list[tuple[str, Step]]:
     """Each folder once, with a step that needs it: what comes back may have lost the folder that it lay in."""
     return sorted({above: step for step in steps for above in ancestors(step.path)}.items())
+
+
+def _as_left(wanted: Wanted) -> Entry:
+    """What a folder is made as: a rollback's as the administrator had it, with the mode that it had got by hand."""
+    return wanted.edit if wanted.edit is not None and wanted.edit.kind is Kind.DIR else wanted.entry
 
 
 def _as_is(wanted: Wanted, record: FileRecord) -> Wanted:

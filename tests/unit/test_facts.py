@@ -192,6 +192,12 @@ def test_what_is_no_facts_file(tmp_path: Path, content: str) -> None:
         factsfile.load(str(tmp_path / "none"))
 
 
+def test_broken_json_is_told_of_with_its_line(tmp_path: Path) -> None:
+    put(tmp_path, {"f": '{"cpus": 2,\n "memory":\n}'})
+    with pytest.raises(InputError, match=r"f is not JSON: .* line 3 column 1"):
+        factsfile.load(str(tmp_path / "f"))
+
+
 def test_the_published_schema_is_the_types() -> None:
     made = json.loads(msgspec.json.encode(facts_schema()))
     assert json.loads((DOCS / "facts.schema.json").read_text()) == made, (

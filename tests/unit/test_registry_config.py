@@ -412,6 +412,13 @@ def test_a_broken_auth_file_is_an_error_that_names_it(home: Home, text: str) -> 
         home.found("reg.example")
 
 
+def test_where_an_auth_file_is_broken_is_told_by_line_and_nothing_that_it_says(home: Home) -> None:
+    home.write(FILES[0], '{"auths":\n {"reg.example": {"auth": "hunter2"} oh}}')
+    with pytest.raises(InputError, match="line 2 column 38") as caught:
+        home.found("reg.example")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_helpers_are_asked_for_their_hosts_only(home: Home) -> None:
     home.helper(
         "one", 'read host; echo "{\\"ServerURL\\":\\"$host\\",\\"Username\\":\\"u\\",\\"Secret\\":\\"for-$host\\"}"'

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ashore.errors import InputError, Issue
+from ashore.nouns import strictjson
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
 from ashore.nouns.limits import MIB
@@ -32,8 +33,8 @@ def load(path: str) -> Facts:
     if len(data) > _LARGEST:
         raise InputError(f"the facts in {shown} have more than {_LARGEST} bytes")
     try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = strictjson.loads(data)
+    except ValueError as error:
         raise InputError(
             f"{shown} is not JSON", cause=str(error), remedy="make one with ashore facts --json"
         ) from error

@@ -12,6 +12,7 @@ import msgspec
 from ashore.errors import AshoreError, InputError, RegistryError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.ifthere import read_if_there
+from ashore.nouns import strictjson
 from ashore.nouns.files import printable
 
 IN_FILES = "containers-auth.json"
@@ -189,8 +190,16 @@ def _load(path: str, config_root: str) -> _AuthFile | None:
     try:
         return msgspec.json.decode(data or b"{}", type=_AuthFile)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # msgspec names the place, never the value.
-        raise InputError(f"{printable(path)} is not an auth file", cause=str(error), remedy=remedy) from None
+        raise InputError(f"{printable(path)} is not an auth file", cause=_place(error, data), remedy=remedy) from None
+
+
+def _place(error: Exception, data: bytes) -> str:
+    """What is wrong, and where: neither of them names a value, which may be a secret."""
+    try:
+        strictjson.loads(data)
+    except ValueError as told:
+        return str(told)  # with its line
+    return str(error)
 
 
 def _plainly(path: str) -> bytes | None:

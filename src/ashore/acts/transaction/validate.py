@@ -2,7 +2,6 @@
 """The host's own programs must accept what is new: staged files before the swap, whole trees before units react."""
 
 import os
-import tempfile
 
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError, ContentRefusedError, Issue
@@ -54,6 +53,8 @@ def validate_placed(tools: Tools, plan: Plan) -> None:
 
 def _ask_about(tools: Tools, check: Check, places: dict[str, str], plan: Plan) -> list[Issue]:
     """Under its own name: some programs go by it."""
+    import tempfile
+
     (path,) = check.paths
     with tempfile.TemporaryDirectory(prefix="ashore-") as folder:
         named = os.path.join(folder, os.path.basename(path))
@@ -83,6 +84,8 @@ def _verify(tools: Tools, check: Check, places: dict[str, str], plan: Plan) -> l
     units = {unit: path for path in reversed(check.paths) if (unit := unit_of(path))}
     issues: list[Issue] = []
     secret = _secret(plan)
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="ashore-") as folder:
         for path in check.paths:
             copy = os.path.join(folder, path)

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable
 
@@ -244,6 +243,8 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
         batch = sum(1 for name in names if _FROM_STORE.fullmatch(name)) > FEW
         for name in names:
             if name == TREE:
+                import shutil
+
                 shutil.rmtree(name, dir_fd=folder)
                 continue
             if _EMPTY.fullmatch(name):

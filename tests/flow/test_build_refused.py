@@ -8,7 +8,7 @@ import pytest
 
 from ashore.acts.author.lint import lint
 from ashore.errors import InputError
-from tests.flow.test_build import built, fetched
+from tests.flow.test_build import AMD64, built, fetched
 from tests.flow.test_build import bundle as bundle
 
 
@@ -35,6 +35,15 @@ def test_what_hosts_would_refuse_is_neither_built_nor_linted(bundle: Path) -> No
         built(bundle)
     assert {issue.where for issue in caught.value.issues} == expected
     assert {found.where for found in lint(str(bundle)) if "private key" not in found.message} == expected
+
+
+def test_what_lies_over_root_is_named_as_it_lies(bundle: Path) -> None:
+    for name in ("root.amd64/etc/.wh.x", "root/etc/.wh.y"):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_text("x")
+    with pytest.raises(InputError) as caught:
+        built(bundle, AMD64)
+    assert {issue.where for issue in caught.value.issues} == {"root.amd64/etc/.wh.x", "root/etc/.wh.y"}
 
 
 @pytest.mark.parametrize("compression", ["zstd:chunked", "zstd"])

@@ -149,6 +149,7 @@ def _sources(
     packed = {path: _packed(manifest, path, source) for path, source in found.items()}
     issues += tree_issues(manifest, {path: source.entry for path, source in packed.items()}, tools.limits)
     if issues:
+        issues = [_where_it_lies(issue, found, folder) for issue in issues]
         raise InputError(f"the bundle {manifest.name} cannot be built", issues=issues)
     sources = {f"{ROOT}/{path}": source for path, source in packed.items()}
     text = os.path.join(folder, MANIFEST_NAME)
@@ -156,6 +157,13 @@ def _sources(
         size = os.stat(text).st_size
         sources[MANIFEST_NAME] = Source(entry=Entry(kind=Kind.FILE, mode=0o644, size=size), file=text)
     return sources
+
+
+def _where_it_lies(issue: Issue, found: Mapping[str, Source], folder: str) -> Issue:
+    """`issue` with the name that the file has in the bundle's folder: what lies over ``root/`` has another."""
+    source = found.get(issue.where.removeprefix(f"{ROOT}/"))
+    there = os.path.relpath(source.file, folder) if source is not None and source.file else ""
+    return msgspec.structs.replace(issue, where=printable(there)) if there.startswith(f"{ROOT}.") else issue
 
 
 def _place_of(folder: str, number: int, limits: Limits) -> str:

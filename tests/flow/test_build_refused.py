@@ -8,7 +8,8 @@ import pytest
 
 from ashore.acts.author.lint import lint
 from ashore.errors import InputError
-from tests.flow.test_build import AMD64, built, fetched
+from ashore.nouns.image import Platform
+from tests.flow.test_build import built, fetched
 from tests.flow.test_build import bundle as bundle
 
 
@@ -42,7 +43,7 @@ def test_what_lies_over_root_is_named_as_it_lies(bundle: Path) -> None:
         (bundle / name).parent.mkdir(parents=True, exist_ok=True)
         (bundle / name).write_text("x")
     with pytest.raises(InputError) as caught:
-        built(bundle, AMD64)
+        built(bundle, Platform("amd64"))
     assert {issue.where for issue in caught.value.issues} == {"root.amd64/etc/.wh.x", "root/etc/.wh.y"}
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a late failure is, and what people and programs do to a unit that is none."""
 
+import msgspec
 import pytest
 
 from ashore.nouns.bundle import Health
@@ -65,6 +66,15 @@ def test_a_probe_has_to_fail_for_a_while_and_is_not_asked_of_what_was_stopped() 
     assert seen(up(), bad_since=7) == Look(), "it answers again"
     assert seen(down(stopped=True), "refused", bad_since=7) == Look()
     assert seen(None, "refused", bad_since=7).failure == "refused"
+
+
+def test_what_was_brought_up_again_has_as_long_to_answer_as_when_it_was_started_first() -> None:
+    health = msgspec.structs.replace(X.health, within=20.0)
+    subject = msgspec.structs.replace(X, health=health, again=5.0)
+    for now, failure in ((9, ""), (24, ""), (25, "refused")):
+        assert look(subject, up(), "refused", bad_since=4, now=now) == Look(failure=failure, bad_since=5)
+    assert look(subject, up(), "refused", bad_since=24, now=26) == Look(bad_since=24)
+    assert look(subject, up(active="failed"), "", bad_since=None, now=6).failure, "what has failed will not answer"
 
 
 def test_the_time_ends_but_not_in_the_middle_of_a_failure() -> None:

@@ -64,7 +64,9 @@ def look(subject: Subject, state: UnitState | None, probe: str, *, bad_since: fl
     if not probe or (state is not None and state.active != "active"):
         return Look()
     began = max(now if bad_since is None else bad_since, subject.again)
-    return Look(failure=probe if now - began >= subject.patience else "", bad_since=began)
+    comes_up = bool(subject.again) and now < subject.again + subject.health.within
+    failed = now - began >= subject.patience and not comes_up
+    return Look(failure=probe if failed else "", bad_since=began)
 
 
 def is_over(subject: Subject, bad_since: float | None, now: float) -> bool:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -245,3 +246,17 @@ def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(shell: Shell) -> Non
     (shell.root / evil).write_text("y\x1b]0;owned\x07\n")
     ran = done(shell.on_root("diff"))
     assert "\x1b" not in ran.out and "\x07" not in ran.out
+
+
+def test_an_upgrade_goes_on_without_a_bundle_whose_file_is_no_longer_there(shell: Shell) -> None:
+    stick, other = shell.image("stick", {"etc/stick": "1\n"}), shell.image("other", {"etc/other": "1\n"})
+    for image in (stick, other):
+        done(shell.on_root("install", image))
+    shutil.rmtree(stick.removeprefix("oci:"))
+    assert "no longer there; the bundle stays as it is" in (same := done(shell.on_root("upgrade"))).err
+    assert same.out == "nothing to do\n"
+    shell.image("other", {"etc/other": "2\n"})
+    ran = done(shell.on_root("upgrade"))
+    assert "generation 3: 0 added, 1 changed" in ran.out and "stick stays as it is" in ran.out
+    assert (shell.root / "etc/other").read_text() == "2\n"
+    assert "missing" in done(shell.on_root("upgrade", "stick"), 3).err

@@ -43,7 +43,7 @@ def command(
     asked = ask_of_values(given)
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         wanted = upgrades(tools.history.current(), names, asked)
-        outcome = unchanged(tools, wanted)
+        outcome = unchanged(tools, wanted, without_gone=not names)
         if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
             return code
         if outcome is None:

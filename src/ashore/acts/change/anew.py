@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ashore.acts.change.noop import same_inputs
+from ashore.acts.change.noop import is_gone, same_inputs
 from ashore.acts.change.recorded import record_for
 from ashore.acts.change.wishes import Target, Wish, with_others
 from ashore.acts.fetch.places import Place
@@ -35,7 +35,8 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask]) -> Wish:
                 if isinstance(error, InputError) and _answers(tools, ask):
                     raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
-        if unreached and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
+        silent = [ask for ask, _ in unreached if not (parts and is_gone(ask))]
+        if silent and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
         parts += [(a, _as_far_as_known(tools, a, current, salt, f"nothing answers ({e})")) for a, e in unreached]
         return with_others(tools, current, parts)

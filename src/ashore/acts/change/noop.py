@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 
 from ashore.acts.change.recorded import record_for, sets_with
@@ -14,13 +15,17 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind, OnEdit, parent
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.image import INDEXES
+from ashore.nouns.reference import Transport
 from ashore.rules.bundles.inputs import fingerprint
 
 HostValues = Sequence[tuple[str, Mapping[str, object]]]
 
 
-def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
-    """Whether the host holds what `asks` want, as far as digests and stats tell; False means: look closer."""
+def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = False) -> bool:
+    """Whether the host holds what `asks` want, as far as digests and stats tell; False means: look closer.
+
+    With `without_gone` a bundle stays as it is whose image was a file that is no longer there.
+    """
     if journal.exists(tools.state):
         return False
     current = tools.history.current()
@@ -31,11 +36,20 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask]) -> bool:
         and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
         and not _replaces(current, {record.name for _, record in pairs if record is not None})
         and untouched(tools, current)
-        and all(record is not None and named_digest(tools, ask) == record.digest for ask, record in pairs)
+        and all(
+            record is not None
+            and ((without_gone and is_gone(ask)) or named_digest(tools, ask) == record.digest)
+            for ask, record in pairs
+        )
     )
     if same:
         tools.resolved.clear()
     return same
+
+
+def is_gone(ask: Ask) -> bool:
+    """Whether an image was a file that is no longer there, as of a stick that was unplugged."""
+    return ask.reference.transport is not Transport.REGISTRY and not os.path.lexists(ask.reference.place)
 
 
 def named_digest(tools: Tools, ask: Ask) -> Digest:

@@ -35,10 +35,8 @@ class Booted(msgspec.Struct, frozen=True, kw_only=True):
     kept: str = ""
 
 
-def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient: bool = True) -> Booted:
+def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None) -> Booted:
     """Bring the host to what `asks` want, or keep what it has where that is what the policy says.
-
-    `patient`: with ``always``, wait the random delay of the host's configuration first.
 
     Raises:
         RegistryError: nothing is installed, and the registry does not answer: worth another try.
@@ -56,7 +54,7 @@ def boot(tools: Tools, asks: Sequence[Ask], pull: Pull | None = None, *, patient
     try:
         if reason := _keeps(pull, asks, records):
             return _rest(tools, asks, current, reason)
-        if pull is Pull.ALWAYS and patient and not _brought(asks):
+        if pull is Pull.ALWAYS and not _brought(asks):
             spread(tools, asks)
         try:
             if reason := _held(tools, asks, records):

@@ -10,7 +10,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import reference, toml, window
 from ashore.nouns.config import CONFIG_PATH, HostConfig, Pull
 from ashore.nouns.files import shown
-from ashore.nouns.limits import DEFAULT, FIXED, Limits
+from ashore.nouns.limits import DEFAULT, FIXED
 from ashore.nouns.shape import Amount, At, Count, Field, ListOf, OneOf, Schema, Seconds, Table, Text
 
 _MOST = {"zstd_window_log": 31}
@@ -54,7 +54,7 @@ _DOCUMENT = Table(
 )
 
 
-def read_config(host: Beneath, limits: Limits = DEFAULT) -> HostConfig:
+def read_config(host: Beneath) -> HostConfig:
     """The file's settings, or the defaults where there is no file.
 
     Raises:
@@ -62,7 +62,7 @@ def read_config(host: Beneath, limits: Limits = DEFAULT) -> HostConfig:
     """
     where = shown(CONFIG_PATH)
     try:
-        data = host.read_bytes(CONFIG_PATH, limits.bundle_toml)
+        data = host.read_bytes(CONFIG_PATH, DEFAULT.bundle_toml)
     except FileNotFoundError:
         return HostConfig()
     except OSError as error:

@@ -8,10 +8,10 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import toml
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import shown
-from ashore.nouns.limits import DEFAULT, Limits
+from ashore.nouns.limits import DEFAULT
 
 
-def read_values(host: Beneath, limits: Limits = DEFAULT) -> tuple[tuple[str, Mapping[str, object]], ...]:
+def read_values(host: Beneath) -> tuple[tuple[str, Mapping[str, object]], ...]:
     """Each file's name, for messages, and what it holds; none if there is no such folder.
 
     Raises:
@@ -30,7 +30,7 @@ def read_values(host: Beneath, limits: Limits = DEFAULT) -> tuple[tuple[str, Map
             continue
         path = f"{VALUES_FOLDER}/{name}"
         try:
-            document = toml.parse(host.read_bytes(path, limits.bundle_toml), shown(path), values="")
+            document = toml.parse(host.read_bytes(path, DEFAULT.bundle_toml), shown(path), values="")
         except OSError as error:
             issues.append(Issue(where=shown(path), message=f"cannot be read: {error.strerror or error}"))
         except InputError as error:

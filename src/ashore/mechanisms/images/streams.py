@@ -185,17 +185,13 @@ class Told:
         self._source.close()
 
 
-def pipe(
-    source: Readable, write: Callable[[memoryview], object], advance: Callable[[int], object] | None = None
-) -> int:
+def pipe(source: Readable, write: Callable[[memoryview], object]) -> int:
     """Hand everything in `source` to `write`, block by block, and return how many bytes that were."""
     buffer = memoryview(bytearray(BLOCK))
     total = 0
     while count := source.readinto(buffer):
         write(buffer[:count])
         total += count
-        if advance:
-            advance(count)
     return total
 
 

@@ -44,8 +44,7 @@ def run(
             The message is the command as it can be pasted into a shell; standard input is never in it.
     """
     shown = shlex.join(argv)
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    environment = _passed_on() | {"LC_ALL": "C.UTF-8"} | dict(env or {})
     try:
         pipe = subprocess.PIPE
         with (
@@ -60,7 +59,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise AshoreError(f"{shown} did not end within {seconds:g} s") from error
     except OSError as error:
-        raise AshoreError(f"cannot run {shown}", cause=error.strerror or str(error)) from error
+        raise _not_run(argv, error) from error
     stderr = told.decode(errors="replace").strip()
     if check and child.returncode != 0:
         raise AshoreError(f"{shown} ended with {child.returncode}", cause=stderr[-2000:])
@@ -96,11 +95,10 @@ def run_attached(argv: Sequence[str], *, with_input: bool) -> int:
     Raises:
         AshoreError: it is not there.
     """
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
-        return subprocess.call(list(argv), stdin=None if with_input else subprocess.DEVNULL, env=environment)
+        return subprocess.call(list(argv), stdin=None if with_input else subprocess.DEVNULL, env=_passed_on())
     except OSError as error:
-        raise AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error)) from error
+        raise _not_run(argv, error) from error
 
 
 def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
@@ -113,8 +111,7 @@ def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Ma
     import signal
     import tempfile
 
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    environment = _passed_on() | {"LC_ALL": "C.UTF-8"} | dict(env or {})
     with tempfile.TemporaryFile() as said:
         try:
             source = subprocess.PIPE if stdin else subprocess.DEVNULL
@@ -122,7 +119,7 @@ def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Ma
                 list(argv), stdin=source, stdout=said, stderr=said, env=environment, start_new_session=True
             )
         except OSError as error:
-            raise AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error)) from error
+            raise _not_run(argv, error) from error
         in_time = True
         try:
             child.communicate(stdin or None, timeout=seconds)
@@ -140,3 +137,11 @@ def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Ma
     if child.returncode:
         raise AshoreError(f"{shlex.join(argv)} ended with {child.returncode}", cause=text[-2000:])
     return text
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _not_run(argv: Sequence[str], error: OSError) -> AshoreError:
+    return AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error))

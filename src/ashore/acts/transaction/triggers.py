@@ -94,16 +94,14 @@ def take_back(tools: Tools, triggers: Sequence[Trigger]) -> list[Issue]:
 def put_off_way_back(tools: Tools, triggers: Sequence[Trigger], transaction: str) -> None:
     """In another boot: that one has set its values from the old files; what is derived lies on the disk, and may be
     of the mix. It is derived again later: the end of a transaction waits for no program, least of all in early boot."""
-    after = [trigger for trigger in triggers if trigger.when is When.AFTER]
-    commands = [(trigger, command) for trigger in after for command in trigger.back]
-    due.put_off(tools, (Due(what=t.kind, command=command, since=transaction) for t, command in commands))
+    dues = (Due(what=t.kind, command=c, since=transaction) for t in triggers if t.when is When.AFTER for c in t.back)
+    due.put_off(tools, dues)
 
 
 def put_off_offline(tools: Tools, triggers: Sequence[Trigger], transaction: str) -> None:
     """What nobody does by himself on an offline root, once it is booted."""
-    waiting = [trigger for trigger in triggers if trigger.when is When.DUE]
-    commands = [(trigger, command) for trigger in waiting for command in trigger.run]
-    due.put_off(tools, (Due(what=t.kind, command=command, since=transaction) for t, command in commands))
+    dues = (Due(what=t.kind, command=c, since=transaction) for t in triggers if t.when is When.DUE for c in t.run)
+    due.put_off(tools, dues)
 
 
 def _run(tools: Tools, trigger: Trigger) -> None:

@@ -14,6 +14,7 @@ from ashore.mechanisms.images.cache import Cache
 from ashore.mechanisms.state.content import ContentStore
 from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
+from ashore.nouns.duration import MOMENT
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
 from ashore.nouns.image import Descriptor, Platform
@@ -23,7 +24,7 @@ from ashore.nouns.reference import ImageReference
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(MOMENT, time.gmtime())
 
 
 def _uptime() -> float:

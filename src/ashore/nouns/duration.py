@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times as people write them: ``90s``, ``5m``, ``1h30m``."""
+"""Times as people write them: ``90s``, ``5m``, ``1h30m``; and moments, as records have them."""
 
+import datetime
 import re
 
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+"""UTC, RFC 3339."""
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 
 
@@ -20,3 +23,8 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     parts = ((whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s"))
     return "".join(f"{amount}{unit}" for amount, unit in parts if amount) or "0s"
+
+
+def after(moment: str, seconds: float) -> str:
+    """``"2026-01-01T00:00:00Z"``, 90.0 -> ``"2026-01-01T00:01:30Z"``."""
+    return (datetime.datetime.strptime(moment, MOMENT) + datetime.timedelta(seconds=seconds)).strftime(MOMENT)

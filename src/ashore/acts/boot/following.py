@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether and when this host follows its tags: a timer of PID 1, and pauses that outlive a boot."""
 
-import datetime
-
 import msgspec
 
 from ashore.acts.tools import Tools
@@ -10,12 +8,12 @@ from ashore.errors import UnchangedError
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.own import ownunits
 from ashore.mechanisms.state import following
+from ashore.nouns.duration import after
 from ashore.nouns.follow import Following, Paused
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.provision.hostunits import FOLLOW_LINKS, FOLLOW_TIMER, follow_units
 
 _SECONDS = 30.0
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def enable(tools: Tools, every: float) -> bool:
@@ -61,11 +59,8 @@ def disable(tools: Tools) -> bool:
 
 def pause(tools: Tools, seconds: float | None = None) -> Paused:
     """No round does anything until `resume`, or for so many seconds."""
-    until = ""
-    if seconds is not None:
-        now = datetime.datetime.strptime(tools.now(), _TIME)
-        until = (now + datetime.timedelta(seconds=seconds)).strftime(_TIME)
-    paused = Paused(since=tools.now(), until=until)
+    now = tools.now()
+    paused = Paused(since=now, until=after(now, seconds) if seconds is not None else "")
     _set(tools, paused, "pause")
     return paused
 

@@ -5,7 +5,6 @@ Nobody waits for that and nothing is locked (docs/adr/0015-late-failures-go-back
 """
 
 import contextlib
-import datetime
 from collections.abc import Collection
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError
 from ashore.mechanisms.pid1 import watched as record
+from ashore.nouns.duration import after
 from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.late import Late, watch_unit
 from ashore.nouns.units import UnitAction, UnitVerb
@@ -22,7 +22,6 @@ from ashore.rules.units.late import brought_up_again, to_watch_on
 _VERBS = frozenset({Verb.INSTALL, Verb.UPGRADE, Verb.FOLLOW})
 """What brings a version that nobody has seen here. Who goes back, removes or repairs has decided already."""
 _SECONDS = 30.0
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,14 +103,13 @@ def _late(tools: Tools, started: Started, generation: Generation, back: int) -> 
         return None
     before = record.read(tools.host.root)
     left = max(subject.until for subject in subjects) - now
-    until = datetime.datetime.strptime(tools.now(), _TIME) + datetime.timedelta(seconds=left)
     return Late(
         transaction=generation.transaction,
         generation=generation.number,
         back=back,
         boot=tools.boot,
         since=started.since,
-        until=until.strftime(_TIME),
+        until=after(tools.now(), left),
         subjects=subjects,
         instead_of=before.transaction if before is not None else "",
     )

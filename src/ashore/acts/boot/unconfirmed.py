@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What sees to an unconfirmed change while ashore does not run: a timer of PID 1, there before the change is final."""
 
-import datetime
-
 from ashore.acts.tools import Tools
 from ashore.errors import UnchangedError
 from ashore.mechanisms.own import ownunits
 from ashore.nouns.confirm import By, Confirm, Provisional
+from ashore.nouns.duration import after
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.provision.hostunits import UNCONFIRMED_LINKS, UNCONFIRMED_TIMER, unconfirmed_units
 
 _SECONDS = 30.0
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
@@ -23,14 +21,14 @@ def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
         UnchangedError: it cannot be placed or started.
     """
     waiting = tools.history.provisional()
-    now = datetime.datetime.strptime(tools.now(), _TIME)
+    now = tools.now()
     made = Provisional(
         back=waiting.back if waiting is not None else back,
         within=confirm.within,
         since=tools.uptime(),
         boot=tools.boot,
-        began=now.strftime(_TIME),
-        until=(now + datetime.timedelta(seconds=confirm.within)).strftime(_TIME),
+        began=now,
+        until=after(now, confirm.within),
         by=confirm.by,
         reason=confirm.reason,
     )

@@ -142,6 +142,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started: tuple[str, ...] = ()
     """Units of the host that bundles enable, and that did not run before: they stop when no bundle does any more."""
 
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """The units that its bundles enable."""
+        return tuple(dict.fromkeys(unit for bundle in self.bundles for unit in bundle.enabled))
+
     def bundle(self, name: str) -> BundleRecord | None:
         return next((b for b in self.bundles if b.name == name), None)
 

@@ -50,13 +50,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def status(tools: Tools, *, verify: bool = False) -> Status:
     """The host at a glance; content is read only where a stat changed, or with `verify`."""
     generation = tools.history.current()
-    enabled = [unit for bundle in generation.bundles for unit in bundle.enabled]
     follows, remembered = following.state(tools)
     return Status(
         generation=generation,
         drift=host_drift(tools, generation, verify=verify),
         pending=tuple(sorted(path for path, record in generation.files.items() if record.pending)),
-        units=tools.systemd.states(enabled) if tools.systemd is not None and enabled else {},
+        units=tools.systemd.states(generation.enabled) if tools.systemd is not None and generation.enabled else {},
         held=tools.history.held(),
         interrupted=journal.interrupted(tools.state),
         due=tuple(due.what for due in tools.history.due()),

@@ -151,11 +151,10 @@ def _start(tools: Tools, current: Generation) -> None:
     """PID 1 has spent its own start of these units on the version that failed: start what is there now."""
     if tools.systemd is None:
         return
-    units = list(dict.fromkeys(unit for bundle in current.bundles for unit in bundle.enabled))
-    states = tools.systemd.states(units) if units else {}
+    states = tools.systemd.states(current.enabled) if current.enabled else {}
     starts = [
         UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot wants it")
-        for unit in units
+        for unit in current.enabled
         if not states[unit].running and states[unit].load == "loaded"
     ]
     if starts:

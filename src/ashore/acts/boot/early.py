@@ -3,7 +3,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ashore.acts.change.outcome import Recovered
@@ -54,9 +54,8 @@ def recover_at_boot(tools: Tools) -> Recovered:
         raise
     if other_boot and left is not None and left.staged is not None:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
-        enabled = {unit for bundle in tools.history.current().bundles for unit in bundle.enabled}
-        if touched & enabled:
-            _queue(tools, sorted(touched & enabled))
+        if units := touched.intersection(tools.history.current().enabled):
+            _queue(tools, units)
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -77,7 +76,7 @@ def held(tools: Tools, act: Callable[[], T]) -> T:
         _release(tools)
         raise
     _release(tools)
-    _queue(tools, sorted({unit for bundle in tools.history.current().bundles for unit in bundle.enabled}))
+    _queue(tools, tools.history.current().enabled)
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -87,7 +86,7 @@ def let_go(tools: Tools) -> None:
     """Units that a boot held since it could not recover start, where that is done by now."""
     if os.path.lexists(os.path.join(tools.host.root, INCOMPLETE)) and not journal.exists(tools.state):
         _release(tools)
-        _queue(tools, sorted({unit for bundle in tools.history.current().bundles for unit in bundle.enabled}))
+        _queue(tools, tools.history.current().enabled)
 
 
 def _drop_incoming(tools: Tools) -> None:
@@ -122,10 +121,10 @@ def _release(tools: Tools) -> None:
         os.unlink(os.path.join(tools.host.root, INCOMPLETE))
 
 
-def _queue(tools: Tools, units: list[str]) -> None:
+def _queue(tools: Tools, units: Iterable[str]) -> None:
     """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order."""
     if tools.systemd is None:
         return
     tools.systemd.daemon_reload()
     with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
-        tools.systemd.start_later(units)
+        tools.systemd.start_later(sorted(units))

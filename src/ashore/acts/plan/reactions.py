@@ -70,7 +70,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
     def _old(self) -> UnitSet:
         return UnitSet(
             texts={path: "" for path in self.current.files if unit_of(path)},
-            wanted=tuple(unit for bundle in self.current.bundles for unit in bundle.enabled),
+            wanted=self.current.enabled,
             started=self.current.started,
         )
 

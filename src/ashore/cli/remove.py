@@ -30,9 +30,8 @@ def command(
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
     from ashore.acts.change.farewell import boots_again, farewell
     from ashore.acts.change.install import remove
-    from ashore.acts.change.outcome import Outcome
+    from ashore.acts.change.outcome import nothing_done
     from ashore.cli.render_outcome import show
-    from ashore.nouns.plan import Plan
 
     if not names and not purge:
         raise UsageError("no bundle is named", remedy="ashore status lists what is installed")
@@ -49,7 +48,7 @@ def command(
             left = outcome.generation.bundles
             show(outcome, as_json=as_json)
         elif as_json:
-            show(Outcome(plan=Plan(), generation=tools.history.current(), changed=False), as_json=True)
+            show(nothing_done(tools.history.current()), as_json=True)
         if purge and not left and farewell(tools):
             output.say("ashore itself is gone as well")
         if boots_again(tools):

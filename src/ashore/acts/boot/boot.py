@@ -11,7 +11,7 @@ from ashore.acts.change.anew import changed_inputs, wish_anew
 from ashore.acts.change.asking import unchanged
 from ashore.acts.change.install import change, install
 from ashore.acts.change.noop import named_digest
-from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.outcome import Outcome, nothing_done
 from ashore.acts.change.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.due import run_due
@@ -21,7 +21,6 @@ from ashore.mechanisms.host.config import read_config
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import Pull
 from ashore.nouns.generation import BundleRecord, Generation, Verb
-from ashore.nouns.plan import Plan
 from ashore.nouns.reference import ImageReference, Transport
 from ashore.nouns.units import UnitAction, UnitVerb
 
@@ -144,7 +143,7 @@ def _rest(tools: Tools, asks: Sequence[Ask], current: Generation, reason: str) -
 
 
 def _kept(current: Generation, reason: str) -> Booted:
-    return Booted(outcome=Outcome(plan=Plan(), generation=current, changed=False), kept=reason)
+    return Booted(outcome=nothing_done(current), kept=reason)
 
 
 def _start(tools: Tools, current: Generation) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import msgspec
 
 from ashore.acts.change.noop import is_gone, nothing_to_do
-from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.outcome import Outcome, nothing_done
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.files import printable
 from ashore.nouns.generation import BundleRecord, Generation
-from ashore.nouns.plan import Plan
 
 
 def unchanged(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = False) -> Outcome | None:
@@ -22,7 +21,7 @@ def unchanged(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = False) 
         return None
     for ask in filter(is_gone, asks):
         tools.progress.say(f"{ask.name}: {printable(ask.written)} is no longer there; the bundle stays as it is")
-    return Outcome(plan=Plan(), generation=tools.history.current(), changed=False)
+    return nothing_done(tools.history.current())
 
 
 def upgrades(current: Generation, names: Sequence[str], given: Ask) -> list[Ask]:

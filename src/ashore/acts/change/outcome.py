@@ -28,3 +28,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     recovered: Recovered = Recovered.NOTHING
     waiting: Provisional | None = None
     """The generation waits for confirmation."""
+
+
+def nothing_done(current: Generation) -> Outcome:
+    """How a story ended that had nothing to do."""
+    return Outcome(plan=Plan(), generation=current, changed=False)

@@ -9,7 +9,7 @@ import msgspec
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import named
 from ashore.acts.change.install import BACK, change
-from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.outcome import Outcome, nothing_done
 from ashore.acts.change.wishes import Target
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
@@ -21,7 +21,6 @@ from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Asked
 from ashore.nouns.files import Decided
 from ashore.nouns.generation import FileRecord, Generation, Verb
-from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.files.drift import Drift, Verdict, repairable, restarting
 
@@ -69,7 +68,7 @@ def repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> Repaired:
         chosen, left = _sorted_out(tools, current, scope)
         if not chosen:
             # Going on would record what lies there as kept.
-            return Repaired(outcome=Outcome(plan=Plan(), generation=current, changed=False), left=left)
+            return Repaired(outcome=nothing_done(current), left=left)
     outcome = change(tools, Verb.REPAIR, wish, confirm=confirm)
     return Repaired(outcome=outcome, left=left)
 

@@ -14,12 +14,12 @@ from ashore.cli.options import NOTHING_GIVEN, Given
 from ashore.cli.progress import shown
 from ashore.errors import InputError, UsageError
 from ashore.nouns import reference
-from ashore.nouns.ask import Ask
+from ashore.nouns.ask import NOTHING, Ask
 from ashore.nouns.config import CONFIG_PATH
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Programs, Progress, Systemd
-from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.reference import ImageReference
 
 if TYPE_CHECKING:
     from ashore.mechanisms.beneath import Beneath
@@ -118,8 +118,8 @@ def asks(references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_ima
 
 def ask_of_values(given: Given) -> Ask:
     """What the options about values say, for a reference that is filled in later."""
-    nowhere = ImageReference(transport=Transport.LAYOUT, place="")
-    return Ask(reference=nowhere, sets=_values(given.sets, given.set_files), unset=given.unset, reset=given.reset)
+    sets = _values(given.sets, given.set_files)
+    return msgspec.structs.replace(NOTHING, sets=sets, unset=given.unset, reset=given.reset)
 
 
 def tell_ready() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, Transport
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,3 +19,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     reset: bool = False
     root_in_image: str = ""
     name: str = ""
+
+
+NOTHING = Ask(reference=ImageReference(transport=Transport.LAYOUT, place=""))
+"""Nothing is said of values, for a reference that is filled in later."""

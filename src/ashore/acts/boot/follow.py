@@ -24,13 +24,13 @@ from ashore.errors import (
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.state import following
 from ashore.nouns import reference
-from ashore.nouns.ask import Ask
+from ashore.nouns.ask import NOTHING, Ask
 from ashore.nouns.confirm import Asked
 from ashore.nouns.digest import Digest
 from ashore.nouns.follow import Finding, Found
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.ports import ImageReader
-from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.reference import Transport
 from ashore.rules.window import is_open, next_opening
 
 _NOBODY_THERE = Asked(by_paths=False)
@@ -173,7 +173,7 @@ def _install(
     tools: Tools, current: Generation, new: Sequence[Found]
 ) -> tuple[tuple[Outcome, ...], Mapping[str, AshoreError]]:
     """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back."""
-    asks = {ask.name: ask for ask in upgrades(current, [item.bundle for item in new], _NOTHING)}
+    asks = {ask.name: ask for ask in upgrades(current, [item.bundle for item in new], NOTHING)}
     for item in new:
         tools.progress.say(f"{item.bundle}: {item.reference} is {item.digest} now")
     try:
@@ -193,6 +193,3 @@ def _one_by_one(tools: Tools, asks: Mapping[str, Ask]) -> tuple[tuple[Outcome, .
         except _ONE_BUNDLES as error:
             failed[name] = error
     return tuple(outcomes), failed
-
-
-_NOTHING = Ask(reference=ImageReference(transport=Transport.LAYOUT, place=""))

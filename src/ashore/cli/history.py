@@ -5,6 +5,7 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.render_plan import bundles_json
 from ashore.cli.wiring import wired
 from ashore.nouns.confirm import NOT_CONFIRMED
 from ashore.nouns.digest import short
@@ -38,7 +39,7 @@ def command(root: str, as_json: bool) -> None:
                         "restores": g.restores or None,
                         "taken_back": g.taken_back,
                         "reason": _why(g),
-                        "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in g.bundles],
+                        "bundles": bundles_json(g.bundles),
                         "displaced": [_moved(e) for e in _edits(g, discarded)],
                     }
                     for g in generations

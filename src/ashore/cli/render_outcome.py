@@ -3,7 +3,7 @@
 
 from ashore.acts.change.outcome import Outcome
 from ashore.cli import output
-from ashore.cli.render_plan import outcome_text, plan_json, provisional_json, provisional_text
+from ashore.cli.render_plan import bundles_json, outcome_text, plan_json, provisional_json, provisional_text
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
@@ -13,9 +13,7 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
         described = plan_json(outcome.plan, {})
         described |= {"changed": outcome.changed, "generation": outcome.generation.number}
         described["recovered"] = outcome.recovered
-        described["bundles"] = [
-            {"name": b.name, "version": b.version, "digest": b.digest} for b in outcome.generation.bundles
-        ]
+        described["bundles"] = bundles_json(outcome.generation.bundles)
         described["provisional"] = provisional_json(waiting)
         output.result_json(described)
         return

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan and an outcome as text and as JSON. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ashore.nouns.confirm import By, Provisional
 from ashore.nouns.duration import duration
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
-from ashore.nouns.generation import Generation
+from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.plan import Action, Check, Kept, Plan, Step, When
 from ashore.rules.steps import shown as shown_step
 
@@ -132,8 +132,13 @@ def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
         "confirm": plan.confirm
         and {"within": plan.confirm.within, "by": plan.confirm.by, "reason": plan.confirm.reason},
         "notes": list(plan.notes),
-        "bundles": [{"name": b.name, "version": b.version, "digest": b.digest} for b in plan.bundles],
+        "bundles": bundles_json(plan.bundles),
     }
+
+
+def bundles_json(bundles: Iterable[BundleRecord]) -> list[dict[str, object]]:
+    """What is installed, or will be."""
+    return [{"name": b.name, "version": b.version, "digest": b.digest} for b in bundles]
 
 
 def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:

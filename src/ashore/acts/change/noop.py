@@ -29,18 +29,15 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = Fal
     if journal.exists(tools.state):
         return False
     current = tools.history.current()
-    pairs = [(ask, record_for(ask, current)) for ask in asks]
+    found = [(ask, record) for ask in asks if (record := record_for(ask, current)) is not None]
     tools.resolved.clear()
     same = (
-        all(record is not None and not ask.reset and not ask.unset for ask, record in pairs)
-        and all(record is not None and same_inputs(tools, ask, record) for ask, record in pairs)
-        and not _replaces(current, {record.name for _, record in pairs if record is not None})
+        len(found) == len(asks)
+        and not any(ask.reset or ask.unset for ask in asks)
+        and all(same_inputs(tools, ask, record) for ask, record in found)
+        and not _replaces(current, {record.name for _, record in found})
         and untouched(tools, current)
-        and all(
-            record is not None
-            and ((without_gone and is_gone(ask)) or named_digest(tools, ask) == record.digest)
-            for ask, record in pairs
-        )
+        and all((without_gone and is_gone(a)) or named_digest(tools, a) == r.digest for a, r in found)
     )
     if same:
         tools.resolved.clear()

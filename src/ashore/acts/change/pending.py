@@ -7,7 +7,7 @@ import msgspec
 
 from ashore.acts.change.install import change
 from ashore.acts.change.outcome import Outcome
-from ashore.acts.change.wishes import Target, Wish
+from ashore.acts.change.wishes import Target
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import as_recorded
@@ -62,7 +62,6 @@ def settle(tools: Tools, paths: Sequence[str], decided: Decided) -> Outcome:
         UsageError: nothing waits for one of the paths; all that it is true of.
         AshoreError: as `install`.
     """
-
     if tools.state.fd is None:
         _waiting(tools, EMPTY, paths)  # nothing waits where ashore never was, and it is not to be there for saying so
 
@@ -75,8 +74,7 @@ def settle(tools: Tools, paths: Sequence[str], decided: Decided) -> Outcome:
             parts.append(msgspec.structs.replace(part, wanted=tuple(wanted)))
         return Target(parts=tuple(parts))
 
-    typed: Wish = wish
-    return change(tools, _VERBS[decided], typed)
+    return change(tools, _VERBS[decided], wish)
 
 
 def _waiting(tools: Tools, current: Generation, paths: Sequence[str]) -> list[str]:

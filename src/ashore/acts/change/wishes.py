@@ -124,12 +124,12 @@ def refuse_older(to: int | None, bundle: str) -> None:
 def wish_back(tools: Tools, to: int | None, bundle: str) -> Wish:
     """An older generation, whole or for one bundle."""
 
-    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
         recorded = list(tools.history.all())
         waiting = tools.history.provisional()
         number = waiting.back if waiting is not None and to is None and not bundle else to
         if number == 0 and to is None:
-            return wish_before_all(current, _place, _salt)
+            return wish_before_all(current, place, salt)
         older = _older(current, recorded, number, bundle)
         left = retention.last_held(older, recorded, bundle)
         edits = edits_when_left(left, recorded, tools.history.edits())

@@ -214,7 +214,7 @@ def _layer(
     progress.begin(name, sum(entry.size for _, entry in members))
     try:
         for path, entry in members:
-            _add_member(layer.add, entry, sources.get(path))
+            add_member(layer.add, entry, sources.get(path))
             progress.advance(name, entry.size)
             size += entry.size
             steep = steep or expands_beyond(size, layer.blob.size, tools.limits)
@@ -246,7 +246,8 @@ def _check_readable(stream: Stream, layer: Descriptor, limits: Limits) -> None:
         unpacked.close()
 
 
-def _add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntry, source: Source | None) -> None:
+def add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntry, source: Source | None) -> None:
+    """Add a member to a layer, a file with its content."""
     if source is None or entry.kind != "file":
         add(entry, None)
         return

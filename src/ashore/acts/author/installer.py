@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore import __version__
-from ashore.acts.author.build import BuildTools, Built, build, put_config
+from ashore.acts.author.build import BuildTools, Built, add_member, build, put_config
 from ashore.acts.author.copy import copy
 from ashore.errors import UsageError
 from ashore.mechanisms.images.blobfiles import FolderFiles
@@ -97,14 +97,8 @@ def _layer(
         for path, member in installer.members(entries):
             if path in texts:
                 layer.add(member, BytesStream(texts[path]))
-            elif path in sources and member.kind == "file":
-                content = sources[path].open()
-                try:
-                    layer.add(member, content)
-                finally:
-                    content.close()
             else:
-                layer.add(member, None)
+                add_member(layer.add, member, sources.get(path))
             progress.advance(name, member.size)
         descriptor, diff_id = layer.finish()
         if not writer.has_blob(descriptor):

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from ashore.acts.author.build import build
+from ashore.acts.author.include import load_policy
 from ashore.errors import InputError, UsageError
+from ashore.nouns.limits import DEFAULT
 from ashore.rules.images.verify import parse_policy
 from tests.fakes.images import AMD64, MemoryStore, folder, hardlink, layer, member, put_image, symlink
 from tests.flow.test_build import ARM64, built, fetched, image_of, tools
@@ -102,6 +104,17 @@ def test_an_include_over_a_file_of_the_bundle_is_refused(bundle: Path) -> None:
     with pytest.raises(InputError) as caught:
         built(bundle, other=other_image())
     assert caught.value.issues[0].where == "root/opt/bin/tool"
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "folder"])
+def test_a_policy_that_cannot_be_read_admits_no_include(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "etc/containers/policy.json"
+    path.parent.mkdir(parents=True)
+    path.mkdir() if kind == "folder" else path.symlink_to("/usr/share/policy.json")
+    with pytest.raises(InputError, match=r"policy\.json"):
+        load_policy(str(tmp_path), DEFAULT)
+    path.rmdir() if kind == "folder" else path.unlink()
+    assert load_policy(str(tmp_path), DEFAULT) is None
 
 
 def test_an_include_is_held_to_the_policy(bundle: Path) -> None:

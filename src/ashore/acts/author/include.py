@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
-from ashore.acts.fetch.obtain import POLICY_PATH
+from ashore.acts.fetch.obtain import policy_of
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.sources import Source, scan_at
@@ -22,7 +22,7 @@ from ashore.nouns.reference import ImageReference
 from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.images.imagetree import ROOT
 from ashore.rules.images.packing import DEFAULT_PLATFORM
-from ashore.rules.images.verify import Policy, parse_policy, verify
+from ashore.rules.images.verify import Policy, verify
 
 _ARCH = "{arch}"
 """In a folder's path: the platform's architecture, by Go's name of it."""
@@ -48,14 +48,10 @@ def load_policy(root: str, limits: Limits) -> Policy | None:
     """The policy.json below `root`, if there is one.
 
     Raises:
-        InputError: it is malformed.
+        InputError: it cannot be read, or is malformed.
     """
     with Beneath(root) as host:
-        try:
-            data = host.read_bytes(POLICY_PATH, limits.manifest)
-        except FileNotFoundError:
-            return None
-    return parse_policy(data, POLICY_PATH)
+        return policy_of(host, limits)
 
 
 def unnamed(

@@ -13,6 +13,7 @@ from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
+from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.ifthere import read_if_there
 from ashore.mechanisms.images.tap import Tap
 from ashore.mechanisms.images.transports import resolved
@@ -75,7 +76,7 @@ def obtain(
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    verified = verify(image, resolved(judged or reference), _policy(tools))
+    verified = verify(image, resolved(judged or reference), policy_of(tools.host, tools.limits))
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 
@@ -157,10 +158,14 @@ def _text(supply: Supply, path: str, entry: Entry) -> bytes:
     return data
 
 
-def _policy(tools: Tools) -> Policy | None:
-    """None only where there is no such name: a policy that cannot be read must not admit everything."""
+def policy_of(host: Beneath, limits: Limits) -> Policy | None:
+    """None only where there is no such name: a policy that cannot be read must not admit everything.
+
+    Raises:
+        InputError: it cannot be read, or is malformed.
+    """
     try:
-        data = read_if_there(tools.host, POLICY_PATH, tools.limits.manifest)
+        data = read_if_there(host, POLICY_PATH, limits.manifest)
     except OSError as error:
         raise InputError(f"cannot read {POLICY_PATH}", cause=error.strerror or "") from error
     return None if data is None else parse_policy(data, POLICY_PATH)

@@ -4,17 +4,22 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from ashore.cli import output
 from ashore.cli.options import ROOT, debug_option, json_option
 from ashore.cli.progress import shown
-from ashore.cli.wiring import image_opener, image_writer, limits_of
+from ashore.cli.wiring import image_writer, limits_of
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.reference import ImageReference, Transport
+
+if TYPE_CHECKING:
+    from ashore.acts.author.build import Built
 
 ENVIRONMENT = "ASHORE_SELF_CONTAINED"
 COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
@@ -50,10 +55,8 @@ def command(
 ) -> None:
     """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
     from ashore.acts.author.attached import Carried
-    from ashore.acts.author.build import BuildTools, build
     from ashore.acts.author.copy import copy
-    from ashore.acts.author.include import load_policy
-    from ashore.cli.deltas import add_deltas
+    from ashore.cli.deltas import add_deltas, build_tools
     from ashore.rules.images.packing import parse_platform
 
     if self_contained and not installer and ENVIRONMENT not in os.environ:
@@ -67,36 +70,16 @@ def command(
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
     limits = limits_of(ROOT)
     with shown() as progress, _first(targets, aside=bool(olds)) as (first, others):
-        open_image = image_opener(ROOT, progress, limits)
-        tools = BuildTools(
-            open_image=open_image,
-            policy=lambda: load_policy(ROOT, limits),
-            progress=progress,
-            limits=limits,
-            folders=_folders(folders),
-        )
+        tools = build_tools(progress, limits, _folders(folders))
+        make = _maker(installer, self_contained, tag)
         with image_writer(ROOT, first, progress, limits) as writer:
-            if installer:
-                from ashore.acts.author.installer import build_installer
-
-                built = build_installer(
-                    folder,
-                    writer,
-                    tools,
-                    self_contained,
-                    reference=tag or "",
-                    compression=compression,
-                    level=level,
-                    platforms=wanted,
-                )
-            else:
-                built = build(folder, writer, tools, platforms=wanted, compression=compression, level=level)
+            built = make(folder, writer, tools, platforms=wanted, compression=compression, level=level)
         deltas = [made for old in olds for made in add_deltas(old, first, tools, own=True)]
         for other in others:
             with image_writer(ROOT, other, progress, limits) as writer:
                 copy(
                     first,
-                    open_image(first),
+                    tools.open_image(first),
                     other,
                     writer,
                     platform=None,
@@ -108,6 +91,17 @@ def command(
         output.result_json({"images": [str(target) for target in targets], "built": built, "deltas": deltas})
     else:
         output.result("\n".join(f"{target}@{built.digest}" for target in targets))
+
+
+def _maker(installer: bool, self_contained: str | None, tag: str | None) -> "Callable[..., Built]":
+    """What makes the image."""
+    if not installer:
+        from ashore.acts.author.build import build
+
+        return build
+    from ashore.acts.author.installer import build_installer
+
+    return partial(build_installer, own=self_contained, reference=tag or "")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `delta` and `build --delta-from` share: deltas made, stored beside their image, and told."""
+"""What `build` and `delta` share: an author's tools; and deltas made, stored beside their image, and told."""
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -7,11 +9,25 @@ from ashore.acts.author.attached import Attached, Carried, put
 from ashore.acts.author.build import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.acts.author.delta import Made, make_deltas
+from ashore.acts.author.include import load_policy
 from ashore.cli.options import ROOT
-from ashore.cli.wiring import image_writer
+from ashore.cli.wiring import image_opener, image_writer
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
+from ashore.nouns.limits import Limits
+from ashore.nouns.ports import Progress
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
+
+
+def build_tools(progress: Progress, limits: Limits, folders: Mapping[str, str] | None = None) -> BuildTools:
+    """What an author's command works with: registries and policy are this machine's."""
+    return BuildTools(
+        open_image=image_opener(ROOT, progress, limits),
+        policy=lambda: load_policy(ROOT, limits),
+        progress=progress,
+        limits=limits,
+        folders=folders or {},
+    )
 
 
 def add_deltas(old: ImageReference, new: ImageReference, tools: BuildTools, *, own: bool = False) -> tuple[Made, ...]:

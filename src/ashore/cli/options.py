@@ -123,15 +123,17 @@ def image_options(function: F) -> F:
     )(function)
 
 
-def referrers_option(function: F) -> F:
-    """``--referrers deltas|all|none``: what of all that refers to an image is copied with it."""
-    return click.option(
+def copy_options(function: F) -> F:
+    """``--platform OS/ARCH``, ``--referrers deltas|all|none``: what of an index, and of all that refers to it."""
+    command = click.option(
         "--referrers",
         type=click.Choice(("deltas", "all", "none")),
         default="deltas",
         show_default=True,
         help="What refers to the image and is copied with it: ashore's deltas, or signatures and the like too.",
     )(function)
+    text = "Of an index, copy the image for one platform only."
+    return click.option("--platform", metavar="OS/ARCH", help=text)(command)
 
 
 def rate_option(function: F) -> F:

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli.copying import carry
-from ashore.cli.options import debug_option, json_option, rate_option, referrers_option
+from ashore.cli.options import copy_options, debug_option, json_option, rate_option
 from ashore.errors import UsageError
 from ashore.nouns import reference
 from ashore.nouns.reference import Transport
@@ -13,8 +13,7 @@ from ashore.nouns.reference import Transport
 @click.command()
 @click.argument("source", metavar="IMAGE")
 @click.argument("target", metavar="DST")
-@click.option("--platform", metavar="OS/ARCH", help="Of an index, copy the image for one platform only.")
-@referrers_option
+@copy_options
 @json_option
 @rate_option
 @debug_option

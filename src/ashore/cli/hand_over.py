@@ -43,4 +43,4 @@ def command(root: str, reference: str, boot: bool) -> int:
         placed = place(host, top, card, enter)
     output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")
     request = Request(("boot", name, "--brought", f"/{placed.layout}", *(() if boot else ("--follow",))))
-    return bring_to_pid1(root, request, f"/{placed.program}", enter, until_ready=boot)
+    return bring_to_pid1(root, request, (f"/{placed.program}",), enter, until_ready=boot)

@@ -54,7 +54,7 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
 
 
 def bring_to_pid1(
-    root: str, request: Request, program: str | Sequence[str], enter: Sequence[str], *, until_ready: bool
+    root: str, request: Request, program: Sequence[str], enter: Sequence[str], *, until_ready: bool
 ) -> int:
     """Have `program` carry out `request` as ``ashore-settle.service`` of the host at `root`; its exit code."""
     from ashore.cli import output
@@ -67,7 +67,7 @@ def bring_to_pid1(
     code = hand_over(
         msgspec.json.encode(request),
         root=root,
-        command=(*([program] if isinstance(program, str) else program), "carry-out"),
+        command=(*program, "carry-out"),
         identifier=SETTLE,
         enter=enter,
         environment={} if enter else None,

@@ -126,8 +126,7 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
         return texts
 
     def _text(self, entry: Entry) -> str:
-        data = self.supply.read(entry.digest, self.tools.limits.template) if entry.kind is Kind.FILE else None
-        return (data or b"").decode(errors="replace")
+        return self.supply.text(entry.digest, self.tools.limits.template) if entry.kind is Kind.FILE else ""
 
     def _values(self, texts: Iterable[str]) -> tuple[dict[str, str], Mapping[str, tuple[str, ...]]]:
         """The kernel's values of all settings that `texts` name, and what the globs among the names stand for."""

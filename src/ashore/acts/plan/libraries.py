@@ -36,8 +36,7 @@ class Libraries:
             del texts[path]
         for path, wanted in self._desired.items():
             if kind_of(path) is Trigger.LINKER and wanted.entry.kind is Kind.FILE:
-                data = self._supply.read(wanted.entry.digest, self._tools.limits.template)
-                texts[path] = (data or b"").decode(errors="replace")
+                texts[path] = self._supply.text(wanted.entry.digest, self._tools.limits.template)
         return linker.search_folders(texts)
 
     def among(self, paths: Iterable[str]) -> tuple[str, ...]:

@@ -143,12 +143,11 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(planned, actions=(*planned.actions, *starts))
 
     def _recorded_texts(self, known: Mapping[str, str]) -> dict[str, str]:
-        texts = {}
-        for path, wanted in self.desired.items():
-            if path not in known and wanted.entry.kind is Kind.FILE and is_unit_file(path):
-                data = self.supply.read(wanted.entry.digest, self.tools.limits.template)
-                texts[path] = (data or b"").decode(errors="replace")
-        return texts
+        return {
+            path: self.supply.text(wanted.entry.digest, self.tools.limits.template)
+            for path, wanted in self.desired.items()
+            if path not in known and wanted.entry.kind is Kind.FILE and is_unit_file(path)
+        }
 
     def _edited_texts(self, known: Iterable[str]) -> dict[str, str]:
         """Where a unit file was edited on the host: PID 1 reads what stays there, or what both were merged to."""

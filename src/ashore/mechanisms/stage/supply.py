@@ -104,6 +104,10 @@ class Supply:
         finally:
             os.close(descriptor)
 
+    def text(self, digest: Digest, limit: int) -> str:
+        """As `read`, as text; empty where it is nowhere."""
+        return (self.read(digest, limit) or b"").decode(errors="replace")
+
 
 def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, area: int, path: str) -> Loose:
     """Have an inode for `path` in the staging folder `area` with the content, owner, mode and attributes of `entry`.

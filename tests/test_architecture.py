@@ -18,6 +18,8 @@ ALLOWED = {
     "acts": {"nouns", "rules", "mechanisms", "acts"},
     "cli": {"nouns", "rules", "acts", "cli"},
 }
+# The folders of acts: each may import those before it, and the modules beside them.
+ACTS = ("fetch", "author", "plan", "transaction", "ask", "change", "boot")
 # The command line puts the real mechanisms together in one place.
 WIRING = {"cli/wiring.py", "cli/service.py", "cli/hand_over.py"}
 # The standard library's doors to the outside: rules and nouns have none.
@@ -48,6 +50,14 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
         parts = name.split(".")
         if parts[0] == "ashore" and len(parts) > 2:
             assert parts[1] in allowed | {"errors"}, f"{identify(path)}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if layer(m) == "acts"], ids=identify)
+def test_an_act_imports_only_folders_that_come_before_its_own(path: Path) -> None:
+    folder = path.relative_to(SOURCE / "acts").parts[0]
+    later = tuple(f"ashore.acts.{other}." for other in (ACTS[ACTS.index(folder) + 1 :] if folder in ACTS else ACTS))
+    for line, name in imports(path):
+        assert not name.startswith(later), f"{identify(path)}:{line} imports {name}"
 
 
 @pytest.mark.parametrize("path", [m for m in MODULES if layer(m) in ("nouns", "rules")], ids=identify)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.boot import confirm as confirmation
-from ashore.acts.boot import unconfirmed
 from ashore.acts.boot.confirm import Confirmed
 from ashore.acts.tools import Tools
+from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.cli.render_plan import plan_text
 from ashore.errors import UnchangedError, UsageError

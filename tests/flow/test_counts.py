@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction.recover import recover
 from ashore.cli import run
 from ashore.errors import ChangedError
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.state.content import ContentStore
+from ashore.nouns.journal import Recovered
 from tests.fakes.bundles import File, Tree
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.touched import touched

@@ -270,7 +270,7 @@ def test_replace_takes_a_changed_mode_back_as_well(host: Machine) -> None:
 
 
 def test_a_replaced_edit_outlives_its_generation_until_it_is_discarded(host: Machine) -> None:
-    from ashore.acts.change.prune import collect
+    from ashore.acts.transaction.collect import collect
 
     for number in range(1, 9):
         host.images.add(f"reg.example/app:{number}", {CONF: f"{number}\n"}, policy("replace"))

@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from ashore.acts.boot import following
+from ashore.acts import following
 from ashore.acts.boot.follow import Round, follow
 from ashore.errors import AshoreError, BlockedError, ExitCode, InputError, UnitsFailedError, VerificationError
 from ashore.mechanisms.host.config import read_config

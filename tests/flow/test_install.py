@@ -11,7 +11,6 @@ import pytest
 from ashore.acts.change import discard
 from ashore.acts.change import install as stories
 from ashore.acts.change.install import plan_install
-from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction import recover as recovery
 from ashore.errors import (
     AshoreError,
@@ -26,6 +25,7 @@ from ashore.mechanisms import syscalls
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.generation import Verb
+from ashore.nouns.journal import Recovered
 from ashore.nouns.plan import Action
 from tests.fakes.bundles import File, Folder, Hard, Link
 from tests.flow.machine import Machine

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction import transaction
 from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, UnchangedError
 from ashore.mechanisms import syscalls
+from ashore.nouns.journal import Recovered
 from tests.fakes.bundles import File, Folder
 from tests.fakes.images import folder, hardlink, layer, member, symlink
 from tests.flow.machine import Machine

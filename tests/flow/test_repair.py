@@ -11,8 +11,8 @@ import pytest
 
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff
-from ashore.acts.change.prune import collect
 from ashore.acts.change.repair import Repaired, Scope, repair
+from ashore.acts.transaction.collect import collect
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.digest import of
 from ashore.nouns.units import JobResult, UnitAction

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.change.recorded import record_for
+from ashore.acts.recorded import record_for
 from ashore.errors import ExitCode, InputError, RegistryError
 from ashore.mechanisms.registry import registries
 from ashore.mechanisms.registry.credentials import CredentialStore

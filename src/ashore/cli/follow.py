@@ -48,7 +48,7 @@ def command(act: str | None, every: str | None, for_time: str | None, root: str,
 
 
 def _act(tools: Tools, act: str, every: float, pause: float | None) -> tuple[str, bool]:
-    from ashore.acts.boot import following
+    from ashore.acts import following
 
     match act:
         case "enable":

@@ -18,9 +18,9 @@ from ashore.errors import ExitCode
 def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
     from ashore.acts.boot.early import let_go, recover_at_boot
-    from ashore.acts.change.outcome import Recovered
     from ashore.acts.transaction.due import run_due
     from ashore.acts.transaction.recover import recover
+    from ashore.nouns.journal import Recovered
 
     with wired(root) as tools:
         if at_boot:

@@ -2,6 +2,7 @@
 """What a transaction writes down before it acts: enough to go back, or forward, knowing nothing else."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
@@ -126,3 +127,11 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """It is kept under."""
         return f"{self.generation}:{self.path}" + ("//original" if self.original else "")
+
+
+class Recovered(StrEnum):
+    """What recovery found."""
+
+    NOTHING = "nothing"
+    BACK = "went back to the old generation"
+    FORWARD = "finished the new generation"

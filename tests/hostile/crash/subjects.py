@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ashore.acts.change.pending import settle
-from ashore.acts.change.prune import collect
+from ashore.acts.transaction.collect import collect
 from ashore.acts.transaction.recover import recover
 from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.state.content import hash_file

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.change.outcome import Recovered
 from ashore.acts.transaction import steps, transaction
 from ashore.acts.transaction.recover import recover, with_room
 from ashore.errors import ChangedError
@@ -23,7 +22,7 @@ from ashore.nouns.bundle import BundleStep, Phase
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.generation import Verb
-from ashore.nouns.journal import Area, Begun, Staged, StagedStep, Verdict
+from ashore.nouns.journal import Area, Begun, Recovered, Staged, StagedStep, Verdict
 from ashore.nouns.plan import Action, PlannedStep, Step
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from ashore.rules.provision.hostunits import RECOVER_TEXT

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ashore.acts.change.pending import settle
-from ashore.acts.change.prune import collect
+from ashore.acts.transaction.collect import collect
 from ashore.acts.transaction.recover import recover
 from ashore.errors import UsageError
 from ashore.nouns.digest import of

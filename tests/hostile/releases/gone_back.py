@@ -30,7 +30,7 @@ _UNIT = "[Service]\nExecStart=/bin/sleep 10000\n[Install]\nWantedBy=multi-user.t
 _LATE_SECONDS = 25.0
 _HEALTH_OFF = {
     "acts/transaction/health.py": "\nwatch = lambda *given, **named: ()\n",
-    "acts/boot/late.py": "\nsee_to = lambda tools: None\n",
+    "acts/transaction/late.py": "\nsee_to = lambda tools: None\n",
 }
 
 

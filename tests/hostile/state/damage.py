@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ashore.acts.ask.look import status
-from ashore.acts.boot import unconfirmed
+from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, ExitCode
 from ashore.mechanisms.state import following

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ashore.acts import following
 from ashore.acts.ask.drifting import host_drift
-from ashore.acts.boot import following
-from ashore.acts.boot.late import watched_now
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.late import watched_now
 from ashore.errors import Issue, UsageError
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal

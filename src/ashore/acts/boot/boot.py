@@ -12,7 +12,7 @@ from ashore.acts.change.asking import unchanged
 from ashore.acts.change.install import change, install
 from ashore.acts.change.noop import named_digest
 from ashore.acts.change.outcome import Outcome, nothing_done
-from ashore.acts.change.recorded import record_for
+from ashore.acts.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ashore.acts.boot import early, unconfirmed
+from ashore.acts.boot import early
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, wish_back
 from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
+from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.errors import BusyError, UnchangedError
 from ashore.mechanisms.host.logins import logged_in_over_ssh

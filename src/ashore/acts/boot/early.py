@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ashore.acts.change.outcome import Recovered
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, BusyError, ChangedError, UnchangedError
 from ashore.mechanisms import process
 from ashore.mechanisms.pid1.handover import own_command
 from ashore.mechanisms.state import journal
+from ashore.nouns.journal import Recovered
 from ashore.rules.provision.hostunits import INCOMPLETE
 
 _SECONDS = 30.0

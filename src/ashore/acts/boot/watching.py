@@ -3,12 +3,12 @@
 
 from collections.abc import Callable, Mapping
 
-from ashore.acts.boot import late as lately
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_back, wish_before_all
 from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
+from ashore.acts.transaction import late as lately
 from ashore.acts.transaction.health import issue_of
 from ashore.errors import AshoreError, BusyError, Issue, UnchangedError
 from ashore.mechanisms.pid1 import probes

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import msgspec
 
 from ashore.acts.change.noop import is_gone, same_inputs
-from ashore.acts.change.recorded import record_for
 from ashore.acts.change.wishes import Target, Wish, with_others
 from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded, desire, desire_again
+from ashore.acts.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError, InputError, RegistryError
 from ashore.nouns.ask import Ask

@@ -4,8 +4,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from ashore.acts.change.prune import Pruned, collect
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.collect import Pruned, collect
 from ashore.acts.transaction.recover import recover
 from ashore.errors import UnchangedError, reason_of
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last bundle is gone, and nothing is to remind of ashore: its units, its program, its folders, its state."""
 
-from ashore.acts.boot.following import disable
 from ashore.acts.change.discard import forgetting
+from ashore.acts.following import disable
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits

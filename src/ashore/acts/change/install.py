@@ -10,11 +10,11 @@ from ashore.acts.change.anew import wish_upgraded
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
-from ashore.acts.fetch.complete import complete
 from ashore.acts.fetch.places import IntoCache, IntoStaging
 from ashore.acts.plan.differences import compared
 from ashore.acts.plan.planning import Beside, make_plan, records_anything, refuse_conflicts
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.complete import complete
 from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
 from ashore.acts.transaction.transaction import Afterwards, carry_out, opened

@@ -4,7 +4,7 @@
 import os
 from collections.abc import Collection, Mapping, Sequence
 
-from ashore.acts.change.recorded import record_for, sets_with
+from ashore.acts.recorded import record_for, sets_with
 from ashore.acts.tools import Tools
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.state import journal

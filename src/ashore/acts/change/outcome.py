@@ -1,21 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a story ended."""
 
-from enum import StrEnum
-
 import msgspec
 
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Recovered
 from ashore.nouns.plan import Plan
-
-
-class Recovered(StrEnum):
-    """What recovery found."""
-
-    NOTHING = "nothing"
-    BACK = "went back to the old generation"
-    FORWARD = "finished the new generation"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ashore.acts.change.asking import installed
-from ashore.acts.change.recorded import renamed
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
 from ashore.acts.plan.desire import Part, as_recorded, desire
 from ashore.acts.plan.enabling import enabled
+from ashore.acts.recorded import renamed
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply

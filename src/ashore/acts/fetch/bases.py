@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 
-from ashore.acts.change.recorded import here
+from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError
 from ashore.mechanisms.images.patch import BytesContent, Content, FileContent

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from ashore.acts.change.recorded import here
 from ashore.acts.fetch.deltas import Deltas
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
+from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
 from ashore.mechanisms.beneath import Beneath

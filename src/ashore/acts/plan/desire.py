@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ashore.acts.change.recorded import renamed, secret_names, sets_with, source_of
 from ashore.acts.fetch.obtain import Known, Obtained, obtain
 from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
 from ashore.acts.plan.physical import physical
 from ashore.acts.plan.redirect import redirected
+from ashore.acts.recorded import renamed, secret_names, sets_with, source_of
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values

@@ -13,12 +13,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.acts.boot import late, unconfirmed
-from ashore.acts.change.outcome import Recovered
-from ashore.acts.change.prune import collect
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import steps, triggers
+from ashore.acts.transaction import late, steps, triggers, unconfirmed
 from ashore.acts.transaction import units as unit_acts
+from ashore.acts.transaction.collect import collect
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.host.config import read_config
@@ -30,7 +28,7 @@ from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind
 from ashore.nouns.generation import Generation
-from ashore.nouns.journal import Edit, Journal, Staged, StagedStep
+from ashore.nouns.journal import Edit, Journal, Recovered, Staged, StagedStep
 from ashore.nouns.plan import Action
 from ashore.rules.files import retention
 

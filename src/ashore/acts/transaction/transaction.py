@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ashore.acts.boot import late, unconfirmed
 from ashore.acts.plan.label import read_labels
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import steps, triggers
+from ashore.acts.transaction import late, steps, triggers, unconfirmed
 from ashore.acts.transaction import units as unit_acts
 from ashore.acts.transaction.recover import finish, go_back, with_room
 from ashore.acts.transaction.stage import check_targets, room_to_end, stage

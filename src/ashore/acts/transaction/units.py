@@ -3,9 +3,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ashore.acts.boot.late import Started
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import answering, watch
+from ashore.acts.transaction.late import Started
 from ashore.errors import Issue, UnitsFailedError
 from ashore.nouns.bundle import Health
 from ashore.nouns.journal import Staged

@@ -3,10 +3,10 @@
 
 from collections.abc import Sequence
 
-from ashore.acts.change.recorded import here
 from ashore.acts.fetch.obtain import obtain
 from ashore.acts.fetch.places import IntoStaging
 from ashore.acts.plan.desire import Part
+from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.stage import versions_beside
 from ashore.acts.transaction.transaction import contents_of

@@ -3,8 +3,8 @@
 
 import msgspec
 
-from ashore.acts.boot.late import watched_now
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.late import watched_now
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.journal import Edit

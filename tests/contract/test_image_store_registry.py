@@ -12,7 +12,7 @@ from ashore.mechanisms.registry import Repository
 from ashore.nouns import digest as digests
 from ashore.nouns.image import OCI_MANIFEST, Descriptor
 from tests.fakes.registry import FakeRegistry
-from tests.fakes.registry_client import Bytes, Told, blob_of, drain, manifest_of, open_at, settings_in
+from tests.fakes.registry_client import Bytes, Lying, Told, blob_of, drain, manifest_of, open_at, settings_in
 from tests.system.registry_server import RegistryServer, available
 
 USER, PASSWORD = "ann", "s3cret-of-ann"
@@ -149,22 +149,12 @@ def test_pushing_twice_changes_nothing(there: There) -> None:
     assert drain(there.open("team/twice:1.0").blob(blob_of(SMALL))) == SMALL
 
 
-class _Lying(Bytes):
-    """A stream that finds out at its end that it was not what it said."""
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        amount = super().readinto(buffer)
-        if not amount:
-            raise VerificationError("not what it said")
-        return amount
-
-
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "in chunks"])
 def test_what_fails_verification_is_not_stored(there: There, data: bytes) -> None:
     changed = bytes([data[0] ^ 1]) + data[1:]
     repository = there.open("team/lies:1.0", push=True)
     with pytest.raises(VerificationError):
-        repository.put_blob(blob_of(changed), _Lying(changed))
+        repository.put_blob(blob_of(changed), Lying(changed))
     assert not repository.has_blob(blob_of(changed))
 
 

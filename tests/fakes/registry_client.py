@@ -7,6 +7,7 @@ import os
 
 import msgspec
 
+from ashore.errors import VerificationError
 from ashore.mechanisms.registry import RegistrySettings, Repository, load_settings, open_repository
 from ashore.nouns import digest as digests
 from ashore.nouns.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
@@ -31,6 +32,16 @@ class Bytes:
 
     def close(self) -> None:
         self._rest = self._rest[:0]
+
+
+class Lying(Bytes):
+    """A stream that finds out at its end that it was not what it said."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        amount = super().readinto(buffer)
+        if not amount:
+            raise VerificationError("not what it said")
+        return amount
 
 
 class Waits:

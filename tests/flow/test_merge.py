@@ -12,7 +12,7 @@ from ashore.acts.change.pending import pending, show
 from ashore.acts.plan.differences import differences
 from ashore.cli.render_plan import plan_text
 from ashore.nouns.digest import of
-from tests.fakes.bundles import File, Hard, Link
+from tests.fakes.bundles import File, Hard
 from tests.flow.machine import Machine
 
 ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
@@ -314,17 +314,6 @@ def test_a_merge_leaves_the_other_names_of_the_file_to_the_bundle(host: Machine)
     host.install(TWO)
     assert (host.read(CONF), host.read("etc/again")) == (MERGED, text(last="2"))
     assert not host.install(TWO).changed
-
-
-def test_an_edited_link_is_kept_and_nothing_is_asked(host: Machine) -> None:
-    host.images.add(ONE, {"etc/link": Link("a")})
-    host.images.add(TWO, {"etc/link": Link("b")})
-    host.install(ONE)
-    (host.root / "etc/link").unlink()
-    (host.root / "etc/link").symlink_to("mine")
-    host.install(TWO)
-    assert os.readlink(host.root / "etc/link") == "mine"
-    assert status(host.tools()).pending == ("etc/link",)
 
 
 SECRET = '[values]\ntoken = { secret = true, default = "unset" }\n'

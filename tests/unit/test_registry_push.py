@@ -19,7 +19,7 @@ from ashore.nouns import digest as digests
 from ashore.nouns.image import OCI_MANIFEST
 from tests.fakes import registry_replies as replies
 from tests.fakes.registry import FakeRegistry
-from tests.fakes.registry_client import LIMITS, Bytes, Waits, blob_of, manifest_of, open_at, settings_in
+from tests.fakes.registry_client import LIMITS, Bytes, Lying, Waits, blob_of, manifest_of, open_at, settings_in
 
 SMALL = b"small" * 1000
 LARGE = os.urandom(2 * CHUNK + 12345)
@@ -77,18 +77,10 @@ def test_a_registry_without_chunks_gets_the_whole(push: Push) -> None:
     assert [seen.method for seen in push.fake.seen] == ["POST", "PATCH", "POST", "PUT"]
 
 
-class _Lying(Bytes):
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        amount = super().readinto(buffer)
-        if not amount:
-            raise VerificationError("not what it said")
-        return amount
-
-
 def test_nothing_unverified_is_completed_without_chunks(push: Push) -> None:
     push.fake.takes_chunks = False
     with pytest.raises(VerificationError):
-        push.repository.put_blob(blob_of(LARGE), _Lying(LARGE))
+        push.repository.put_blob(blob_of(LARGE), Lying(LARGE))
     assert not push.holds(LARGE)
 
 

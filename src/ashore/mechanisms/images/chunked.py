@@ -16,7 +16,7 @@ from ashore.mechanisms.images.compactindex import encode
 from ashore.mechanisms.images.crc64 import Crc64
 from ashore.mechanisms.images.layerfile import Blob
 from ashore.mechanisms.images.streams import Readable, pipe
-from ashore.mechanisms.images.table import TocEntry
+from ashore.mechanisms.images.table import PREFIXES, TocEntry
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.nouns.delta import INDEX
 from ashore.nouns.digest import Digest, of
@@ -29,7 +29,6 @@ _ZSTD_CHUNKED = 1
 _FILE, _SEGMENT = 1, 2
 _TYPES = {Member.FILE: "reg", Member.DIR: "dir", Member.SYMLINK: "symlink", Member.HARDLINK: "hardlink"}
 _EPOCH = "1970-01-01T00:00:00Z"
-_PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
 
 
 class _Split(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -87,7 +86,7 @@ class ChunkedLayer:
             "manifest-position": f"{toc_at}:{len(table)}:{len(toc)}:{_ZSTD_CHUNKED}",
             "tarsplit-position": f"{split_at}:{len(split)}:{len(lines)}",
         }
-        annotations = {prefix + key: value for prefix in _PREFIXES for key, value in values.items()}
+        annotations = {prefix + key: value for prefix in PREFIXES for key, value in values.items()}
         if (index := encode(self._toc)) is not None:
             annotations[INDEX] = of(index)
         return self.blob.descriptor(f"{OCI_LAYER}+zstd", annotations), Digest("sha256:" + self._diff.hexdigest())

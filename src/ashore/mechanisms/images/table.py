@@ -17,7 +17,8 @@ from ashore.nouns.image import Descriptor
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
 
-_PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
+PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
+"""What the annotations of a layer with a table begin with."""
 _KINDS = {"reg": Member.FILE, "dir": Member.DIR, "symlink": Member.SYMLINK, "hardlink": Member.HARDLINK}
 
 
@@ -72,7 +73,7 @@ class _Table(msgspec.Struct):
 
 def position(layer: Descriptor, limits: Limits) -> Position | None:
     """Where a layer's table lies, None if it has none, or one that is too large to be worth it."""
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         place = layer.annotations.get(f"{prefix}manifest-position", "").split(":")
         checksum = layer.annotations.get(f"{prefix}manifest-checksum", "")
         if len(place) != 4 or not all(part.isdecimal() and len(part) < 19 for part in place):

@@ -8,7 +8,7 @@ import click
 from ashore.cli import output
 from ashore.cli.options import debug_option
 from ashore.cli.service import Request, bring_to_pid1, followed
-from ashore.errors import BusyError, ExitCode, UsageError
+from ashore.errors import ExitCode, UsageError
 
 HOST = "/rootfs"
 
@@ -23,7 +23,7 @@ def command(root: str, reference: str, boot: bool) -> int:
     from ashore.acts.boot.hand_over import check_host, place, read_card
     from ashore.acts.tools import open_root
     from ashore.mechanisms.own.ownbuild import locate
-    from ashore.mechanisms.pid1.handover import at_work, own_command
+    from ashore.mechanisms.pid1.handover import at_work, busy, own_command
     from ashore.rules.provision.hostunits import SETTLE_UNIT
 
     top = os.path.dirname(os.path.dirname(locate(None)))
@@ -37,8 +37,7 @@ def command(root: str, reference: str, boot: bool) -> int:
     if at_work(SETTLE_UNIT, enter):
         if boot and followed(enter):
             return ExitCode.DONE
-        remedy = f"see how it goes: systemctl status {SETTLE_UNIT}"
-        raise BusyError("another ashore is at work on this host", remedy=remedy)
+        raise busy(SETTLE_UNIT)
     with open_root(root)[0] as host:
         placed = place(host, top, card, enter)
     output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")

@@ -92,14 +92,18 @@ def hand_over(
         raise UnchangedError("cannot hand over to PID 1", cause=str(error), remedy="install systemd-run") from error
     if _drop(written):
         if at_work(unit, enter):
-            remedy = f"see how it goes: systemctl status {unit}"
-            raise BusyError("another ashore is at work on this host", remedy=remedy)
+            raise busy(unit)
         raise UnchangedError(
             "PID 1 did not start the change",
             cause=f"systemd-run ended with {code}",
             remedy="its message is above; the system bus must run: systemctl status dbus",
         )
     return code
+
+
+def busy(unit: str) -> BusyError:
+    """The error where the service `unit` is at work."""
+    return BusyError("another ashore is at work on this host", remedy=f"see how it goes: systemctl status {unit}")
 
 
 def joined(unit: str, enter: Sequence[str]) -> bool:

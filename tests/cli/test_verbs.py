@@ -260,3 +260,15 @@ def test_an_upgrade_goes_on_without_a_bundle_whose_file_is_no_longer_there(shell
     assert "generation 3: 0 added, 1 changed" in ran.out and "stick stays as it is" in ran.out
     assert (shell.root / "etc/other").read_text() == "2\n"
     assert "missing" in done(shell.on_root("upgrade", "stick"), 3).err
+
+
+def test_a_policy_that_came_later_is_asked_as_well_where_there_is_nothing_to_do(installed: Shell) -> None:
+    image = f"oci:{installed.folder}/app.oci"
+    assert done(installed.on_root("install", image)).out == "nothing to do\n"
+    policy = installed.root / "etc/containers/policy.json"
+    policy.parent.mkdir()
+    for text, code in (('[{"type": "insecureAcceptAnything"}]', 0), ('[{"type": "reject"}]', 5)):
+        policy.write_text(f'{{"default": {text}}}')
+        for verb in (["plan", image], ["install", image], ["upgrade"]):
+            ran = done(installed.on_root(*verb), code)
+            assert code == 0 or ("policy.json" in ran.err and "rejected" in ran.err)

@@ -11,6 +11,8 @@ from ashore.nouns.window import Window
 CONFIG_PATH = "etc/ashore/config.toml"
 VALUES_FOLDER = "etc/ashore/values.d"
 STATE_FOLDER = "var/lib/ashore"
+POLICY_PATH = "etc/containers/policy.json"
+"""Not ashore's own: what images the host's owner admits, containers-policy.json(5)."""
 
 
 class Pull(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
-from ashore.acts.fetch.obtain import policy_of
+from ashore.acts.fetch.policy import policy_of
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.sources import Source, scan_at

@@ -10,7 +10,7 @@ from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
-from ashore.nouns.config import VALUES_FOLDER
+from ashore.nouns.config import POLICY_PATH, VALUES_FOLDER
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind, OnEdit, parent
 from ashore.nouns.generation import BundleRecord, Generation
@@ -25,6 +25,10 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = Fal
     """Whether the host holds what `asks` want, as far as digests and stats tell; False means: look closer.
 
     With `without_gone` a bundle stays as it is whose image was a file that is no longer there.
+
+    Raises:
+        VerificationError: the policy does not admit (any more) what is asked for.
+        AshoreError: as `ImageReader.resolve`.
     """
     if journal.exists(tools.state):
         return False
@@ -37,11 +41,24 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = Fal
         and all(same_inputs(tools, ask, record) for ask, record in found)
         and not _replaces(current, {record.name for _, record in found})
         and untouched(tools, current)
-        and all((without_gone and is_gone(a)) or named_digest(tools, a) == r.digest for a, r in found)
+        and all((without_gone and is_gone(a)) or _names(tools, a, r) for a, r in found)
     )
     if same:
         tools.resolved.clear()
     return same
+
+
+def _names(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
+    """Whether a reference, if it is admitted, still names what is installed."""
+    if tools.host.lstat(POLICY_PATH) is not None:
+        # Imported late: most hosts have none.
+        from ashore.acts.fetch.policy import policy_of
+        from ashore.mechanisms.images.transports import resolved
+        from ashore.rules.images.verify import admit
+
+        if (policy := policy_of(tools.host, tools.limits)) is not None:
+            admit(resolved(ask.reference), policy)
+    return named_digest(tools, ask) == record.digest
 
 
 def is_gone(ask: Ask) -> bool:

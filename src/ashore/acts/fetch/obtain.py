@@ -10,11 +10,10 @@ from ashore.acts.fetch.deltas import Deltas
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
+from ashore.acts.fetch.policy import policy_of
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
-from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.ifthere import read_if_there
 from ashore.mechanisms.images.tap import Tap
 from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -28,9 +27,7 @@ from ashore.nouns.reference import ImageReference
 from ashore.rules.bundles.bundle import needs_text, read_bundle
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images.imagetree import tree_prefix
-from ashore.rules.images.verify import Policy, parse_policy, verify
-
-POLICY_PATH = "etc/containers/policy.json"
+from ashore.rules.images.verify import verify
 
 
 class Obtained(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,16 +153,3 @@ def _text(supply: Supply, path: str, entry: Entry) -> bytes:
     if of(data) != entry.digest:
         raise DamagedContentError(f"what was kept of {shown(path)} is damaged", remedy="delete ashore's cache")
     return data
-
-
-def policy_of(host: Beneath, limits: Limits) -> Policy | None:
-    """None only where there is no such name: a policy that cannot be read must not admit everything.
-
-    Raises:
-        InputError: it cannot be read, or is malformed.
-    """
-    try:
-        data = read_if_there(host, POLICY_PATH, limits.manifest)
-    except OSError as error:
-        raise InputError(f"cannot read {POLICY_PATH}", cause=error.strerror or "") from error
-    return None if data is None else parse_policy(data, POLICY_PATH)

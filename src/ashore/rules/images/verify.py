@@ -70,8 +70,15 @@ def verify(image: Image, reference: ImageReference, policy: Policy | None) -> Ve
     Raises:
         VerificationError: the policy rejects it, or asks for what ashore cannot check.
     """
-    if policy is None:
-        return VerifiedImage(image=image, policy=NO_POLICY)
+    return VerifiedImage(image=image, policy=NO_POLICY if policy is None else admit(reference, policy))
+
+
+def admit(reference: ImageReference, policy: Policy) -> str:
+    """The rule of `policy` by which images of that name are admitted.
+
+    Raises:
+        VerificationError: as `verify`.
+    """
     rules = _rules(reference, policy)
     for rule, requirements in rules:
         for requirement in requirements:
@@ -79,14 +86,14 @@ def verify(image: Image, reference: ImageReference, policy: Policy | None) -> Ve
                 raise VerificationError(
                     f"{reference} is rejected by policy.json",
                     cause=f"the rule {rule}",
-                    remedy="the host's owner set it",
+                    remedy="the host's owner decides what is admitted, in /etc/containers/policy.json",
                 )
             if requirement.type != _ACCEPT:
                 raise VerificationError(
                     f"{reference} cannot be verified",
                     cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
                 )
-    return VerifiedImage(image=image, policy=rules[0][0])
+    return rules[0][0]
 
 
 def _rules(reference: ImageReference, policy: Policy) -> tuple[tuple[str, tuple[Requirement, ...]], ...]:

@@ -283,3 +283,18 @@ def test_exit_code_and_json(
     assert run(["lint", folder, "--json"]) == code
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert any(found["severity"] == Severity.ERROR for found in findings) is (code is ExitCode.INPUT)
+
+
+def test_build_refuses_what_lint_calls_an_error_unless_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "app"
+    (folder / "root/etc").mkdir(parents=True)
+    (folder / "root/etc/x").write_text("x")
+    (folder / "bundle.toml").write_text('name = "app"\n[[files]]\npath = "etc/y"\nmode = "0600"\n')
+    command = ["build", str(folder), "-o", f"oci:{tmp_path}/out"]
+    assert run(command) == 3
+    said = capsys.readouterr().err
+    assert "bundle.toml:3" in said and "names nothing below root/" in said and "--no-lint" in said
+    assert not (tmp_path / "out").exists()
+    assert run([*command, "--no-lint"]) == 0

@@ -14,8 +14,10 @@ from ashore.cli import output
 from ashore.cli.options import ROOT, debug_option, json_option
 from ashore.cli.progress import shown
 from ashore.cli.wiring import image_writer, limits_of
-from ashore.errors import UsageError
+from ashore.errors import InputError, UsageError
 from ashore.nouns import reference
+from ashore.nouns.files import printable
+from ashore.nouns.limits import Limits
 from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 @click.option("--delta-from", "bases", multiple=True, metavar="IMAGE", help="Add what makes it out of this image.")
 @click.option("--installer", is_flag=True, help="Make an image that a container engine runs to install the bundle.")
 @click.option("--self-contained", metavar="DIR", envvar=ENVIRONMENT, help="The build of ashore that it brings along.")
+@click.option("--no-lint", is_flag=True, help="Build also what ashore lint calls an error, where that can be built.")
 @json_option
 @debug_option
 def command(
@@ -51,6 +54,7 @@ def command(
     bases: tuple[str, ...],
     installer: bool,
     self_contained: str | None,
+    no_lint: bool,
     as_json: bool,
 ) -> None:
     """Build the bundle at DIR into an OCI image: the same folder gives the same digest, anywhere."""
@@ -69,6 +73,8 @@ def command(
     olds = [reference.parse(text) for text in bases]
     wanted = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
     limits = limits_of(ROOT)
+    if not no_lint:
+        _lint(folder, limits)
     with shown() as progress, _first(targets, aside=bool(olds)) as (first, others):
         tools = build_tools(progress, limits, _folders(folders))
         make = _maker(installer, self_contained, tag)
@@ -91,6 +97,19 @@ def command(
         output.result_json({"images": [str(target) for target in targets], "built": built, "deltas": deltas})
     else:
         output.result("\n".join(f"{target}@{built.digest}" for target in targets))
+
+
+def _lint(folder: str, limits: Limits) -> None:
+    """What could be built, and would not do on any host what it says, is not published by accident.
+
+    Raises:
+        InputError: all that lint calls an error.
+    """
+    from ashore.acts.author.lint import errors
+
+    if issues := errors(folder, limits):
+        remedy = "put them right; --no-lint builds all the same what can be built"
+        raise InputError(f"{printable(folder)} has errors", issues=issues, remedy=remedy)
 
 
 def _maker(installer: bool, self_contained: str | None, tag: str | None) -> "Callable[..., Built]":

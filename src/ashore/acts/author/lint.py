@@ -66,6 +66,16 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
 
+def errors(folder: str, limits: Limits = DEFAULT) -> list[Issue]:
+    """Those of a bundle's findings that are errors.
+
+    Raises:
+        InputError: as `lint`.
+    """
+    found = [finding for finding in lint(folder, limits) if finding.severity is Severity.ERROR]
+    return [Issue(where=finding.where, message=finding.message, remedy=finding.remedy) for finding in found]
+
+
 def failed(findings: tuple[Finding, ...]) -> bool:
     """Whether there is more than warnings."""
     return any(finding.severity is Severity.ERROR for finding in findings)

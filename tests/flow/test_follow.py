@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Following a tag: one question a bundle, what is new is installed, what failed is not tried again."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +12,16 @@ import pytest
 
 from ashore.acts import following
 from ashore.acts.boot.follow import Round, follow
-from ashore.errors import AshoreError, BlockedError, ExitCode, InputError, UnitsFailedError, VerificationError
+from ashore.cli.progress import Quiet
+from ashore.errors import (
+    AshoreError,
+    BlockedError,
+    BusyError,
+    ExitCode,
+    InputError,
+    UnitsFailedError,
+    VerificationError,
+)
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.follow import Finding
 from ashore.nouns.image import Descriptor
@@ -111,6 +122,26 @@ def test_a_bad_version_does_not_keep_a_good_one_of_another_bundle_back(live: Mac
     assert done.code is ExitCode.UNCHANGED and "app.service" in done.found[0].why
     assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "2"
     assert findings(follow(live.tools())) == {"app": Finding.HELD, "other": Finding.SAME}
+
+
+def says(words: str, act: Callable[[], object]) -> Callable[[Quiet, str], object]:
+    """Progress that nobody reads; where it says these words, something happens, once."""
+    acts = [act]
+    return lambda _, line: acts.pop()() if words in line and acts else None
+
+
+def test_a_round_that_ends_before_each_was_tried_by_itself_holds_no_good_one(
+    live: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_from(live, 2)
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    lock, somebody = contextlib.ExitStack(), live.tools()
+    monkeypatch.setattr(Quiet, "say", says("each by itself", lambda: lock.enter_context(somebody.state.locked())))
+    with lock, pytest.raises(BusyError):
+        follow(live.tools())
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and live.read("etc/other") == "2"
 
 
 @pytest.mark.parametrize(

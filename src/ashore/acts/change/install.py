@@ -168,7 +168,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             except (UnitsFailedError, ContentRefusedError) as error:
                 what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
                 reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
-                tools.history.hold(_held(tools, tools.history.held(), _changed_bundles(plan, current), reason))
+                tools.history.hold(_held(tools, tools.history.held(), _to_blame(order, plan, current), reason))
                 raise
             except DamagedContentError:
                 for key in place.used:  # the next try fetches it
@@ -222,9 +222,11 @@ def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
 
 
-def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
+def _to_blame(order: _Order, plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
+    """What is new, and failed. Of several that a round of `follow` installs at once the next tries tell which."""
     before = {b.digest for b in current.bundles}
-    return tuple(b for b in plan.bundles if b.digest not in before)
+    new = tuple(b for b in plan.bundles if b.digest not in before)
+    return () if order.verb is Verb.FOLLOW and len(new) > 1 else new
 
 
 def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord], taken_back: str) -> Mapping[str, Held]:

@@ -12,6 +12,7 @@ import pytest
 
 from ashore.acts import following
 from ashore.acts.boot.follow import Round, follow
+from ashore.acts.tools import Tools
 from ashore.cli.progress import Quiet
 from ashore.errors import (
     AshoreError,
@@ -287,6 +288,78 @@ def test_nobody_follows_while_a_change_waits_for_confirmation(live: Machine) -> 
     live.images.add("reg.example/x:1", {"etc/x": "x"})
     live.install("reg.example/x:1", confirm=60)
     assert "waits for confirmation" in follow(live.tools()).skipped
+
+
+def meanwhile(live: Machine, act: Callable[[], object]) -> Tools:
+    """The tools of a round; by the time that the last registry answers, somebody has done something."""
+    tools, acts = live.tools(), [act]
+
+    def open_image(name: ImageReference) -> ImageReader:
+        if name.repository == "other" and acts:
+            acts.pop()()
+        return tools.open_image(name)
+
+    return msgspec.structs.replace(tools, open_image=open_image)
+
+
+def waits(live: Machine) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.add("ashore-unconfirmed.timer")
+    live.images.add("reg.example/x:1", {"etc/x": "x"})
+    live.install("reg.example/x:1", confirm=60)
+
+
+def was_rolled_back(live: Machine) -> None:
+    live.upgrade("app")
+    live.roll_back()
+
+
+def came_from_elsewhere(live: Machine) -> None:
+    live.images.add("reg.example/app:own", {SERVICE: UNIT + "# 1\n", "opt/bin/app": "stays"})
+    live.install("reg.example/app:own")
+
+
+@pytest.mark.parametrize(
+    ("act", "why"),
+    [
+        (lambda live: live.remove("app"), "removed"),
+        (came_from_elsewhere, "installed from reg.example/app:own"),
+        (was_rolled_back, "held meanwhile: rolled back"),
+    ],
+)
+def test_what_somebody_decides_on_a_bundle_while_a_round_asks_counts(
+    live: Machine, act: Callable[[Machine], object], why: str
+) -> None:
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(meanwhile(live, lambda: act(live)))
+    assert findings(done) == {"app": Finding.SKIPPED, "other": Finding.NEW} and why in done.found[0].why
+    assert done.code is ExitCode.DONE and live.read("etc/other") == "2"
+    assert not live.exists(SERVICE) if why == "removed" else "# 1" in live.read(SERVICE)
+
+
+def test_what_is_left_when_another_was_removed_meanwhile_has_failed_by_itself(live: Machine) -> None:
+    fails_from(live, 2)
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(meanwhile(live, lambda: live.remove("other")))
+    assert findings(done) == {"app": Finding.FAILED, "other": Finding.SKIPPED}
+    assert done.code is ExitCode.UNCHANGED
+    assert findings(follow(live.tools())) == {"app": Finding.HELD}
+
+
+@pytest.mark.parametrize(
+    ("act", "why"), [(lambda live: following.pause(live.tools()), "paused since"), (waits, "waits for confirmation")]
+)
+def test_a_pause_and_a_change_that_waits_count_though_they_came_while_a_round_asks(
+    live: Machine, act: Callable[[Machine], object], why: str
+) -> None:
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(meanwhile(live, lambda: act(live)))
+    assert set(findings(done).values()) == {Finding.SKIPPED} and why in done.found[0].why
+    assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "1"
+    assert done.outcomes == () and live.leftovers() == []
 
 
 def test_what_nobody_can_confirm_at_night_is_not_asked_to_be_unless_the_bundle_does(live: Machine) -> None:

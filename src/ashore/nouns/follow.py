@@ -36,6 +36,8 @@ class Finding(StrEnum):
     UNREACHABLE = "unreachable"
     FAILED = "failed"
     """It is new, and could not be installed."""
+    SKIPPED = "skipped"
+    """It is new, and what happened meanwhile spoke against it."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

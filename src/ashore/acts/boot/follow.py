@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One round of following tags: ask once for each bundle, install what is new, leave what is held alone."""
 
+import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ashore.acts.change.asking import upgrades
-from ashore.acts.change.install import install
+from ashore.acts.change.install import change
 from ashore.acts.change.outcome import Outcome
+from ashore.acts.change.wishes import Target, Wish, wish_for
+from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import (
@@ -24,7 +27,7 @@ from ashore.errors import (
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.state import following
 from ashore.nouns import reference
-from ashore.nouns.ask import NOTHING, Ask
+from ashore.nouns.ask import NOTHING
 from ashore.nouns.confirm import Asked
 from ashore.nouns.digest import Digest
 from ashore.nouns.follow import Finding, Found
@@ -33,6 +36,7 @@ from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import Transport
 from ashore.rules.window import is_open, next_opening
 
+_WAITS = "a change waits for confirmation: ashore confirm"
 _NOBODY_THERE = Asked(by_paths=False)
 """A bundle that asks for it is confirmed, by a login say; that a path looks dangerous is no reason at night."""
 
@@ -46,6 +50,10 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[Outcome, ...] = ()
     code: ExitCode = ExitCode.DONE
     """Of the first bundle that could not be brought to its new version, or be asked for."""
+
+
+class _MeanwhileError(UnchangedError):
+    """What somebody did while the registries were asked speaks against all that is new."""
 
 
 _ONE_BUNDLES = (InputError, RegistryError, VerificationError, ConflictError, UnchangedError)
@@ -64,27 +72,40 @@ def follow(tools: Tools) -> Round:
         recover(tools)
         config = read_config(tools.host)
         current = tools.history.current()
-        moment = datetime.datetime.fromisoformat(tools.now()).astimezone()
-        if reason := _paused(tools, moment):
+        if reason := _paused(tools):
             return Round(generation=current, skipped=reason)
+    moment = _moment(tools)
     if not is_open(config.window, moment):
         opens = next_opening(config.window, moment).isoformat(sep=" ", timespec="minutes")
         return Round(generation=current, skipped=f"no maintenance window is open; the next opens at {opens}")
     if tools.history.provisional() is not None:
-        return Round(generation=current, skipped="a change waits for confirmation: ashore confirm")
+        return Round(generation=current, skipped=_WAITS)
     if not current.bundles:
         return Round(generation=current, skipped="no bundle is installed")
     refused: dict[str, AshoreError] = {}
     found = tuple(_ask(tools, record, refused) for record in current.bundles)
     new = [item for item in found if item.finding is Finding.NEW]
-    outcomes, failed = _install(tools, current, new) if new else ((), {})
-    failed = {**refused, **failed}
+    done = _install(tools, new) if new else _Done()
+    failed = {**refused, **done.failed}
     return Round(
         generation=tools.history.current(),
-        found=tuple(_with_failure(item, failed.get(item.bundle)) for item in found),
-        outcomes=outcomes,
+        found=tuple(_with_failure(_with_skip(item, done.skipped), failed.get(item.bundle)) for item in found),
+        outcomes=tuple(done.outcomes),
         code=_code(found, failed),
     )
+
+
+class _Done(msgspec.Struct, kw_only=True):
+    """What became of what is new; by bundle, but for the outcomes."""
+
+    outcomes: list[Outcome] = []
+    failed: dict[str, AshoreError] = {}
+    skipped: dict[str, str] = {}
+
+
+def _with_skip(item: Found, skipped: Mapping[str, str]) -> Found:
+    why = skipped.get(item.bundle)
+    return item if why is None else msgspec.structs.replace(item, finding=Finding.SKIPPED, why=why)
 
 
 def _with_failure(item: Found, error: AshoreError | None) -> Found:
@@ -98,7 +119,11 @@ def _code(found: Sequence[Found], failed: Mapping[str, AshoreError]) -> ExitCode
     return ExitCode.NETWORK if unreachable else ExitCode.DONE
 
 
-def _paused(tools: Tools, moment: datetime.datetime) -> str:
+def _moment(tools: Tools) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(tools.now()).astimezone()
+
+
+def _paused(tools: Tools) -> str:
     """Why nobody follows now; a pause whose time is over is forgotten. The lock is held."""
     remembered = following.read(tools.state)
     paused = remembered.paused
@@ -106,7 +131,7 @@ def _paused(tools: Tools, moment: datetime.datetime) -> str:
         return ""
     if not paused.until:
         return f"paused since {paused.since}: ashore follow --resume"
-    if moment < datetime.datetime.fromisoformat(paused.until):
+    if _moment(tools) < datetime.datetime.fromisoformat(paused.until):
         return f"paused until {paused.until}: ashore follow --resume"
     following.write(tools.state, msgspec.structs.replace(remembered, paused=None))
     return ""
@@ -169,27 +194,64 @@ def _remember(tools: Tools, index: Digest, bundle: Digest) -> None:
         following.write(tools.state, msgspec.structs.replace(remembered, known=known))
 
 
-def _install(
-    tools: Tools, current: Generation, new: Sequence[Found]
-) -> tuple[tuple[Outcome, ...], Mapping[str, AshoreError]]:
+def _install(tools: Tools, new: Sequence[Found]) -> _Done:
     """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back."""
-    asks = {ask.name: ask for ask in upgrades(current, [item.bundle for item in new], NOTHING)}
+    done = _Done()
     for item in new:
         tools.progress.say(f"{item.bundle}: {item.reference} is {item.digest} now")
     try:
-        return (install(tools, list(asks.values()), Verb.FOLLOW, confirm=_NOBODY_THERE),), {}
+        _try(tools, new, done)
     except _ONE_BUNDLES as error:
-        if len(asks) == 1:
+        if len(new) == 1:
             raise
+        tried = [item for item in new if item.bundle not in done.skipped]
+        if len(tried) == 1:
+            done.failed[tried[0].bundle] = error
+            return done
         tools.progress.say(f"{error}; each by itself now")
-    return _one_by_one(tools, asks)
+        _one_by_one(tools, tried, done)
+    return done
 
 
-def _one_by_one(tools: Tools, asks: Mapping[str, Ask]) -> tuple[tuple[Outcome, ...], Mapping[str, AshoreError]]:
-    outcomes, failed = [], dict[str, AshoreError]()
-    for name, ask in asks.items():
+def _one_by_one(tools: Tools, new: Sequence[Found], done: _Done) -> None:
+    for item in new:
         try:
-            outcomes.append(install(tools, [ask], Verb.FOLLOW, confirm=_NOBODY_THERE))
+            _try(tools, [item], done)
         except _ONE_BUNDLES as error:
-            failed[name] = error
-    return tuple(outcomes), failed
+            done.failed[item.bundle] = error
+
+
+def _try(tools: Tools, items: Sequence[Found], done: _Done) -> None:
+    """Install these as one change, but for those that something speaks against meanwhile."""
+    with contextlib.suppress(_MeanwhileError):
+        wish = _as_it_is_now(tools, items, done)
+        done.outcomes.append(change(tools, Verb.FOLLOW, wish, confirm=_NOBODY_THERE))
+
+
+def _as_it_is_now(tools: Tools, items: Sequence[Found], done: _Done) -> Wish:
+    """Registries were asked without the lock, and may have taken their time: what was decided meanwhile counts."""
+
+    def wish(current: Generation, place: Place, salt: bytes) -> Target:
+        reasons = {item.bundle: reason for item in items if (reason := _meanwhile(tools, current, item))}
+        done.skipped |= reasons
+        names = [item.bundle for item in items if item.bundle not in reasons]
+        if not names:
+            raise _MeanwhileError("nothing is left to install")
+        return wish_for(tools, upgrades(current, names, NOTHING))(current, place, salt)
+
+    return wish
+
+
+def _meanwhile(tools: Tools, current: Generation, item: Found) -> str:
+    """Why what was found new is not installed after all. The lock is held."""
+    record = current.bundle(item.bundle)
+    if record is None:
+        return "it was removed meanwhile"
+    if record.reference != item.reference:
+        return f"it was installed from {record.reference} meanwhile"
+    if reason := _paused(tools):
+        return reason
+    if tools.history.provisional() is not None:
+        return _WAITS
+    held = tools.history.held().get(item.digest)
+    return "" if held is None else f"held meanwhile: {held.reason}"

@@ -10,12 +10,14 @@ import pytest
 
 from ashore.acts.boot import confirm as confirmation
 from ashore.acts.boot.confirm import Confirmed
+from ashore.acts.boot.follow import follow
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.cli.render_plan import plan_text
 from ashore.errors import UnchangedError, UsageError
 from ashore.nouns.confirm import By, Provisional
+from ashore.nouns.follow import Finding
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
 from tests.flow.test_kill import Story, in_child
@@ -112,6 +114,23 @@ def test_what_is_confirmed_in_the_last_moment_is_not_taken_back(
     assert live.read(CONFIG) == "Port 2222\n"
     assert live.tools().history.held() == {}
     assert (waiting(live) is not None) == again == live.exists("etc/other")
+
+
+def test_of_several_only_what_had_to_be_confirmed_is_held_when_nobody_did(live: Machine) -> None:
+    for number in (1, 2):
+        live.images.add("reg.example/ssh:stable", {"etc/site/ssh": str(number)}, 'confirm = "1m"\n')
+        live.images.add("reg.example/fix:stable", {"etc/site/fix": str(number)})
+        if number == 1:
+            live.install("reg.example/ssh:stable", "reg.example/fix:stable", confirm=0)
+    follow(live.tools())
+    assert live.read("etc/site/fix") == "2" and time_passes(live, 61).taken_back
+    assert live.read("etc/site/fix") == "1"
+    done = follow(live.tools())
+    assert {item.bundle: item.finding for item in done.found if item.finding is not Finding.SAME} == {
+        "ssh": Finding.HELD,
+        "fix": Finding.NEW,
+    }
+    assert (live.read("etc/site/ssh"), live.read("etc/site/fix"), waiting(live)) == ("1", "2", None)
 
 
 def test_a_first_install_that_nobody_confirms_leaves_no_trace(tmp_path: Path) -> None:

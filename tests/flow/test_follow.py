@@ -33,6 +33,7 @@ from ashore.nouns.units import UnitAction
 from tests.fakes.bundles import FakeImages
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
+from tests.flow.test_late import fails, watching
 
 APP, OTHER = "reg.example/app:stable", "reg.example/other:stable"
 UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
@@ -143,6 +144,74 @@ def test_a_round_that_ends_before_each_was_tried_by_itself_holds_no_good_one(
         follow(live.tools())
     done = follow(live.tools())
     assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and live.read("etc/other") == "2"
+    failures = [line for line in live.read("var/lib/ashore/audit.jsonl").splitlines() if "failed" in json.loads(line)]
+    assert len(failures) == 2, "together once, and then the bad one by itself"
+
+
+def held(live: Machine) -> dict[str, bool]:
+    """By bundle: whether it may be tried by itself."""
+    return {item.bundle: item.alone for item in live.tools().history.held().values()}
+
+
+def test_what_failed_by_hand_with_others_keeps_no_other_back(live: Machine) -> None:
+    fails_from(live, 2)
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    with pytest.raises(UnitsFailedError):
+        live.upgrade()
+    assert held(live) == {"app": False, "other": True}
+    assert findings(follow(live.tools())) == {"app": Finding.HELD, "other": Finding.NEW}
+    assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "2" and held(live) == {"app": False}
+
+
+def test_of_several_only_what_failed_late_is_held(live: Machine) -> None:
+    release(live, 2)
+    live.images.add(OTHER, {"etc/other": "2"})
+    follow(live.tools())
+    assert watching(live, {5: fails(live)}) is not None
+    assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "1"
+    assert held(live) == {"app": False, "other": True}
+    assert findings(follow(live.tools())) == {"app": Finding.HELD, "other": Finding.NEW}
+    assert "# 1" in live.read(SERVICE) and live.read("etc/other") == "2"
+
+
+THIRD = "reg.example/third:stable"
+
+
+def another(live: Machine, name: str, version: int) -> None:
+    """A bundle with a service of its own."""
+    unit = name.rpartition("/")[2].removesuffix(":stable")
+    assert isinstance(live.systemd, FakeSystemd)
+    if version == 1:
+        live.systemd.add(f"{unit}.service")
+    live.images.add(name, {f"etc/systemd/system/{unit}.service": f"# {version}\n" + UNIT})
+
+
+def test_where_nothing_tells_which_of_several_failed_late_each_is_tried_and_watched_by_itself(live: Machine) -> None:
+    """The service of a third bundle dies of one of them."""
+    toml = '[[health]]\nunit = "app.service"\nwithin = "60s"\n'
+    live.images.add(APP, {SERVICE: UNIT, "opt/bin/app": "stays"}, toml)
+    another(live, OTHER, 1)
+    another(live, THIRD, 1)
+    live.install(APP, OTHER, THIRD)
+    live.seconds += 1000
+    another(live, OTHER, 2)
+    another(live, THIRD, 2)
+    follow(live.tools())
+    well = fails(live, active="active", sub="running", result="success")
+    assert watching(live, {5: fails(live)}) is not None
+    well()
+    assert held(live) == {"other": True, "third": True}
+    done = follow(live.tools())
+    assert findings(done) == {"app": Finding.SAME, "other": Finding.NEW, "third": Finding.SKIPPED}
+    assert "is watched until" in done.found[2].why
+    assert watching(live, {5: fails(live)}) is not None
+    well()
+    assert held(live) == {"other": False, "third": True}
+    assert findings(follow(live.tools())) == {"app": Finding.SAME, "other": Finding.HELD, "third": Finding.NEW}
+    assert watching(live, {}) is None
+    assert "# 1" in live.read("etc/systemd/system/other.service")
+    assert "# 2" in live.read("etc/systemd/system/third.service")
 
 
 @pytest.mark.parametrize(

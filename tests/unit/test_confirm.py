@@ -70,21 +70,23 @@ LOGIN = Confirm(within=60, by=By.SSH_LOGIN)
 def test_what_is_asked_for_holds_whatever_bundles_say() -> None:
     bundles = records(ssh=LOGIN, app=None)
     assert decide(Asked(seconds=0), [SSH, APP], bundles, {}) is None
-    assert decide(Asked(seconds=9), [APP], bundles, {}) == Confirm(within=9, reason="as asked for")
-    assert decide(Asked(seconds=9), [SSH], bundles, {}) == Confirm(within=9, by=By.SSH_LOGIN, reason="as asked for")
+    assert decide(Asked(seconds=9), [APP], bundles, {}) == Confirm(within=9, reason="as asked for", bundles=("app",))
+    by_login = decide(Asked(seconds=9), [SSH, APP], bundles, {})
+    assert by_login == Confirm(within=9, by=By.SSH_LOGIN, reason="as asked for", bundles=("app", "ssh"))
     assert decide(Asked(seconds=9), [], bundles, {}) is None, "there is nothing to take back"
 
 
 def test_of_several_the_longest_time_counts_and_a_login_only_if_it_does_for_all() -> None:
     bundles = records(ssh=LOGIN, app=Confirm(within=90))
     found = decide(Asked(), [SSH, APP], bundles, {})
-    assert found == Confirm(within=90, reason="app asks for it; ssh asks for it")
-    assert decide(Asked(), [SSH], bundles, {}) == Confirm(within=60, by=By.SSH_LOGIN, reason="ssh asks for it")
+    assert found == Confirm(within=90, reason="app asks for it; ssh asks for it", bundles=("app", "ssh"))
+    alone = decide(Asked(), [SSH], bundles, {})
+    assert alone == Confirm(within=60, by=By.SSH_LOGIN, reason="ssh asks for it", bundles=("ssh",))
 
 
 def test_paths_decide_only_where_the_bundle_says_nothing() -> None:
     assert decide(Asked(), [SSH, APP], records(ssh=None, app=None), {}) == Confirm(
-        within=300, reason="it changes sshd (/etc/ssh/sshd_config)"
+        within=300, reason="it changes sshd (/etc/ssh/sshd_config)", bundles=("ssh",)
     )
     assert decide(Asked(), [SSH, APP], records(ssh=Confirm(within=0), app=None), {}) is None
     assert decide(Asked(), [APP], records(ssh=LOGIN, app=None), {}) is None

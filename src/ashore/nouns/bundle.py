@@ -63,6 +63,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     within: float = 90.0
     settle: float | None = None
 
+    @property
+    def name(self) -> str:
+        """For people, and in what an error is about."""
+        return self.unit or self.http or self.tcp or " ".join(self.command)
+
 
 class Phase(StrEnum):
     """When a step of a bundle runs."""

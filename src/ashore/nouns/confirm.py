@@ -30,6 +30,8 @@ class Confirm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     within: float = SECONDS
     by: By = By.COMMAND
     reason: str = ""
+    bundles: tuple[str, ...] = ()
+    """Of a plan: whose change has to be confirmed."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,3 +59,5 @@ class Provisional(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """UTC, RFC 3339. For people."""
     by: By = By.COMMAND
     reason: str = ""
+    bundles: tuple[str, ...] = ()
+    """Whose changes have to be confirmed; an earlier ashore did not note them."""

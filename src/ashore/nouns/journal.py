@@ -84,13 +84,15 @@ class Due(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: tuple[tuple[str, str], ...] = ()
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A digest that no automatic path installs again."""
 
     bundle: str
     reference: str
     reason: str
     time: str
+    alone: bool = False
+    """It went back with others, and nothing says that it was to blame: a round of `follow` tries it by itself."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

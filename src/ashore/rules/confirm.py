@@ -38,9 +38,10 @@ def decide(
     declared = {n: c for n in touched if (r := new.get(n) or old.get(n)) is not None and (c := r.confirm) is not None}
     if asked.seconds is not None:
         by = By.SSH_LOGIN if any(c.by is By.SSH_LOGIN for c in declared.values()) else By.COMMAND
-        return Confirm(within=asked.seconds, by=by, reason="as asked for") if steps else None
+        asked_for = Confirm(within=asked.seconds, by=by, reason="as asked for", bundles=tuple(sorted(touched)))
+        return asked_for if steps else None
     found = [
-        Confirm(within=c.within, by=c.by, reason=f"{name} asks for it")
+        Confirm(within=c.within, by=c.by, reason=f"{name} asks for it", bundles=(name,))
         for name, c in sorted(declared.items())
         if c.within and asked.declared
     ]
@@ -48,15 +49,19 @@ def decide(
     if not found:
         return None
     by = By.SSH_LOGIN if all(c.by is By.SSH_LOGIN for c in found) else By.COMMAND
-    return Confirm(within=max(c.within for c in found), by=by, reason="; ".join(c.reason for c in found))
+    bundles = sorted({name for c in found for name in c.bundles})
+    reason = "; ".join(c.reason for c in found)
+    return Confirm(within=max(c.within for c in found), by=by, reason=reason, bundles=tuple(bundles))
 
 
 def _by_paths(steps: Iterable[Step]) -> list[Confirm]:
     reasons: dict[str, str] = {}
-    for path in (step.path for step in steps):
-        if (what := concerned(path)) and what not in reasons:
-            reasons[what] = f"it changes {what} ({shown(path)})"
-    return [Confirm(within=SECONDS, reason=reason) for reason in reasons.values()]
+    bundles: dict[str, set[str]] = {}
+    for step in steps:
+        if what := concerned(step.path):
+            reasons.setdefault(what, f"it changes {what} ({shown(step.path)})")
+            bundles.setdefault(what, set()).add(step.bundle)
+    return [Confirm(within=SECONDS, reason=r, bundles=tuple(sorted(bundles[what]))) for what, r in reasons.items()]
 
 
 def concerned(path: str) -> str:

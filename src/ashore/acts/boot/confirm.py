@@ -105,7 +105,8 @@ def _go_back(tools: Tools, waiting: Provisional) -> Outcome:
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         if tools.history.provisional() != waiting:
             raise _DecidedError("it does not wait for confirmation any more")
-        return back(current, place, salt)
+        target = back(current, place, salt)
+        return msgspec.structs.replace(target, to_blame=frozenset(waiting.bundles) if waiting.bundles else None)
 
     return change(tools, Verb.ROLLBACK, wish, confirm=BACK, taken_back=NOT_CONFIRMED)
 

@@ -13,6 +13,7 @@ from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_for
 from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
+from ashore.acts.transaction.late import watched_now
 from ashore.acts.transaction.recover import recover
 from ashore.errors import (
     AshoreError,
@@ -167,7 +168,7 @@ def _ask(tools: Tools, record: BundleRecord, refused: dict[str, AshoreError]) ->
     if digest == record.digest:
         return said
     held = tools.history.held().get(digest)
-    if held is not None:
+    if held is not None and not held.alone:
         return msgspec.structs.replace(said, finding=Finding.HELD, digest=digest, why=held.reason)
     return msgspec.structs.replace(said, finding=Finding.NEW, digest=digest)
 
@@ -195,44 +196,51 @@ def _remember(tools: Tools, index: Digest, bundle: Digest) -> None:
 
 
 def _install(tools: Tools, new: Sequence[Found]) -> _Done:
-    """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back."""
-    done = _Done()
+    """All new ones as one change; if that fails, each by itself, so that a bad one does not keep the others back.
+
+    Those that went back with others before are tried by themselves at once.
+    """
+    done, held = _Done(), tools.history.held()
     for item in new:
         tools.progress.say(f"{item.bundle}: {item.reference} is {item.digest} now")
+    together = [item for item in new if item.digest not in held]
+    alone = [item for item in new if item.digest in held]
     try:
-        _try(tools, new, done)
+        if together:
+            _try(tools, together, done)
     except _ONE_BUNDLES as error:
-        if len(new) == 1:
-            raise
-        tried = [item for item in new if item.bundle not in done.skipped]
+        tried = [item for item in together if item.bundle not in done.skipped]
         if len(tried) == 1:
             done.failed[tried[0].bundle] = error
-            return done
-        tools.progress.say(f"{error}; each by itself now")
-        _one_by_one(tools, tried, done)
+        else:
+            tools.progress.say(f"{error}; each by itself now")
+            alone = [*tried, *alone]
+    _one_by_one(tools, alone, done)
+    if len(new) == 1 and done.failed:
+        raise done.failed[new[0].bundle]
     return done
 
 
 def _one_by_one(tools: Tools, new: Sequence[Found], done: _Done) -> None:
     for item in new:
         try:
-            _try(tools, [item], done)
+            _try(tools, [item], done, alone=True)
         except _ONE_BUNDLES as error:
             done.failed[item.bundle] = error
 
 
-def _try(tools: Tools, items: Sequence[Found], done: _Done) -> None:
+def _try(tools: Tools, items: Sequence[Found], done: _Done, *, alone: bool = False) -> None:
     """Install these as one change, but for those that something speaks against meanwhile."""
     with contextlib.suppress(_MeanwhileError):
-        wish = _as_it_is_now(tools, items, done)
+        wish = _as_it_is_now(tools, items, done, alone=alone)
         done.outcomes.append(change(tools, Verb.FOLLOW, wish, confirm=_NOBODY_THERE))
 
 
-def _as_it_is_now(tools: Tools, items: Sequence[Found], done: _Done) -> Wish:
+def _as_it_is_now(tools: Tools, items: Sequence[Found], done: _Done, *, alone: bool) -> Wish:
     """Registries were asked without the lock, and may have taken their time: what was decided meanwhile counts."""
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
-        reasons = {item.bundle: reason for item in items if (reason := _meanwhile(tools, current, item))}
+        reasons = {item.bundle: reason for item in items if (reason := _meanwhile(tools, current, item, alone=alone))}
         done.skipped |= reasons
         names = [item.bundle for item in items if item.bundle not in reasons]
         if not names:
@@ -242,8 +250,12 @@ def _as_it_is_now(tools: Tools, items: Sequence[Found], done: _Done) -> Wish:
     return wish
 
 
-def _meanwhile(tools: Tools, current: Generation, item: Found) -> str:
-    """Why what was found new is not installed after all. The lock is held."""
+def _meanwhile(tools: Tools, current: Generation, item: Found, *, alone: bool) -> str:
+    """Why what was found new is not installed after all. The lock is held.
+
+    The next change would end the watch on what a round installed, and a late failure of that stay: what can be tried
+    by itself only waits until it is over.
+    """
     record = current.bundle(item.bundle)
     if record is None:
         return "it was removed meanwhile"
@@ -254,4 +266,7 @@ def _meanwhile(tools: Tools, current: Generation, item: Found) -> str:
     if tools.history.provisional() is not None:
         return _WAITS
     held = tools.history.held().get(item.digest)
-    return "" if held is None else f"held meanwhile: {held.reason}"
+    if held is not None and not held.alone:
+        return f"held meanwhile: {held.reason}"
+    late = watched_now(tools) if alone and current.verb is Verb.FOLLOW else None
+    return f"a later round tries it by itself: what was installed before is watched until {late.until}" if late else ""

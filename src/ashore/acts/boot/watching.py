@@ -3,6 +3,8 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_back, wish_before_all
@@ -16,6 +18,7 @@ from ashore.mechanisms.pid1 import watched as record
 from ashore.nouns.bundle import Health
 from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.late import Late, Subject
+from ashore.rules.blame import to_blame
 from ashore.rules.units.late import is_over, look
 
 _PAUSE = 1.0
@@ -130,6 +133,7 @@ def _back_from(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe:
             raise _WellAgainError("it is well again")
         for issue in failed.values():
             tools.progress.say(f"failed late: {issue}")
-        return back(current, place, salt)
+        target = back(current, place, salt)
+        return msgspec.structs.replace(target, to_blame=to_blame(failed.values(), target.let_go, current.files))
 
     return wish

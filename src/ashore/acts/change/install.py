@@ -36,6 +36,7 @@ from ashore.nouns.confirm import Asked
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
+from ashore.rules.blame import to_blame
 from ashore.rules.confirm import decide
 
 BY_HAND = Asked()
@@ -157,7 +158,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
                     Secrets(tools.state).put(value, salt)
             supply = complete(tools, transaction.staging, plan, target.parts, supply)
             afterwards = Afterwards(
-                held=_held_after(tools, plan, target.let_go, order.taken_back),
+                held=_held_after(tools, plan, target, order.taken_back),
                 restores=target.restores,
                 bundle_restores=target.bundle_restores,
                 ends_waiting=target.ends_waiting,
@@ -168,7 +169,10 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             except (UnitsFailedError, ContentRefusedError) as error:
                 what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
                 reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
-                tools.history.hold(_held(tools, tools.history.held(), _to_blame(order, plan, current), reason))
+                new = _changed_bundles(plan, current)
+                # A round of `follow` tries each by itself next, and so finds out.
+                blamed = frozenset() if order.verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
+                tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))
                 raise
             except DamagedContentError:
                 for key in place.used:  # the next try fetches it
@@ -222,22 +226,29 @@ def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
 
 
-def _to_blame(order: _Order, plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
-    """What is new, and failed. Of several that a round of `follow` installs at once the next tries tell which."""
+def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
     before = {b.digest for b in current.bundles}
-    new = tuple(b for b in plan.bundles if b.digest not in before)
-    return () if order.verb is Verb.FOLLOW and len(new) > 1 else new
+    return tuple(b for b in plan.bundles if b.digest not in before)
 
 
-def _held_after(tools: Tools, plan: Plan, let_go: Sequence[BundleRecord], taken_back: str) -> Mapping[str, Held]:
+def _held_after(tools: Tools, plan: Plan, target: Target, taken_back: str) -> Mapping[str, Held]:
     """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
     free = {bundle.digest for bundle in plan.bundles}
     held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
-    return _held(tools, held, let_go, taken_back or "rolled back")
+    return _held(tools, held, target.let_go, taken_back or "rolled back", target.to_blame)
 
 
-def _held(tools: Tools, held: Mapping[str, Held], records: Sequence[BundleRecord], reason: str) -> Mapping[str, Held]:
+def _held(
+    tools: Tools,
+    held: Mapping[str, Held],
+    records: Sequence[BundleRecord],
+    reason: str,
+    blamed: frozenset[str] | None,
+) -> Mapping[str, Held]:
+    """What was held, and these; of several only those are held for good that are `blamed`, where that is known."""
     held = dict(held)
     for r in records:
-        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=reason, time=tools.now())
+        alone = len(records) > 1 and blamed is not None and r.name not in blamed
+        why = f"went back with others: {reason}" if alone else reason
+        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=why, time=tools.now(), alone=alone)
     return held

@@ -33,6 +33,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     openers: tuple[Opener, ...] = ()
     let_go: tuple[BundleRecord, ...] = ()
     """Versions that a rollback leaves behind: their digests are held."""
+    to_blame: frozenset[str] | None = None
+    """The bundles among them that are known to be why; None where somebody wants all of it gone."""
     ends_waiting: bool = False
     """It leads back to what needs no confirmation."""
     away: Mapping[str, str] = {}

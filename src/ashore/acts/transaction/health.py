@@ -75,6 +75,5 @@ def _sample(
 
 def issue_of(health: Health, reason: str, why: str) -> Issue:
     """What failed, for people."""
-    name = health.unit or health.http or health.tcp or " ".join(health.command)
     remedy = f"see why: journalctl -u {health.unit}" if health.unit else ""
-    return Issue(where=name, message=reason + (f"; {why}" if why else ""), remedy=remedy)
+    return Issue(where=health.name, message=reason + (f"; {why}" if why else ""), remedy=remedy)

@@ -31,6 +31,7 @@ def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
         until=after(now, confirm.within),
         by=confirm.by,
         reason=confirm.reason,
+        bundles=tuple(sorted({*confirm.bundles, *(waiting.bundles if waiting is not None else ())})),
     )
     try:
         _arm(tools, made, anew=True)

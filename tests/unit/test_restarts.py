@@ -9,7 +9,8 @@ from ashore.nouns.units import HostUnits, UnitState
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes, changes_of
 from ashore.rules.units.reasons import Reaction
-from ashore.rules.units.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
+from ashore.rules.units.restarts import concerned, plan_units, reasons_of
+from ashore.rules.units.situation import Situation, UnitPlan, UnitSet
 from ashore.rules.units.unitpaths import Changed, named_paths, own_paths
 
 SYSTEM = "etc/systemd/system"

@@ -13,7 +13,7 @@ from ashore.rules.units.changes import Changes, changes_of
 from ashore.rules.units.conditions import differing
 from ashore.rules.units.reasons import Reaction
 from ashore.rules.units.reboot import reboot_reasons
-from ashore.rules.units.restarts import UnitSet
+from ashore.rules.units.situation import UnitSet
 from ashore.rules.units.unitpaths import effective
 from tests.unit.test_restarts import ALL, SYSTEM, THREE, plan, replaced, said, state, states
 

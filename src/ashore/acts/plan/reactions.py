@@ -22,7 +22,8 @@ from ashore.rules.units.changes import Changes, changes_of
 from ashore.rules.units.disabled import without
 from ashore.rules.units.enablement import drop_in_folders, template_of, unit_of
 from ashore.rules.units.reasons import Reaction
-from ashore.rules.units.restarts import Situation, UnitPlan, UnitSet, concerned, plan_units, reasons_of
+from ashore.rules.units.restarts import concerned, plan_units, reasons_of
+from ashore.rules.units.situation import Situation, UnitPlan, UnitSet
 
 _HAS_FILES = (".service", ".socket", ".mount", ".swap")
 """Units of these types name files that they run, read or mount."""

@@ -6,19 +6,16 @@ service of a timer). A new unit is, and one that had failed or was skipped: the 
 """
 
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 
-import msgspec
-
-from ashore.nouns.units import UNIT_FOLDERS, HostUnits, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.borrowed import may_stop, named_by, pulled_in, started, unlinked
-from ashore.rules.units.changes import Changes
 from ashore.rules.units.dependants import with_dependants
-from ashore.rules.units.enablement import is_template, template_of, unit_of
+from ashore.rules.units.enablement import is_template, unit_of
 from ashore.rules.units.hidden import hidden
-from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reaction, Reasons, left_alone
+from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reasons, left_alone
 from ashore.rules.units.reboot import PID_1, reboot_reasons
+from ashore.rules.units.situation import Situation, UnitPlan, is_drop_in_path
 from ashore.rules.units.unitpaths import own_paths
 
 _NO_RESTART = (".target", ".slice")
@@ -26,44 +23,6 @@ _NO_RESTART = (".target", ".slice")
 TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
 STAYS_DISABLED = "{} was disabled by an administrator and stays so"
 _NOBODY = "no bundle enables it any more"
-
-
-class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
-    """The units of one generation. `texts` are all unit files and drop-ins that its bundles ship, by path
-    (of an old generation only the paths count); `wanted` the units that they want enabled and running."""
-
-    texts: Mapping[str, str] = {}
-    wanted: tuple[str, ...] = ()
-    started: tuple[str, ...] = ()
-    """Of an old generation, those of the host that run since bundles enable them."""
-
-    def ships(self, unit: str) -> bool:
-        """Whether the unit's own file, or its template's, is among them."""
-        return any(unit_of(path) in {unit, template_of(unit)} and not _is_drop_in(path) for path in self.texts)
-
-
-class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a plan that concerns units. `stops` come before the swap, `actions` after it."""
-
-    stops: tuple[UnitAction, ...] = ()
-    actions: tuple[UnitAction, ...] = ()
-    daemon_reload: bool = False
-    reboot: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    started: tuple[str, ...] = ()
-    """Units of the host that run since bundles enable them."""
-
-
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes, and for whom. `reactions` are by changed path, those of removed paths from the old generation;
-    `disabled` units are those whose enablement an administrator took away."""
-
-    changes: Changes
-    old: UnitSet
-    new: UnitSet
-    reactions: Mapping[str, Reaction] = {}
-    disabled: AbstractSet[str] = frozenset()
-    host: HostUnits = HostUnits()
 
 
 def reasons_of(situation: Situation) -> Reasons:
@@ -143,7 +102,7 @@ class _Planner:
             return _NOBODY if ends and not pulled_in(self.states[unit], self.changes, self.host.pulled) else ""
         if not self.new.ships(unit):
             # A file that is replaced, left to its former owner, or was hidden so far, still defines the unit.
-            files = [p for p in own_paths(unit, self.old.texts) if not _is_drop_in(p)]
+            files = [p for p in own_paths(unit, self.old.texts) if not is_drop_in_path(p)]
             removed = [path for path in files if path in self.changes.removed]
             gone = len(removed) == len(files) and not (self.reasons.defined(unit) and not self.was_enabled_by_us(unit))
             return f"{removed[0]} is removed" if removed and gone else ""
@@ -286,10 +245,6 @@ def _outside(host: HostUnits) -> Iterable[str]:
     for unit, paths in host.mapped.items():
         if not unit.endswith(".service") and unit != PID_1:
             yield f"{unit or 'a process of no unit'} runs on with the old {paths[0]}"
-
-
-def _is_drop_in(path: str) -> bool:
-    return path.rpartition("/")[0] not in UNIT_FOLDERS
 
 
 def _act(verb: UnitVerb, unit: str, reasons: list[str]) -> UnitAction:

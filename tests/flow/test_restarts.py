@@ -6,8 +6,11 @@ import os
 import pytest
 
 from ashore.acts.change import install as stories
+from ashore.acts.transaction.units import restore
 from ashore.errors import UnitsFailedError
+from ashore.nouns.journal import Staged
 from ashore.nouns.plan import Plan
+from ashore.nouns.units import UnitAction, UnitVerb
 from tests.fakes.bundles import Folder, Link
 from tests.fakes.systemd import Behaviour, FakeSystemd, FakeUnit
 from tests.flow.machine import Machine
@@ -252,3 +255,25 @@ def test_a_target_that_a_failed_restart_took_down_is_reached_again(live: Machine
     with pytest.raises(UnitsFailedError):
         live.install(TWO)
     assert running(systemd) == systemd.units.keys()
+
+
+def test_a_way_back_never_restarts_what_it_runs_in(live: Machine, systemd: FakeSystemd) -> None:
+    """A change that restarted its own service left that in the journal: restarted again, it goes back without end."""
+    carrier = "ashore-b538846eaae5.service"
+    systemd.add(carrier, running=True)
+    units = systemd.states([carrier, "a.service"])
+    actions = tuple(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="") for unit in units)
+    systemd.run(actions, 1)
+    systemd.log.clear()
+    assert restore(live.tools(), Staged(steps=(), actions=actions, units=units), live.boot) == []
+    assert systemd.log == ["restart a.service"]
+
+
+def test_a_drop_in_for_all_services_restarts_those_of_bundles(live: Machine, systemd: FakeSystemd) -> None:
+    for unit in ("ashore-b538846eaae5.service", "console-getty.service", "cron.service"):
+        systemd.add(unit, main_pid=9, running=True)
+    live.images.add(TWO, {**tree(), "etc/systemd/system/service.d/x.conf": "[Service]\nNice=1\n"})
+    outcome = live.install(TWO)
+    assert systemd.log == ["daemon-reload", *(f"restart {name}.service" for name in NAMES)]
+    (note,) = outcome.plan.notes
+    assert note.startswith("console-getty.service and cron.service are not restarted")

@@ -13,6 +13,7 @@ from ashore.nouns.plan import Plan
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import dependants
 from ashore.rules.units.health import Watched, start_seconds, to_watch
+from ashore.rules.units.reasons import carries_us
 
 _DEADLINE = 120.0
 """Seconds for all jobs of one phase; a unit's own TimeoutStartSec usually ends earlier."""
@@ -125,7 +126,7 @@ def restore(tools: Tools, staged: Staged, boot: str) -> list[Issue]:
     now = systemd.states(sorted(staged.units)) if staged.units else {}
     actions = []
     for unit in sorted(staged.units):
-        if not _ran(staged, unit):
+        if not _ran(staged, unit) or carries_us(unit):
             continue
         state = now.get(unit)
         if state is None or not state.running:

@@ -2,6 +2,7 @@
 """Why a plan's changes concern a unit: each reason as the plan shows it. Pure."""
 
 import fnmatch
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -10,6 +11,7 @@ from ashore.nouns.units import UNIT_FOLDERS, HostUnits
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes
 from ashore.rules.units.conditions import differing
+from ashore.rules.units.enablement import template_of, unit_of
 from ashore.rules.units.unitfile import Setting
 from ashore.rules.units.unitpaths import Changed, effective, named_paths, own_paths
 
@@ -26,6 +28,7 @@ LEFT_ALONE = (
     "dbus*.service",
 )
 """Units whose restart would end somebody's session, or our own work: they are told of, and restarted by hand."""
+_AT_WORK = re.compile(r"ashore-(?:(?:watch-)?[0-9a-f]{12}|recover|settle)\.service")
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +61,13 @@ class Reasons:
         self._settings: dict[str, tuple[Setting, ...]] = {}
         self._named: dict[str, list[str]] = {}
 
-    def own(self, unit: str) -> list[str]:
-        """Its unit file, its template's, or a drop-in changed."""
-        return [f"{path} {self.changes.word(path)}" for path in own_paths(unit, self._unit_files)]
+    def own(self, unit: str, *, by_name: bool = False) -> list[str]:
+        """Its unit file, its template's, or a drop-in changed. With `by_name`, no drop-in for others as well as for it:
+        ``service.d``, ``foo-.service.d``."""
+        paths = own_paths(unit, self._unit_files)
+        if by_name:
+            paths = tuple(path for path in paths if unit_of(path) in (unit, template_of(unit) or unit))
+        return [f"{path} {self.changes.word(path)}" for path in paths]
 
     def named(self, unit: str) -> list[str]:
         """A file that its settings name changed."""
@@ -123,8 +130,13 @@ class Reasons:
 
 
 def left_alone(unit: str) -> bool:
-    """Whether it is not for us to restart the unit, since the host has it in memory or names a file of it."""
+    """Whether it is not for us to restart the unit of the host for a file of it, or that it names or has in memory."""
     return any(fnmatch.fnmatchcase(unit, pattern) for pattern in LEFT_ALONE)
+
+
+def carries_us(unit: str) -> bool:
+    """Whether a change, its recovery or its watch runs in it: to restart that is to break it off, and begin again."""
+    return bool(_AT_WORK.fullmatch(unit))
 
 
 IN_UNIT_FOLDERS = tuple(folder + "/" for folder in UNIT_FOLDERS)

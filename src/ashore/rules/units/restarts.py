@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
-from ashore.rules.units.borrowed import may_stop, named_by, pulled_in, started, unlinked
+from ashore.rules.units.borrowed import may_stop, pulled_in, started, unlinked
 from ashore.rules.units.dependants import with_dependants
 from ashore.rules.units.enablement import is_template, unit_of
 from ashore.rules.units.hidden import hidden
-from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reasons, left_alone
+from ashore.rules.units.known import Known
+from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reasons
 from ashore.rules.units.reboot import PID_1, reboot_reasons
 from ashore.rules.units.situation import Situation, UnitPlan, is_drop_in_path
 from ashore.rules.units.unitpaths import own_paths
@@ -22,6 +23,10 @@ _NO_RESTART = (".target", ".slice")
 """A daemon-reload is enough: they have no process of their own."""
 TAKES_THE_BUS_DOWN = frozenset({"dbus.service", "dbus-broker.service"})
 STAYS_DISABLED = "{} was disabled by an administrator and stays so"
+_OPENED_ANEW = (".socket", ".timer", ".path")
+"""Units of the host that have no process, and are restarted for a drop-in of theirs all the same."""
+_TOLD_OF = (".service", ".mount", ".automount", ".swap", *_OPENED_ANEW)
+_MOST_NAMED = 3
 _NOBODY = "no bundle enables it any more"
 
 
@@ -61,7 +66,13 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
         actions=ordered,
         daemon_reload=any(path.startswith(IN_UNIT_FOLDERS) for path in changes.contents),
         reboot=reboot_reasons(changes, situation.host.mapped),
-        notes=(*said, *notes, *hidden(situation.new.texts, changes), *_outside(situation.host)),
+        notes=(
+            *said,
+            *planner.notes_of_stale(units),
+            *notes,
+            *hidden(situation.new.texts, changes),
+            *_outside(situation.host),
+        ),
     )
 
 
@@ -69,13 +80,8 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
 _ORDER = {UnitVerb.STOP: 0, UnitVerb.START: 1, UnitVerb.RESTART: 2, UnitVerb.RELOAD: 3}
 
 
-class _Planner:
-    """The inputs of `plan_units`, and the questions about one unit."""
-
-    def __init__(self, situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> None:
-        self.changes, self.old, self.new = situation.changes, situation.old, situation.new
-        self.host, self.disabled, self.reactions = situation.host, situation.disabled, situation.reactions
-        self.states, self.reasons, self.unlinked = states, reasons, unlinked(situation.changes)
+class _Planner(Known):
+    """The plan, unit by unit."""
 
     def concerned(self) -> tuple[str, ...]:
         shipped = {unit_of(path) for path in (*self.old.texts, *self.new.texts)}
@@ -133,16 +139,29 @@ class _Planner:
 
     def restart_reasons(self, unit: str) -> list[str]:
         """Why it has to restart. A unit that no bundle has anything to do with restarts only while a process of
-        its own runs: a oneshot of the host is not run again."""
-        reasons = [*self.reasons.own(unit), *self.reasons.declared(unit, "restart")]
-        if not self.is_foreign(unit):
-            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit), *self.reasons.conditions(unit)]
-        elif not left_alone(unit) and self.has_process(unit):
-            reasons += [*self.reasons.named(unit), *self.reasons.mapped(unit)]
+        its own runs: a oneshot of the host is not run again. Nor does it for a drop-in for all that are of its kind."""
+        reasons = [*self.own_reasons(unit), *self.reasons.declared(unit, "restart"), *self.other_reasons(unit)]
         by_path: dict[str, str] = {}
         for why in reasons:
             by_path.setdefault(why.partition(" ")[0].rstrip(","), why)
         return list(by_path.values())
+
+    def own_reasons(self, unit: str) -> list[str]:
+        """Those that are its own file and drop-ins."""
+        if self.is_spared(unit) and unit not in TAKES_THE_BUS_DOWN:
+            return []
+        if not self.is_foreign(unit):
+            return self.reasons.own(unit)
+        restarts = unit.endswith(_OPENED_ANEW) or self.works(unit)
+        return self.reasons.own(unit, by_name=True) if restarts else []
+
+    def other_reasons(self, unit: str) -> list[str]:
+        """Those that are files which it names or has in memory."""
+        if self.is_spared(unit):
+            return []
+        if not self.is_foreign(unit):
+            return [*self.reasons.named(unit), *self.reasons.mapped(unit), *self.reasons.conditions(unit)]
+        return [*self.reasons.named(unit), *self.reasons.mapped(unit)] if self.has_process(unit) else []
 
     def with_services_of_sockets(self, actions: Mapping[str, UnitAction]) -> dict[str, UnitAction]:
         """A socket restarts only while its service is down, so that one restarts with it."""
@@ -162,7 +181,8 @@ class _Planner:
     def note(self, unit: str) -> str:
         affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
         if not affected:
-            return self.note_of_foreign(unit)
+            runs_on = self.runs(unit) and self.let_go(unit)
+            return f"no bundle enables {unit} any more; it is the host's, and runs on" if runs_on else ""
         if unit in TAKES_THE_BUS_DOWN:
             return f"{unit} is not restarted while the host runs: its change takes effect at the next boot"
         if self.reasons.masked_by(unit):
@@ -175,60 +195,29 @@ class _Planner:
             return STAYS_DISABLED.format(unit)
         return ""
 
-    def note_of_foreign(self, unit: str) -> str:
-        """What a unit that is left alone still runs with, or that it does."""
-        if self.runs(unit) and self.let_go(unit):
-            return f"no bundle enables {unit} any more; it is the host's, and runs on"
-        if not self.is_foreign(unit) or not left_alone(unit) or unit.startswith("ashore-") or not self.runs(unit):
-            return ""
-        stale = [*self.reasons.mapped(unit), *self.reasons.named(unit)]
-        return f"{unit} is not restarted, and runs on as it was: {stale[0]}" if stale else ""
+    def notes_of_stale(self, units: Iterable[str]) -> Iterable[str]:
+        """What units of the host that are left alone still run with."""
+        found: dict[str, list[str]] = {}
+        for unit in units:
+            if stale := self.stale(unit):
+                found.setdefault(stale[0], []).append(unit)
+        for why, names in found.items():
+            if len(names) > _MOST_NAMED:
+                names = [*names[: _MOST_NAMED - 1], f"{len(names) - _MOST_NAMED + 1} others"]
+            if len(names) == 1:
+                yield f"{names[0]} is not restarted, and runs on as it was: {why}"
+            else:
+                shown = f"{', '.join(names[:-1])} and {names[-1]}"
+                yield f"{shown} are not restarted, and run on as they were: {why}"
 
-    def needed(self, unit: str) -> bool:
-        """Whether a unit of the new generation still pulls this one in."""
-        return named_by(unit, self.new.texts)
-
-    def was_enabled_by_us(self, unit: str) -> bool:
-        """Whether only a link of a bundle's pulled it in, which goes: the host itself does not want it to run."""
-        return unit in self.unlinked and unit in self.old.wanted and not self.needed(unit)
-
-    def let_go(self, unit: str) -> bool:
-        """Whether it is a unit of the host that bundles enabled, and none does any more."""
-        ours = self.old.ships(unit) or self.new.ships(unit)
-        return not ours and unit not in self.new.wanted and self.was_enabled_by_us(unit)
-
-    def comes_back(self, unit: str) -> bool:
-        """Whether it was stopped by a mask that goes, and something on the host enables it."""
-        enabled = (unit in self.new.wanted and unit not in self.disabled) or unit in self.host.pulled
-        return self.reasons.unmasked(unit) and not self.runs(unit) and enabled
-
-    def is_new(self, unit: str) -> bool:
-        return unit in self.new.wanted and unit not in self.old.wanted and unit not in self.disabled
-
-    def is_foreign(self, unit: str) -> bool:
-        """Whether no bundle ships or wants it."""
-        wanted = unit in self.old.wanted or unit in self.new.wanted
-        return not (wanted or self.old.ships(unit) or self.new.ships(unit))
-
-    def masked(self, unit: str) -> bool:
-        if self.reasons.unmasked(unit):
-            return False
-        return bool(self.reasons.masked_by(unit)) or (unit in self.states and self.states[unit].load == "masked")
-
-    def runs(self, unit: str) -> bool:
-        return unit in self.states and self.states[unit].running
-
-    def has_process(self, unit: str) -> bool:
-        return self.runs(unit) and self.states[unit].main_pid > 0 and self.states[unit].type != "oneshot"
-
-    def failed(self, unit: str) -> bool:
-        return unit in self.states and self.states[unit].active == "failed"
-
-    def skipped(self, unit: str) -> bool:
-        """Whether it should run, and was not started since a condition did not hold."""
-        if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
-            return False
-        return not self.states[unit].condition and self.states[unit].active == "inactive"
+    def stale(self, unit: str) -> list[str]:
+        """What would be reasons to restart a unit of the host that is left alone."""
+        if self.ships(unit) or not self.runs(unit) or not unit.endswith(_TOLD_OF) or unit.startswith("ashore-"):
+            return []
+        reasons = self.reasons.own(unit)
+        if self.is_spared(unit):
+            reasons += [*self.reasons.mapped(unit), *self.reasons.named(unit)]
+        return reasons if not self.restart_reasons(unit) else []
 
     def restartable(self, unit: str) -> bool:
         """Whether a change is a reason to act on it now."""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of one unit: the questions that the plan of units asks. Pure."""
+
+from collections.abc import Mapping
+
+from ashore.nouns.units import UnitState
+from ashore.rules.units.borrowed import named_by, unlinked
+from ashore.rules.units.reasons import Reasons, left_alone
+from ashore.rules.units.situation import Situation
+
+
+class Known:
+    """The inputs of `plan_units`, and the questions about one unit."""
+
+    def __init__(self, situation: Situation, reasons: Reasons, states: Mapping[str, UnitState]) -> None:
+        self.changes, self.old, self.new = situation.changes, situation.old, situation.new
+        self.host, self.disabled, self.reactions = situation.host, situation.disabled, situation.reactions
+        self.states, self.reasons, self.unlinked = states, reasons, unlinked(situation.changes)
+
+    def needed(self, unit: str) -> bool:
+        """Whether a unit of the new generation still pulls this one in."""
+        return named_by(unit, self.new.texts)
+
+    def was_enabled_by_us(self, unit: str) -> bool:
+        """Whether only a link of a bundle's pulled it in, which goes: the host itself does not want it to run."""
+        return unit in self.unlinked and unit in self.old.wanted and not self.needed(unit)
+
+    def let_go(self, unit: str) -> bool:
+        """Whether it is a unit of the host that bundles enabled, and none does any more."""
+        return not self.ships(unit) and unit not in self.new.wanted and self.was_enabled_by_us(unit)
+
+    def comes_back(self, unit: str) -> bool:
+        """Whether it was stopped by a mask that goes, and something on the host enables it."""
+        enabled = (unit in self.new.wanted and unit not in self.disabled) or unit in self.host.pulled
+        return self.reasons.unmasked(unit) and not self.runs(unit) and enabled
+
+    def is_new(self, unit: str) -> bool:
+        return unit in self.new.wanted and unit not in self.old.wanted and unit not in self.disabled
+
+    def is_foreign(self, unit: str) -> bool:
+        """Whether no bundle ships or wants it."""
+        wanted = unit in self.old.wanted or unit in self.new.wanted
+        return not (wanted or self.ships(unit))
+
+    def ships(self, unit: str) -> bool:
+        """Whether a bundle does, or did."""
+        return self.old.ships(unit) or self.new.ships(unit)
+
+    def is_spared(self, unit: str) -> bool:
+        """Whether it is the host's, and not ours to restart."""
+        return left_alone(unit) and not self.ships(unit)
+
+    def masked(self, unit: str) -> bool:
+        if self.reasons.unmasked(unit):
+            return False
+        return bool(self.reasons.masked_by(unit)) or (unit in self.states and self.states[unit].load == "masked")
+
+    def runs(self, unit: str) -> bool:
+        return unit in self.states and self.states[unit].running
+
+    def works(self, unit: str) -> bool:
+        """Whether it is a service that is not done with its work: what follows the program would be done again."""
+        if not unit.endswith(".service") or not self.runs(unit):
+            return False
+        return self.states[unit].type != "oneshot" and self.states[unit].sub != "exited"
+
+    def has_process(self, unit: str) -> bool:
+        return self.runs(unit) and self.states[unit].main_pid > 0 and self.states[unit].type != "oneshot"
+
+    def failed(self, unit: str) -> bool:
+        return unit in self.states and self.states[unit].active == "failed"
+
+    def skipped(self, unit: str) -> bool:
+        """Whether it should run, and was not started since a condition did not hold."""
+        if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
+            return False
+        return not self.states[unit].condition and self.states[unit].active == "inactive"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units of the host whose own drop-ins change: which restart, and which are told of and left alone."""
+
+import pytest
+
+from ashore.nouns.units import HostUnits, UnitState
+from ashore.rules.units.changes import Changes
+from ashore.rules.units.reasons import Reaction, carries_us
+from ashore.rules.units.situation import UnitPlan, UnitSet
+from tests.unit.test_restarts import SYSTEM, plan, said, states
+
+NOTHING = UnitSet()
+WATCH = "ashore-watch-04099d512a71.service"
+RUNNING = (
+    states("cron.service", "systemd-logind.service", "console-getty.service", main_pid=7, sub="running")
+    | states("ashore-b538846eaae5.service", WATCH, main_pid=8, sub="running")
+    | states("systemd-sysusers.service", "networking.service", type="oneshot", sub="exited")
+    | states("lsb.service", type="forking", sub="exited")
+    | states("user@0.service", "getty@tty1.service", main_pid=7)
+    | states("systemd-journald.socket", "dbus.socket", "data.mount", "init.scope", "dev-sda.device", "a.target")
+)
+MANY, TWO = "console-getty.service, cron.service", "systemd-logind.service and systemd-sysusers.service"
+HOST = HostUnits(listed=tuple(RUNNING))
+
+
+def dropped_in(folder: str, *, running: dict[str, UnitState] = RUNNING, restart: tuple[str, ...] = ()) -> UnitPlan:
+    path = f"{SYSTEM}/{folder}/x.conf"
+    new = UnitSet(texts={path: "[Service]\nTimeoutStartSec=60\n"})
+    changes = Changes(created=frozenset({path}))
+    host = HostUnits(listed=tuple(running))
+    return plan(changes, old=NOTHING, new=new, running=running, reactions={path: Reaction(restart=restart)}, host=host)
+
+
+@pytest.mark.parametrize(
+    "folder", ["service.d", "systemd-.service.d", "socket.d", "mount.d", "device.d", "ashore-.service.d"]
+)
+def test_a_drop_in_for_many_restarts_nothing_of_the_host(folder: str) -> None:
+    result = dropped_in(folder)
+    assert said(result) == []
+    assert result.daemon_reload
+    assert not any("ashore-" in note.partition(":")[0] for note in result.notes)
+
+
+def test_which_units_run_on_without_it_is_one_note() -> None:
+    assert dropped_in("service.d").notes == (
+        f"{MANY} and 6 others are not restarted, and run on as they were: {SYSTEM}/service.d/x.conf is new",
+    )
+    assert dropped_in("systemd-.service.d").notes == (
+        f"{TWO} are not restarted, and run on as they were: {SYSTEM}/systemd-.service.d/x.conf is new",
+    )
+
+
+def test_a_drop_in_for_many_restarts_what_bundles_ship_or_enable() -> None:
+    path = f"{SYSTEM}/service.d/x.conf"
+    texts = {path: "", f"{SYSTEM}/kubelet.service": "[Service]\nExecStart=/opt/kubelet\n"}
+    units = UnitSet(texts=texts, wanted=("kubelet.service", "cron.service", "getty@tty1.service"))
+    running = RUNNING | states("kubelet.service")
+    result = plan(Changes(created=frozenset({path})), old=units, new=units, running=running, host=HOST)
+    assert [action.unit for action in result.actions] == ["cron.service", "kubelet.service"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("systemd-logind.service", "console-getty.service", "user@0.service", "getty@tty1.service"),
+        *("lsb.service", "networking.service", "data.mount"),
+    ],
+)
+def test_a_drop_in_for_what_is_not_ours_to_restart_is_told_of(unit: str) -> None:
+    result = dropped_in(f"{unit}.d")
+    assert said(result) == []
+    assert result.notes == (f"{unit} is not restarted, and runs on as it was: {SYSTEM}/{unit}.d/x.conf is new",)
+
+
+def test_a_drop_in_of_a_template_of_logins_is_told_of() -> None:
+    result = dropped_in("getty@.service.d")
+    assert (said(result), len(result.notes)) == ([], 1)
+
+
+def test_a_scope_of_the_host_has_nothing_to_restart() -> None:
+    assert said(dropped_in("init.scope.d")) == []
+
+
+@pytest.mark.parametrize("unit", ["cron.service", "systemd-journald.socket"])
+def test_a_drop_in_for_one_unit_of_the_host_restarts_it(unit: str) -> None:
+    result = dropped_in(f"{unit}.d")
+    assert said(result) == [f"restart {unit}: {SYSTEM}/{unit}.d/x.conf is new"]
+    assert result.notes == ()
+
+
+def test_what_a_bundle_says_is_to_restart_restarts_also_what_is_else_left_alone() -> None:
+    unit = "systemd-logind.service"
+    result = dropped_in(f"{unit}.d", restart=(unit, "networking.service"))
+    assert [(action.verb, action.unit) for action in result.actions] == [
+        ("restart", "networking.service"),
+        ("restart", unit),
+    ]
+    assert result.notes == ()
+
+
+def test_the_services_that_carry_a_change_are_known_by_name() -> None:
+    ours = ["ashore-b538846eaae5.service", WATCH, "ashore-recover.service", "ashore-settle.service"]
+    assert all(carries_us(unit) for unit in ours)
+    assert not any(carries_us(unit) for unit in ("ashore-exporter.service", "app.service", "ashore-follow.timer"))

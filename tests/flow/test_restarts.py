@@ -277,3 +277,18 @@ def test_a_drop_in_for_all_services_restarts_those_of_bundles(live: Machine, sys
     assert systemd.log == ["daemon-reload", *(f"restart {name}.service" for name in NAMES)]
     (note,) = outcome.plan.notes
     assert note.startswith("console-getty.service and cron.service are not restarted")
+
+
+def test_the_service_of_a_socket_of_the_host_is_asked_for(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.add("ssh.socket", running=True, triggers=("sshd.service",))
+    systemd.add("sshd.service", running=True, main_pid=9)
+    systemd.add("dbus.socket", running=True, triggers=("dbus.service",), needed_by=("dbus.service",))
+    systemd.add("dbus.service", running=True, main_pid=9)
+    dropped = {f"etc/systemd/system/{name}.socket.d/x.conf": "[Socket]\nBacklog=9\n" for name in ("ssh", "dbus")}
+    live.images.add(TWO, {**tree(), **dropped})
+    assert shown(planned(live, TWO)) == [
+        "restart ssh.socket: etc/systemd/system/ssh.socket.d/x.conf is new",
+        "restart sshd.service: its ssh.socket restarts",
+    ]
+    live.install(TWO, confirm=0)
+    assert systemd.log == ["daemon-reload", "restart ssh.socket", "restart sshd.service"]

@@ -98,6 +98,51 @@ def test_what_a_bundle_says_is_to_restart_restarts_also_what_is_else_left_alone(
     assert result.notes == ()
 
 
+BUS = (
+    states("dbus.socket", triggers=("dbus.service",), needed_by=("dbus.service",))
+    | states("dbus.service", needed_by=("systemd-logind.service",))
+    | states("systemd-logind.service")
+)
+
+
+@pytest.mark.parametrize(
+    "running",
+    [
+        BUS,
+        BUS | states("dbus.socket", triggers=("dbus.service",)),
+        BUS | states("dbus.socket", needed_by=("x.service",)),
+    ],
+    ids=["by its need", "as its service", "by another"],
+)
+def test_a_unit_is_not_restarted_where_that_takes_the_bus_down(running: dict[str, UnitState]) -> None:
+    running = running | states("x.service", followed_by=("dbus.service",))
+    result = dropped_in("dbus.socket.d", running=running)
+    assert said(result) == []
+    (note,) = result.notes
+    assert note.startswith("dbus.socket is not restarted, since dbus.service would go down with it, and runs on as it ")
+
+
+def test_a_service_is_not_restarted_for_a_socket_that_is_left_alone() -> None:
+    running = states("a.socket", triggers=("a.service",)) | states("a.service", needed_by=("getty@tty1.service",))
+    result = dropped_in("a.socket.d", running=running | states("getty@tty1.service"))
+    assert said(result) == []
+    assert "since getty@tty1.service would go down with it" in result.notes[0]
+
+
+@pytest.mark.parametrize("login", ["systemd-logind.service", "ashore-b538846eaae5.service", "user@0.service"])
+def test_a_unit_of_a_bundle_is_not_restarted_where_that_ends_a_session(login: str) -> None:
+    path = f"{SYSTEM}/base.service"
+    base = UnitSet(texts={path: "[Service]\nExecStart=/opt/base\n"}, wanted=("base.service",))
+    running = states("base.service", followed_by=(login,)) | states(login)
+    result = plan(Changes(replaced=frozenset({path})), old=base, new=base, running=running)
+    assert said(result) == []
+    assert f"since {login} would go down with it" in result.notes[0]
+    down = running | states(login, active="inactive")
+    assert [a.unit for a in plan(Changes(replaced=frozenset({path})), old=base, new=base, running=down).actions] == [
+        "base.service"
+    ]
+
+
 def test_the_services_that_carry_a_change_are_known_by_name() -> None:
     ours = ["ashore-b538846eaae5.service", WATCH, "ashore-recover.service", "ashore-settle.service"]
     assert all(carries_us(unit) for unit in ours)

@@ -57,7 +57,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         reasons = reasons_of(situation)
         states = self._states(concerned(situation, reasons))
         planned = plan_units(situation, reasons, states)
-        while missing := dependants.unknown([a.unit for a in (*planned.stops, *planned.actions)], states):
+        while missing := _unknown(planned, states):
             states |= self._states(missing)
             planned = plan_units(situation, reasons, states)
         return self._with_waiting(planned) if self.tools.booting and self.files.steps else planned
@@ -170,3 +170,9 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         """Units whose enablement somebody took away on this host."""
         taken = {kept.path for kept in self.files.kept if kept.verdict == "deleted"}
         return without(((p, w.entry) for p, w in self.desired.items()), taken) if taken else frozenset()
+
+
+def _unknown(planned: UnitPlan, states: Mapping[str, UnitState]) -> tuple[str, ...]:
+    """Units that go down with what is planned, as far as nobody asked for them yet."""
+    units = [action.unit for action in (*planned.stops, *planned.actions)]
+    return (*dependants.unknown(units, states), *dependants.unknown_services(units, states))

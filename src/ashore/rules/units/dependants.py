@@ -25,6 +25,12 @@ def unknown(units: Iterable[str], states: Mapping[str, UnitState]) -> tuple[str,
     return tuple(sorted(name for name in _reached(units, states) if name not in states))
 
 
+def unknown_services(units: Iterable[str], states: Mapping[str, UnitState]) -> tuple[str, ...]:
+    """Of the sockets among `units`, the services whose states are not known."""
+    sockets = [unit for unit in units if unit.endswith(".socket") and unit in states]
+    return tuple(sorted({name for unit in sockets for name in states[unit].triggers} - states.keys()))
+
+
 def dependants(units: Iterable[str], states: Mapping[str, UnitState]) -> tuple[Dependant, ...]:
     """All running units that go down with `units`, directly or by way of another, nearest first; not `units`."""
     named = list(units)

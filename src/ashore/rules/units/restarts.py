@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.borrowed import may_stop, pulled_in, started, unlinked
-from ashore.rules.units.dependants import with_dependants
+from ashore.rules.units.dependants import dependants, with_dependants
 from ashore.rules.units.enablement import is_template, unit_of
 from ashore.rules.units.hidden import hidden
 from ashore.rules.units.known import Known
@@ -53,7 +53,7 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     stops = planner.stops(units)
     stopped = {stop.unit for stop in stops}
     units = tuple(unit for unit in units if unit not in stopped)
-    actions = {unit: action for unit in units if (action := planner.action(unit))}
+    actions = {unit: action for unit in units if (action := planner.action(unit)) and not planner.hindrance(action)}
     actions = planner.with_services_of_sockets(actions)
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
     stops, ordered, notes = with_dependants(stops, ordered, states, unlinked(planner.changes, (".requires",)))
@@ -137,6 +137,24 @@ class _Planner(Known):
             return _act(UnitVerb.RESTART, unit, [f"{why}, and it cannot reload" for why in reloads])
         return None
 
+    def hindrance(self, action: UnitAction) -> str:
+        """Why it is not carried out, as a note; empty if it is."""
+        unit, reason = action.unit, action.reason
+        if action.verb is not UnitVerb.RESTART:
+            return ""
+        with_it = [found.unit for found in dependants(self.restarting(unit), self.states)]
+        if unit.endswith(".socket") and self.runs(service := self.service_of(unit)):
+            with_it.insert(0, service)
+        if ended := next((other for other in with_it if self.ends_sessions(other)), ""):
+            return f"{unit} is not restarted, since {ended} would go down with it, and runs on as it was: {reason}"
+        return ""
+
+    def restarting(self, unit: str) -> tuple[str, ...]:
+        """What a restart of the unit restarts: a socket only while its service is down, so that one as well."""
+        if unit.endswith(".socket") and self.restartable(service := self.service_of(unit)):
+            return unit, service
+        return (unit,)
+
     def restart_reasons(self, unit: str) -> list[str]:
         """Why it has to restart. A unit that no bundle has anything to do with restarts only while a process of
         its own runs: a oneshot of the host is not run again. Nor does it for a drop-in for all that are of its kind."""
@@ -164,13 +182,12 @@ class _Planner(Known):
         return [*self.reasons.named(unit), *self.reasons.mapped(unit)] if self.has_process(unit) else []
 
     def with_services_of_sockets(self, actions: Mapping[str, UnitAction]) -> dict[str, UnitAction]:
-        """A socket restarts only while its service is down, so that one restarts with it."""
+        """Those that restart with their sockets."""
         found = dict(actions)
         for unit, action in actions.items():
-            if unit.endswith(".socket") and action.verb is UnitVerb.RESTART:
-                service = self.service_of(unit)
+            for service in self.restarting(unit)[1:] if action.verb is UnitVerb.RESTART else ():
                 planned = found.get(service)
-                if self.restartable(service) and not (planned and planned.verb is UnitVerb.RESTART):
+                if not (planned and planned.verb is UnitVerb.RESTART):
                     found[service] = _act(UnitVerb.RESTART, service, [f"its {unit} restarts"])
         return found
 
@@ -193,7 +210,8 @@ class _Planner(Known):
             return f"{unit} is masked on this host and stays so: it is not started"
         if unit in self.disabled:
             return STAYS_DISABLED.format(unit)
-        return ""
+        action = self.action(unit)
+        return self.hindrance(action) if action else ""
 
     def notes_of_stale(self, units: Iterable[str]) -> Iterable[str]:
         """What units of the host that are left alone still run with."""
@@ -218,6 +236,10 @@ class _Planner(Known):
         if self.is_spared(unit):
             reasons += [*self.reasons.mapped(unit), *self.reasons.named(unit)]
         return reasons if not self.restart_reasons(unit) else []
+
+    def ends_sessions(self, unit: str) -> bool:
+        """Whether to take it down is to end somebody's session, or our own work."""
+        return unit in TAKES_THE_BUS_DOWN or self.is_spared(unit)
 
     def restartable(self, unit: str) -> bool:
         """Whether a change is a reason to act on it now."""

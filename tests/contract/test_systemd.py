@@ -26,6 +26,8 @@ UNITS = {
     "base.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000"),
     "needs.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nRequires=base.service\nAfter=base.service"),
     "binds.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nBindsTo=needs.service\nAfter=needs.service"),
+    "refuses-start.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nRefuseManualStart=yes"),
+    "refuses-stop.service": (Behaviour.ENDS, "Type=oneshot\nExecStart=/bin/true\n[Unit]\nRefuseManualStop=yes"),
     "part.service": (Behaviour.STAYS, "ExecStart=/bin/sleep 1000\n[Unit]\nPartOf=base.service\nWants=base.service"),
 }  # fmt: skip
 SOCKET = "[Socket]\nListenStream=/run/base.sock\n"
@@ -59,6 +61,8 @@ def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
             needed_by, followed_by = NEEDED.get(name, ()), FOLLOWED.get(name, ())
             reloads = name == "reloads.service"
             fake.add(name, behaviour, can_reload=reloads, samples=0, needed_by=needed_by, followed_by=followed_by)
+        fake.units["refuses-start.service"].can_start = False
+        fake.units["refuses-stop.service"].can_stop = False
         fake.units["base.service"].wanted_by = ("part.service",)
         fake.add("base.socket", triggers=("base.service",))
         fake.add("masked.service", load="masked")
@@ -183,6 +187,16 @@ def test_a_unit_reloads_if_it_can(pid1: Systemd) -> None:
     assert results(pid1, UnitVerb.RELOAD, "reloads.service", "stays.service") == ["done", "invalid"]
     after = pid1.states(["reloads.service"])["reloads.service"]
     assert after.invocation == states["reloads.service"].invocation
+
+
+def test_a_unit_that_refuses_is_seen_to_and_refuses(pid1: Systemd) -> None:
+    names = ["refuses-start.service", "refuses-stop.service", "stays.service"]
+    states = pid1.states([*names, "masked.service"]).values()
+    assert [state.can_start for state in states] == [False, True, True, False]
+    assert [state.can_stop for state in states][:3] == [True, False, True]
+    assert results(pid1, UnitVerb.START, *names) == ["invalid", "done", "done"]
+    assert results(pid1, UnitVerb.RESTART, *names) == ["invalid", "invalid", "done"]
+    assert results(pid1, UnitVerb.STOP, *names) == ["done", "invalid", "done"]
 
 
 def test_a_oneshot_that_ended_well_is_inactive_with_success(pid1: Systemd) -> None:

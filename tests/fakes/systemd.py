@@ -30,6 +30,8 @@ class FakeUnit:
     behaviour: Behaviour = Behaviour.STAYS
     load: str = "loaded"
     can_reload: bool = False
+    can_start: bool = True
+    can_stop: bool = True
     samples: int = 1
     active: str = "inactive"
     sub: str = "dead"
@@ -109,6 +111,8 @@ class FakeSystemd:
         """The job's result and detail."""
         if unit is None:
             return "skipped" if action.verb is UnitVerb.STOP else "invalid", f"Unit {action.unit} not found."
+        if unit.load == "loaded" and _is_refused(action.verb, unit):
+            return "invalid", f"Operation refused, unit {action.unit} may be requested by dependency only."
         if action.verb is UnitVerb.STOP:
             self._take_down(action.unit)
             return "done", ""
@@ -184,11 +188,18 @@ class FakeSystemd:
             condition=unit.condition,
             stopped=unit.stopped,
             can_reload=unit.can_reload,
+            can_start=unit.can_start and unit.load == "loaded",
+            can_stop=unit.can_stop,
             needed_by=unit.needed_by,
             followed_by=unit.followed_by,
             wanted_by=unit.wanted_by,
             triggers=unit.triggers,
         )
+
+
+def _is_refused(verb: UnitVerb, unit: FakeUnit) -> bool:
+    starts, stops = verb in (UnitVerb.START, UnitVerb.RESTART), verb in (UnitVerb.STOP, UnitVerb.RESTART)
+    return (starts and not unit.can_start) or (stops and not unit.can_stop)
 
 
 class DeadSystemd(FakeSystemd):

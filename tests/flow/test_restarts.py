@@ -292,3 +292,15 @@ def test_the_service_of_a_socket_of_the_host_is_asked_for(live: Machine, systemd
     ]
     live.install(TWO, confirm=0)
     assert systemd.log == ["daemon-reload", "restart ssh.socket", "restart sshd.service"]
+
+
+def test_a_unit_that_nobody_may_stop_is_updated_and_removed_all_the_same(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.units["b.service"].can_stop = False
+    assert live.install(TWO).plan.notes == (
+        "b.service may not be restarted by hand: its change takes effect at the next boot",
+    )
+    assert (live.read("etc/b.conf"), systemd.log) == ("2", [])
+    outcome = live.remove("three")
+    assert not live.exists("etc/systemd/system/b.service")
+    assert systemd.log == ["stop a.service", "stop c.service", "daemon-reload"]
+    assert outcome.plan.notes == ("b.service may not be stopped by hand: it runs on until the next boot",)

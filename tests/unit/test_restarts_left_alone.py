@@ -143,6 +143,75 @@ def test_a_unit_of_a_bundle_is_not_restarted_where_that_ends_a_session(login: st
     ]
 
 
+def shipped(text: str) -> UnitSet:
+    return UnitSet(texts={f"{SYSTEM}/r.service": f"[Unit]\n{text}[Service]\nExecStart=/opt/r\n"}, wanted=("r.service",))
+
+
+FILE = frozenset({f"{SYSTEM}/r.service"})
+NO_START, NO_STOP = shipped("RefuseManualStart=yes\n"), shipped("RefuseManualStop=true\n")
+NEXT_BOOT = "r.service may not be restarted by hand: its change takes effect at the next boot"
+
+
+def test_what_may_not_be_started_by_hand_waits_for_what_pulls_it_in() -> None:
+    absent = states("r.service", active="inactive", load="not-found", can_start=False)
+    result = plan(Changes(created=FILE), old=NOTHING, new=NO_START, running=absent)
+    assert said(result) == []
+    assert result.notes == (
+        "r.service may not be started by hand: it starts when the boot, or another unit, pulls it in",
+    )
+    assert said(plan(Changes(created=FILE), old=NOTHING, new=NO_STOP, running=absent)) == [
+        "start r.service: newly enabled"
+    ]
+
+
+@pytest.mark.parametrize("units", [NO_START, NO_STOP], ids=["start", "stop"])
+def test_what_may_not_be_started_or_stopped_by_hand_is_not_restarted(units: UnitSet) -> None:
+    result = plan(Changes(replaced=FILE), old=units, new=units, running=states("r.service"))
+    assert (said(result), result.notes) == ([], (NEXT_BOOT,))
+
+
+def test_what_a_new_version_allows_is_allowed() -> None:
+    """PID 1 has read it by then."""
+    running = states("r.service", can_stop=False)
+    assert said(plan(Changes(replaced=FILE), old=NO_STOP, new=shipped(""), running=running)) == [
+        f"restart r.service: {SYSTEM}/r.service changed"
+    ]
+
+
+@pytest.mark.parametrize("new", [NOTHING, UnitSet(texts=NO_STOP.texts)], ids=["removed", "not enabled"])
+def test_what_may_not_be_stopped_by_hand_lets_its_files_go(new: UnitSet) -> None:
+    changes = Changes() if new.texts else Changes(removed=FILE)
+    result = plan(changes, old=NO_STOP, new=new, running=states("r.service", can_stop=False))
+    assert said(result) == []
+    assert result.notes == ("r.service may not be stopped by hand: it runs on until the next boot",)
+
+
+@pytest.mark.parametrize("refused", ["can_start", "can_stop"])
+def test_a_drop_in_for_a_unit_of_the_host_that_refuses_waits_for_the_boot(refused: str) -> None:
+    result = dropped_in("r.service.d", running=states("r.service", main_pid=7, **{refused: False}))
+    assert (said(result), result.notes) == ([], (NEXT_BOOT,))
+
+
+def test_a_socket_is_not_restarted_where_its_service_refuses() -> None:
+    running = states("r.socket", triggers=("r.service",)) | states("r.service", can_stop=False)
+    result = dropped_in("r.socket.d", running=running)
+    assert (said(result), result.notes) == ([], (NEXT_BOOT.replace(".service", ".socket"),))
+
+
+def test_what_goes_down_with_a_unit_and_refuses_is_left_to_pid_1() -> None:
+    base = UnitSet(texts={f"{SYSTEM}/base.service": "[Service]\nExecStart=/opt/base\n"}, wanted=("base.service",))
+    running = states("base.service", needed_by=("r.service", "s.service")) | states("r.service", can_start=False)
+    running |= states("s.service", can_stop=False)
+    path = frozenset({f"{SYSTEM}/base.service"})
+    assert [a.unit for a in plan(Changes(replaced=path), old=base, new=base, running=running).actions] == [
+        "base.service",
+        "s.service",
+    ]
+    gone = plan(Changes(removed=path), old=base, new=NOTHING, running=running)
+    assert [a.unit for a in gone.stops] == ["base.service", "r.service"]
+    assert "s.service needs base.service and stops with it" in gone.notes
+
+
 def test_the_services_that_carry_a_change_are_known_by_name() -> None:
     ours = ["ashore-b538846eaae5.service", WATCH, "ashore-recover.service", "ashore-settle.service"]
     assert all(carries_us(unit) for unit in ours)

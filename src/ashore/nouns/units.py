@@ -34,6 +34,9 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     invocation: str = ""
     main_pid: int = 0
     can_reload: bool = False
+    can_start: bool = True
+    """False also for what is not loaded; of what is, it may be started only as what another unit needs."""
+    can_stop: bool = True
     stopped: bool = False
     """A service whose stop began before its program ended: somebody, or PID 1, asked for it."""
     condition: bool = True

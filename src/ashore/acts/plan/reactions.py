@@ -139,7 +139,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         starts = tuple(
             UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot starts it")
             for unit in waiting
-            if states[unit].load == "loaded" and not states[unit].running
+            if states[unit].load == "loaded" and states[unit].can_start and not states[unit].running
         )
         return msgspec.structs.replace(planned, actions=(*planned.actions, *starts))
 

@@ -49,6 +49,8 @@ def state_of(name: str, properties: Mapping[str, object]) -> UnitState:
         invocation=bytes(invocation).hex() if isinstance(invocation, (bytes, list)) else "",
         main_pid=_number(properties.get("MainPID")),
         can_reload=bool(properties.get("CanReload", False)),
+        can_start=bool(properties.get("CanStart", True)),
+        can_stop=bool(properties.get("CanStop", True)),
         stopped=_was_stopped(properties),
         # Before the first try there is no result, and systemd says false.
         condition=bool(properties.get("ConditionResult", True)) or not properties.get("ConditionTimestamp"),

@@ -60,15 +60,21 @@ def with_dependants(
         if not found.needs or found.cause in back or found.unit in freed.get(found.cause, frozenset()):
             back.add(found.unit)
             reason = f"it went down with {found.cause}"
-            more_actions.append(UnitAction(verb=UnitVerb.START, unit=found.unit, reason=reason))
+            if states[found.unit].can_start:
+                more_actions.append(UnitAction(verb=UnitVerb.START, unit=found.unit, reason=reason))
+            else:
+                notes.append(f"{found.unit} goes down with {found.cause}, and may not be started by hand")
         else:
             reason = f"it needs {found.cause}, which stops"
-            more_stops.append(UnitAction(verb=UnitVerb.STOP, unit=found.unit, reason=reason))
+            if states[found.unit].can_stop:  # else PID 1 alone may do so, and does
+                more_stops.append(UnitAction(verb=UnitVerb.STOP, unit=found.unit, reason=reason))
             notes.append(f"{found.unit} needs {found.cause} and stops with it")
     restarts = [action.unit for action in actions if action.verb is UnitVerb.RESTART]
     for found in dependants(restarts, states):
-        # A target has no process: PID 1 brings it back by itself, and there is nothing to watch.
-        if found.unit not in planned and not found.unit.endswith((".target", ".slice")):
+        # A target has no process: PID 1 brings it back by itself, and there is nothing to watch. So it does with
+        # what nobody else may start.
+        by_itself = found.unit.endswith((".target", ".slice")) or not states[found.unit].can_start
+        if found.unit not in planned and not by_itself:
             planned.add(found.unit)
             reason = f"it goes down with {found.cause}"
             more_actions.append(UnitAction(verb=UnitVerb.RESTART, unit=found.unit, reason=reason, follows=found.cause))

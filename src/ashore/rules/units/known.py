@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 
 from ashore.nouns.units import UnitState
+from ashore.rules.units import unitfile
 from ashore.rules.units.borrowed import named_by, unlinked
 from ashore.rules.units.reasons import Reasons, left_alone
 from ashore.rules.units.situation import Situation
@@ -49,6 +50,21 @@ class Known:
     def is_spared(self, unit: str) -> bool:
         """Whether it is the host's, and not ours to restart."""
         return left_alone(unit) and not self.ships(unit)
+
+    def refuses(self, unit: str, what: str) -> bool:
+        """Whether PID 1 will refuse to ``Start`` or ``Stop`` it by hand, by the unit files that it reads then."""
+        if said := unitfile.last(self.reasons.settings(unit), "Unit", f"RefuseManual{what}"):
+            return unitfile.is_true(said)
+        # What PID 1 has read is right as long as it reads nothing new; of the host's units not all is known here.
+        stays = not (self.new.ships(unit) and self.reasons.own(unit))
+        return stays and self.refuses_now(unit, what)
+
+    def refuses_now(self, unit: str, what: str) -> bool:
+        """Whether PID 1 would, as it has read the unit."""
+        state = self.states.get(unit)
+        if state is None or state.load != "loaded":
+            return False
+        return not (state.can_stop if what == "Stop" else state.can_start)
 
     def masked(self, unit: str) -> bool:
         if self.reasons.unmasked(unit):

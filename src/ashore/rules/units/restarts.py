@@ -53,7 +53,7 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     stops = planner.stops(units)
     stopped = {stop.unit for stop in stops}
     units = tuple(unit for unit in units if unit not in stopped)
-    actions = {unit: action for unit in units if (action := planner.action(unit)) and not planner.hindrance(action)}
+    actions = {unit: action for unit in units if (action := planner.possible(unit))}
     actions = planner.with_services_of_sockets(actions)
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
     stops, ordered, notes = with_dependants(stops, ordered, states, unlinked(planner.changes, (".requires",)))
@@ -96,7 +96,7 @@ class _Planner(Known):
         return tuple(
             UnitAction(verb=UnitVerb.STOP, unit=unit, reason=reason)
             for unit in units
-            if self.runs(unit) and (reason := self.stop_reason(unit))
+            if self.runs(unit) and (reason := self.stop_reason(unit)) and not self.refuses_now(unit, "Stop")
         )
 
     def stop_reason(self, unit: str) -> str:
@@ -114,6 +114,13 @@ class _Planner(Known):
             return f"{removed[0]} is removed" if removed and gone else ""
         dropped = unit in self.old.wanted and unit not in self.new.wanted
         return _NOBODY if dropped and not self.needed(unit) else ""
+
+    def possible(self, unit: str) -> UnitAction | None:
+        """What to do with it, as far as nothing stands against it."""
+        if self.runs(unit) and self.stop_reason(unit):
+            return None  # it cannot be stopped
+        action = self.action(unit)
+        return action if action and not self.hindrance(action) else None
 
     def action(self, unit: str) -> UnitAction | None:
         if self.masked(unit):
@@ -140,8 +147,12 @@ class _Planner(Known):
     def hindrance(self, action: UnitAction) -> str:
         """Why it is not carried out, as a note; empty if it is."""
         unit, reason = action.unit, action.reason
+        if action.verb is UnitVerb.START and self.refuses(unit, "Start"):
+            return f"{unit} may not be started by hand: it starts when the boot, or another unit, pulls it in"
         if action.verb is not UnitVerb.RESTART:
             return ""
+        if any(self.refuses(other, what) for other in self.restarting(unit) for what in ("Start", "Stop")):
+            return f"{unit} may not be restarted by hand: its change takes effect at the next boot"
         with_it = [found.unit for found in dependants(self.restarting(unit), self.states)]
         if unit.endswith(".socket") and self.runs(service := self.service_of(unit)):
             with_it.insert(0, service)
@@ -196,6 +207,8 @@ class _Planner(Known):
         return unitfile.last(self.reasons.settings(socket), "Socket", "Service", default)
 
     def note(self, unit: str) -> str:
+        if self.runs(unit) and self.stop_reason(unit):
+            return f"{unit} may not be stopped by hand: it runs on until the next boot"
         affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
         if not affected:
             runs_on = self.runs(unit) and self.let_go(unit)

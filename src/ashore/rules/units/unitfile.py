@@ -70,6 +70,11 @@ def last(settings: Iterable[Setting], section: str, key: str, default: str = "")
     return found[-1] if found else default
 
 
+def is_true(value: str) -> bool:
+    """Whether systemd reads `value` as yes."""
+    return value.lower() in {"1", "yes", "y", "true", "t", "on"}
+
+
 def names(settings: Iterable[Setting], section: str, key: str) -> tuple[str, ...]:
     """The unit names of a key like ``WantedBy=``, each once, in order."""
     return tuple(dict.fromkeys(word for value in values(settings, section, key) for word in words(value)))

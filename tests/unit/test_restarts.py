@@ -257,6 +257,49 @@ def test_a_changed_socket_restarts_with_its_service() -> None:
     assert [a.unit for a in binary.actions] == ["a.service"]
 
 
+ACCEPTING = {
+    f"{SYSTEM}/acc.socket": "[Socket]\nListenStream=7\nAccept=yes\n",
+    f"{SYSTEM}/acc@.service": "[Service]\nExecStart=/opt/bin/acc\nStandardInput=socket\n",
+}
+CONNECTION = "acc@0-127.0.0.1:7777-127.0.0.1:36414.service"
+
+
+@pytest.mark.parametrize("path", [f"{SYSTEM}/acc@.service", "opt/bin/acc", f"{SYSTEM}/acc.socket", "usr/lib/libx.so"])
+def test_what_serves_a_connection_is_not_restarted(path: str) -> None:
+    units = UnitSet(texts=ACCEPTING, wanted=("acc.socket",))
+    host = HostUnits(listed=("acc.socket", CONNECTION), mapped={CONNECTION: ("usr/lib/libx.so",)})
+    running = states("acc.socket", triggers=(CONNECTION,)) | states(CONNECTION, main_pid=7)
+    expected = ["acc.socket"] if path.endswith(".socket") else []
+    assert [a.unit for a in plan(replaced(path), old=units, new=units, running=running, host=host).actions] == expected
+
+
+def test_what_served_a_connection_until_now_is_not_restarted_either() -> None:
+    path = f"{SYSTEM}/acc.socket"
+    new = UnitSet(
+        texts={**ACCEPTING, path: "[Socket]\nListenStream=7\nService=acc@x.service\n"}, wanted=("acc.socket",)
+    )
+    host = HostUnits(listed=("acc.socket", CONNECTION), texts=ACCEPTING)
+    changes = replaced(path, f"{SYSTEM}/acc@.service")
+    running = states("acc.socket", CONNECTION)
+    assert [a.unit for a in plan(changes, old=new, new=new, running=running, host=host).actions] == ["acc.socket"]
+
+
+def test_a_connection_that_goes_down_with_a_unit_cannot_be_brought_back() -> None:
+    units = UnitSet(texts={**THREE, **ACCEPTING}, wanted=("acc.socket", *ALL))
+    running = states("acc.socket", CONNECTION) | states("kubelet.service", needed_by=(CONNECTION,))
+    result = plan(replaced("opt/bin/kubelet"), old=units, new=units, running=running)
+    assert [a.unit for a in result.actions] == ["kubelet.service"]
+
+
+def test_an_instance_beside_a_socket_that_does_not_accept_restarts() -> None:
+    texts = {**ACCEPTING, f"{SYSTEM}/acc.socket": "[Socket]\nAccept=no\nService=acc@x.service\n"}
+    units = UnitSet(texts=texts, wanted=("acc.socket",))
+    running = states("acc.socket", triggers=("acc@x.service",)) | states("acc@x.service")
+    host = HostUnits(listed=("acc.socket", "acc@x.service"))
+    result = plan(replaced("opt/bin/acc"), old=units, new=units, running=running, host=host)
+    assert [a.unit for a in result.actions] == ["acc@x.service"]
+
+
 def test_a_timer_is_started_and_its_service_is_not() -> None:
     texts = {f"{SYSTEM}/a.timer": "[Timer]\nOnCalendar=daily\n", f"{SYSTEM}/a.service": "[Service]\nType=oneshot\n"}
     new = UnitSet(texts=texts, wanted=("a.timer",))

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from ashore.nouns.units import UnitState
 from ashore.rules.units import unitfile
 from ashore.rules.units.borrowed import named_by, unlinked
+from ashore.rules.units.enablement import template_of
 from ashore.rules.units.reasons import Reasons, left_alone
 from ashore.rules.units.situation import Situation
+from ashore.rules.units.unitfile import Setting
+from ashore.rules.units.unitpaths import effective, own_paths
 
 
 class Known:
@@ -65,6 +68,21 @@ class Known:
         if state is None or state.load != "loaded":
             return False
         return not (state.can_stop if what == "Stop" else state.can_start)
+
+    def serves_a_connection(self, unit: str) -> bool:
+        """Whether a socket with ``Accept=yes`` made it for one connection, which ends with it."""
+        template = template_of(unit) or ""
+        return template.endswith("@.service") and self.accepts(template.removesuffix("@.service") + ".socket")
+
+    def accepts(self, socket: str) -> bool:
+        """Whether it makes a service for each connection, or did so far."""
+        read = (self.reasons.settings(socket), self.settings_before(socket))
+        return any(unitfile.is_true(unitfile.last(settings, "Socket", "Accept")) for settings in read)
+
+    def settings_before(self, unit: str) -> tuple[Setting, ...]:
+        """The unit by the files of the host as they lie: of units that run or have failed."""
+        texts = self.host.texts
+        return unitfile.merged(texts[path] for path in effective(own_paths(unit, texts)))
 
     def masked(self, unit: str) -> bool:
         if self.reasons.unmasked(unit):

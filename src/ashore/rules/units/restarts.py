@@ -57,6 +57,7 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     actions = planner.with_services_of_sockets(actions)
     ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
     stops, ordered, notes = with_dependants(stops, ordered, states, unlinked(planner.changes, (".requires",)))
+    ordered = tuple(action for action in ordered if not planner.serves_a_connection(action.unit))
     changes = situation.changes
     said = (note for unit in units if (note := planner.note(unit)))
     borrowed = {unit for unit in situation.new.wanted if not situation.new.ships(unit)}
@@ -203,6 +204,9 @@ class _Planner(Known):
         return found
 
     def service_of(self, socket: str) -> str:
+        """What keeps the socket from restarting while it runs."""
+        if self.accepts(socket):
+            return ""  # one for each connection: those go on, and do not keep the socket from restarting
         default = (*self.states[socket].triggers, socket.removesuffix(".socket") + ".service")[0]
         return unitfile.last(self.reasons.settings(socket), "Socket", "Service", default)
 
@@ -256,7 +260,7 @@ class _Planner(Known):
 
     def restartable(self, unit: str) -> bool:
         """Whether a change is a reason to act on it now."""
-        if unit in TAKES_THE_BUS_DOWN or unit.endswith(_NO_RESTART):
+        if unit in TAKES_THE_BUS_DOWN or unit.endswith(_NO_RESTART) or self.serves_a_connection(unit):
             return False
         if self.failed(unit):
             return unit in self.new.wanted and unit not in self.disabled

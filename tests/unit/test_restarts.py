@@ -300,6 +300,16 @@ def test_an_instance_beside_a_socket_that_does_not_accept_restarts() -> None:
     assert [a.unit for a in result.actions] == ["acc@x.service"]
 
 
+def test_a_declared_reload_is_enough_for_a_unit_file_as_well() -> None:
+    path = f"{SYSTEM}/kubelet.service"
+    reactions = {path: Reaction(reload=("kubelet.service",))}
+    running = states("kubelet.service", can_reload=True)
+    result = plan(replaced(path), running=running, reactions=reactions)
+    assert (said(result), result.daemon_reload) == ([f"reload kubelet.service: {path} changed"], True)
+    both = plan(replaced(path, f"{path}.d/x.conf"), running=running, reactions=reactions)
+    assert said(both) == [f"restart kubelet.service: {path}.d/x.conf changed"]
+
+
 def test_a_timer_is_started_and_its_service_is_not() -> None:
     texts = {f"{SYSTEM}/a.timer": "[Timer]\nOnCalendar=daily\n", f"{SYSTEM}/a.service": "[Service]\nType=oneshot\n"}
     new = UnitSet(texts=texts, wanted=("a.timer",))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of one unit: the questions that the plan of units asks. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ashore.nouns.units import UnitState
 from ashore.rules.units import unitfile
@@ -84,6 +84,13 @@ class Known:
         texts = self.host.texts
         return unitfile.merged(texts[path] for path in effective(own_paths(unit, texts)))
 
+    def is_the_same_but_for_options(self, unit: str) -> bool:
+        """Whether a changed mount differs in nothing that a remount does not bring about."""
+        before, after = self.settings_before(unit), self.reasons.settings(unit)
+        changed = own_paths(unit, self.changes.replaced | self.changes.removed)
+        known = all(path in self.host.texts for path in changed)
+        return known and _but_for_options(before) == _but_for_options(after)
+
     def masked(self, unit: str) -> bool:
         if self.reasons.unmasked(unit):
             return False
@@ -109,3 +116,10 @@ class Known:
         if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
             return False
         return not self.states[unit].condition and self.states[unit].active == "inactive"
+
+
+def _but_for_options(settings: Iterable[Setting]) -> list[tuple[str, str, str]]:
+    """What makes a mount another one: neither how it is mounted, nor what is said for people and for enabling it."""
+    found = [(setting.section, setting.key, setting.value) for setting in settings]
+    aside = (("Mount", "Options"), ("Unit", "Description"), ("Unit", "Documentation"))
+    return [said for said in found if said[0] != "Install" and said[:2] not in aside]

@@ -62,12 +62,12 @@ class Reasons:
         self._named: dict[str, list[str]] = {}
 
     def own(self, unit: str, *, by_name: bool = False) -> list[str]:
-        """Its unit file, its template's, or a drop-in changed. With `by_name`, no drop-in for others as well as for it:
-        ``service.d``, ``foo-.service.d``."""
+        """Its unit file, its template's, or a drop-in changed, and a reload is not enough. With `by_name`, no drop-in
+        for others as well as for it: ``service.d``, ``foo-.service.d``."""
         paths = own_paths(unit, self._unit_files)
         if by_name:
             paths = tuple(path for path in paths if unit_of(path) in (unit, template_of(unit) or unit))
-        return [f"{path} {self.changes.word(path)}" for path in paths]
+        return [f"{path} {self.changes.word(path)}" for path in paths if not self._reload_is_enough(unit, path)]
 
     def named(self, unit: str) -> list[str]:
         """A file that its settings name changed."""

@@ -139,7 +139,7 @@ class _Planner(Known):
             return _act(UnitVerb.START, unit, [f"{why}, and it had failed" for why in reasons]) if reasons else None
         if reasons:
             return _act(UnitVerb.RESTART, unit, reasons)
-        if reloads := self.reasons.declared(unit, "reload"):
+        if reloads := [*self.reasons.declared(unit, "reload"), *self.remounts(unit)]:
             if self.states[unit].can_reload:
                 return _act(UnitVerb.RELOAD, unit, reloads)
             return _act(UnitVerb.RESTART, unit, [f"{why}, and it cannot reload" for why in reloads])
@@ -181,9 +181,16 @@ class _Planner(Known):
         if self.is_spared(unit) and unit not in TAKES_THE_BUS_DOWN:
             return []
         if not self.is_foreign(unit):
-            return self.reasons.own(unit)
+            return self.reasons.own(unit) if not self.remounts(unit) else []
         restarts = unit.endswith(_OPENED_ANEW) or self.works(unit)
         return self.reasons.own(unit, by_name=True) if restarts else []
+
+    def remounts(self, unit: str) -> list[str]:
+        """Why a mount is only to be mounted with other options: to unmount it would take it from all who use it."""
+        if not unit.endswith(".mount") or not self.runs(unit) or not self.states[unit].can_reload:
+            return []
+        own = self.reasons.own(unit, by_name=self.is_foreign(unit))
+        return own if own and self.is_the_same_but_for_options(unit) else []
 
     def other_reasons(self, unit: str) -> list[str]:
         """Those that are files which it names or has in memory."""
@@ -252,7 +259,7 @@ class _Planner(Known):
         reasons = self.reasons.own(unit)
         if self.is_spared(unit):
             reasons += [*self.reasons.mapped(unit), *self.reasons.named(unit)]
-        return reasons if not self.restart_reasons(unit) else []
+        return reasons if not (self.restart_reasons(unit) or self.remounts(unit)) else []
 
     def ends_sessions(self, unit: str) -> bool:
         """Whether to take it down is to end somebody's session, or our own work."""

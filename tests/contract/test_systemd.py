@@ -44,6 +44,7 @@ def booted() -> Iterator[lab.Host]:
         for name, (_, text) in UNITS.items():
             host.write(f"{FOLDER}/{name}", f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{text}\n")
         host.write(f"{FOLDER}/base.socket", SOCKET)
+        host.write(f"{FOLDER}/early.socket", SOCKET.replace("base", "early") + "Service=base.service\n")
         (host.path / FOLDER / "masked.service").symlink_to("/dev/null")
         host.run(["systemctl", "daemon-reload"])
         private = "/run/systemd/private"
@@ -65,6 +66,7 @@ def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
         fake.units["refuses-stop.service"].can_stop = False
         fake.units["base.service"].wanted_by = ("part.service",)
         fake.add("base.socket", triggers=("base.service",))
+        fake.add("early.socket", triggers=("base.service",))
         fake.add("masked.service", load="masked")
         yield fake
         return
@@ -266,3 +268,11 @@ def test_restarting_a_unit_and_what_goes_with_it_is_one_restart_of_each(pid1: Sy
     for unit in CHAIN:
         assert after[unit].active == "active"
         assert after[unit].invocation != before[unit].invocation, unit
+
+
+def test_a_socket_and_its_service_start_and_restart_together(pid1: Systemd) -> None:
+    """A socket does not start while its service runs: PID 1 has to know of both jobs before it begins one."""
+    for _ in range(20):
+        assert results(pid1, UnitVerb.START, "early.socket", "base.service") == ["done"] * 2
+        assert results(pid1, UnitVerb.RESTART, "base.service", "early.socket") == ["done"] * 2
+        assert results(pid1, UnitVerb.STOP, "early.socket", "base.service") == ["done"] * 2

@@ -287,11 +287,11 @@ def test_the_service_of_a_socket_of_the_host_is_asked_for(live: Machine, systemd
     dropped = {f"etc/systemd/system/{name}.socket.d/x.conf": "[Socket]\nBacklog=9\n" for name in ("ssh", "dbus")}
     live.images.add(TWO, {**tree(), **dropped})
     assert shown(planned(live, TWO)) == [
-        "restart ssh.socket: etc/systemd/system/ssh.socket.d/x.conf is new",
         "restart sshd.service: its ssh.socket restarts",
+        "restart ssh.socket: etc/systemd/system/ssh.socket.d/x.conf is new",
     ]
     live.install(TWO, confirm=0)
-    assert systemd.log == ["daemon-reload", "restart ssh.socket", "restart sshd.service"]
+    assert systemd.log == ["daemon-reload", "restart sshd.service", "restart ssh.socket"]
 
 
 def test_a_unit_that_nobody_may_stop_is_updated_and_removed_all_the_same(live: Machine, systemd: FakeSystemd) -> None:

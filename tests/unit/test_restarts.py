@@ -257,6 +257,20 @@ def test_a_changed_socket_restarts_with_its_service() -> None:
     assert [a.unit for a in binary.actions] == ["a.service"]
 
 
+@pytest.mark.parametrize("socket", ["a-ro.socket", "z.socket"])
+def test_a_socket_starts_before_its_service_and_restarts_after_it(socket: str) -> None:
+    texts = {
+        f"{SYSTEM}/{socket}": "[Socket]\nListenStream=1\nService=m.service\n",
+        f"{SYSTEM}/m.service": "[Service]\nExecStart=/opt/bin/m\n",
+    }
+    both = UnitSet(texts=texts, wanted=(socket, "m.service"))
+    first = plan(Changes(created=frozenset(texts)), old=UnitSet(), new=both, running={})
+    assert [a.unit for a in first.actions] == [socket, "m.service"]
+    running = states(socket, "m.service")
+    again = plan(replaced(f"{SYSTEM}/{socket}"), old=both, new=both, running=running)
+    assert [a.unit for a in again.actions] == ["m.service", socket]
+
+
 ACCEPTING = {
     f"{SYSTEM}/acc.socket": "[Socket]\nListenStream=7\nAccept=yes\n",
     f"{SYSTEM}/acc@.service": "[Service]\nExecStart=/opt/bin/acc\nStandardInput=socket\n",

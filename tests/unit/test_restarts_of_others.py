@@ -181,8 +181,8 @@ def test_a_changed_socket_of_the_host_takes_the_service_that_it_triggers_with_it
     new = UnitSet(texts={path: "[Socket]\nListenStream=2222\n"})
     changed = Changes(created=frozenset({path}))
     assert said(plan(changed, old=NOTHING, new=new, running=running)) == [
-        "restart ssh.socket: etc/systemd/system/ssh.socket.d/port.conf is new",
         "restart sshd.service: its ssh.socket restarts",
+        "restart ssh.socket: etc/systemd/system/ssh.socket.d/port.conf is new",
     ]
 
 

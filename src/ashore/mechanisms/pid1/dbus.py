@@ -98,7 +98,7 @@ class Connection:
     def _batch(self, calls: Sequence[Call], deadline: float) -> list[Reply]:
         from jeepney import HeaderFields
 
-        order = [self._send(call) for call in calls]
+        order = self._send(calls)
         replies: dict[int, Reply] = {}
         while len(replies) < len(order):
             message = self._receive(deadline)
@@ -114,15 +114,19 @@ class Connection:
                 self._keep(message)
         return [replies[serial] for serial in order]
 
-    def _send(self, call: Call) -> int:
+    def _send(self, calls: Sequence[Call]) -> list[int]:
+        """All in one write: PID 1 begins no job while it has something to read, and orders those that it knows of."""
         from jeepney import DBusAddress, new_method_call
 
-        address = DBusAddress(call.path, bus_name=call.destination, interface=call.interface)
-        message = new_method_call(address, call.method, call.signature or None, call.arguments)
-        serial = next(self._serials)
+        serials, data = [], b""
+        for call in calls:
+            address = DBusAddress(call.path, bus_name=call.destination, interface=call.interface)
+            message = new_method_call(address, call.method, call.signature or None, call.arguments)
+            serials.append(next(self._serials))
+            data += message.serialise(serial=serials[-1])
         self._socket.settimeout(_CONNECT_SECONDS)
-        self._socket.sendall(message.serialise(serial=serial))
-        return serial
+        self._socket.sendall(data)
+        return serials
 
     def _receive(self, deadline: float) -> "Message | None":
         while (message := self._parser.get_next_message()) is None:

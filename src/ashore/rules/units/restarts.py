@@ -55,7 +55,7 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     units = tuple(unit for unit in units if unit not in stopped)
     actions = {unit: action for unit in units if (action := planner.possible(unit))}
     actions = planner.with_services_of_sockets(actions)
-    ordered = tuple(actions[unit] for unit in sorted(actions, key=lambda u: (_ORDER[actions[u].verb], u)))
+    ordered = tuple(sorted(actions.values(), key=_order))
     stops, ordered, notes = with_dependants(stops, ordered, states, unlinked(planner.changes, (".requires",)))
     ordered = tuple(action for action in ordered if not planner.serves_a_connection(action.unit))
     changes = situation.changes
@@ -77,8 +77,14 @@ def plan_units(situation: Situation, reasons: Reasons, states: Mapping[str, Unit
     )
 
 
-# Jobs are queued together and PID 1 orders them; this order is for readers.
 _ORDER = {UnitVerb.STOP: 0, UnitVerb.START: 1, UnitVerb.RESTART: 2, UnitVerb.RELOAD: 3}
+
+
+def _order(action: UnitAction) -> tuple[int, bool, str]:
+    """Jobs are queued together and PID 1 orders them, as far as it knows of them: what has to end comes first, should
+    it begin with that. A socket starts before its service, and restarts when that one is down."""
+    late = action.unit.endswith(".socket") is (action.verb is UnitVerb.RESTART)
+    return _ORDER[action.verb], late, action.unit
 
 
 class _Planner(Known):

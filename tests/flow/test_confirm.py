@@ -11,6 +11,8 @@ import pytest
 from ashore.acts.boot import confirm as confirmation
 from ashore.acts.boot.confirm import Confirmed
 from ashore.acts.boot.follow import follow
+from ashore.acts.change import install as stories
+from ashore.acts.change.farewell import farewell
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
@@ -189,6 +191,31 @@ def test_a_rollback_goes_back_to_what_was_confirmed_and_needs_no_confirmation(li
     assert live.roll_back().waiting is None
     assert live.tree() == before
     assert live.roll_back(2).waiting is None, "nor does going back to anything else"
+
+
+@pytest.mark.parametrize("name", ["other", "ssh"])
+def test_a_purge_does_not_take_the_way_back_from_what_waits(live: Machine, name: str) -> None:
+    live.install(OTHER)
+    before = live.tree()
+    live.install(TWO)
+    provisional, changed = waiting(live), live.tree()
+    with pytest.raises(UnchangedError, match="waits for confirmation"):
+        stories.remove(live.tools(), [name], purge=True)
+    assert live.tree() == changed and waiting(live) == provisional and armed(live)
+    assert time_passes(live, 300).taken_back
+    assert live.tree() == before
+    stories.remove(live.tools(), [name], purge=True)
+    assert waiting(live) is None
+
+
+def test_ashore_itself_does_not_go_while_the_removal_of_the_last_bundle_waits(live: Machine) -> None:
+    before = live.tree()
+    live.remove("ssh")
+    assert waiting(live) is not None
+    with pytest.raises(UnchangedError, match="waits for confirmation"):
+        farewell(live.tools())
+    assert armed(live) and time_passes(live, 300).taken_back
+    assert live.tree() == before
 
 
 def test_nothing_is_asked_for_what_locks_nobody_out(live: Machine) -> None:

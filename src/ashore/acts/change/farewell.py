@@ -2,6 +2,7 @@
 """The last bundle is gone, and nothing is to remind of ashore: its units, its program, its folders, its state."""
 
 from ashore.acts.change.discard import forgetting
+from ashore.acts.change.wishes import refuse_waiting
 from ashore.acts.following import disable
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
@@ -16,7 +17,7 @@ def farewell(tools: Tools) -> bool:
 
     Raises:
         UsageError: a bundle is installed.
-        UnchangedError: the disk refused; the host's files are as they were.
+        UnchangedError: the disk refused, or a change waits for confirmation; the host's files are as they were.
     """
     if tools.state.fd is None:
         with forgetting():
@@ -26,6 +27,7 @@ def farewell(tools: Tools) -> bool:
         if tools.history.current().bundles:
             names = ", ".join(bundle.name for bundle in tools.history.current().bundles)
             raise UsageError(f"installed is: {names}", remedy="name what is to be removed")
+        refuse_waiting(tools)
         if tools.live:
             tools.cache.clear()
         gone = _take_away(tools)

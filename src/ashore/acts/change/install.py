@@ -69,7 +69,7 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: 
     """
     if tools.state.fd is None:
         refuse_unknown(names)
-    outcome = change(tools, Verb.REMOVE, wish_without(names, for_good=purge), confirm=confirm)
+    outcome = change(tools, Verb.REMOVE, wish_without(tools, names, for_good=purge), confirm=confirm)
     if purge:
         try:
             discard.purge(tools)

@@ -12,7 +12,7 @@ from ashore.acts.plan.desire import Part, as_recorded, desire
 from ashore.acts.plan.enabling import enabled
 from ashore.acts.recorded import renamed
 from ashore.acts.tools import Tools
-from ashore.errors import InputError, UsageError
+from ashore.errors import InputError, UnchangedError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.ask import Ask
 from ashore.nouns.files import Entry, shown
@@ -92,16 +92,31 @@ def _in_place_of(old: BundleRecord, part: Part, there: BundleRecord | None) -> P
     return msgspec.structs.replace(part, notes=(*part.notes, f"{old.name} goes: {old.reference} carries {name} now"))
 
 
-def wish_without(names: Sequence[str], *, for_good: bool = False) -> Wish:
-    """All bundles but these; `for_good`: there will be no way back."""
+def wish_without(tools: Tools, names: Sequence[str], *, for_good: bool = False) -> Wish:
+    """All bundles but these; `for_good`: there will be no way back, so nothing of it is to be confirmed."""
 
     def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        if for_good:
+            refuse_waiting(tools)
         for name in names:
             installed(current, name)
         parts = tuple(as_recorded(current, b.name) for b in current.bundles if b.name not in names)
         return Target(parts=parts, ends_waiting=for_good)
 
     return wish
+
+
+def refuse_waiting(tools: Tools) -> None:
+    """Who forgets the past takes the way back from what waits for confirmation. The lock is held.
+
+    Raises:
+        UnchangedError: something waits.
+    """
+    if tools.history.provisional() is not None:
+        raise UnchangedError(
+            "a change waits for confirmation, and --purge would leave it no way back",
+            remedy="ashore confirm keeps it, ashore rollback takes it back; then purge",
+        )
 
 
 def refuse_unknown(names: Sequence[str]) -> None:

@@ -193,6 +193,44 @@ def test_a_rollback_goes_back_to_what_was_confirmed_and_needs_no_confirmation(li
     assert live.roll_back(2).waiting is None, "nor does going back to anything else"
 
 
+LOGIN = '[confirm]\nwithin = "10m"\nby = "ssh-login"\n'
+
+
+def test_a_later_change_does_not_move_the_end_nor_weaken_who_has_to_confirm(live: Machine) -> None:
+    live.images.add(OTHER, {"etc/other": "x"}, LOGIN)
+    live.install(TWO, confirm=60)
+    live.seconds += 50
+    outcome = live.install(OTHER)
+    assert outcome.waiting is not None
+    assert (outcome.waiting.within, outcome.waiting.by) == (10.0, By.COMMAND)
+    _session(live, "sshd", BEGAN + 1)
+    assert not time_passes(live, 9).confirmed
+    assert time_passes(live, 1).taken_back
+    assert live.read(CONFIG) == "Port 22\n" and not live.exists("etc/other")
+
+
+def test_a_login_confirms_two_changes_if_it_counts_for_both(live: Machine) -> None:
+    live.images.add(TWO, SECOND, LOGIN)
+    live.images.add(OTHER, {"etc/other": "x"}, LOGIN.replace("10m", "1m"))
+    live.install(TWO)
+    outcome = live.install(OTHER)
+    assert outcome.waiting is not None
+    assert (outcome.waiting.within, outcome.waiting.by) == (60.0, By.SSH_LOGIN)
+    live.images.add(OTHER, {"etc/other": "y"}, LOGIN)
+    assert (outcome := live.install(OTHER, confirm=9)).waiting is not None
+    assert (outcome.waiting.within, outcome.waiting.by) == (9.0, By.SSH_LOGIN)
+
+
+def test_a_change_that_outlasts_the_time_of_the_one_before_goes_back_with_it(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO, confirm=60)
+    live.seconds += 61
+    outcome = live.install(OTHER, confirm=600)
+    assert outcome.waiting is not None and outcome.waiting.within == 0.0
+    assert time_passes(live, 0).taken_back
+    assert live.tree() == before
+
+
 @pytest.mark.parametrize("name", ["other", "ssh"])
 def test_a_purge_does_not_take_the_way_back_from_what_waits(live: Machine, name: str) -> None:
     live.install(OTHER)

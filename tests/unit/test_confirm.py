@@ -71,9 +71,14 @@ def test_what_is_asked_for_holds_whatever_bundles_say() -> None:
     bundles = records(ssh=LOGIN, app=None)
     assert decide(Asked(seconds=0), [SSH, APP], bundles, {}) is None
     assert decide(Asked(seconds=9), [APP], bundles, {}) == Confirm(within=9, reason="as asked for", bundles=("app",))
-    by_login = decide(Asked(seconds=9), [SSH, APP], bundles, {})
-    assert by_login == Confirm(within=9, by=By.SSH_LOGIN, reason="as asked for", bundles=("app", "ssh"))
+    by_login = decide(Asked(seconds=9), [SSH], bundles, {})
+    assert by_login == Confirm(within=9, by=By.SSH_LOGIN, reason="as asked for", bundles=("ssh",))
     assert decide(Asked(seconds=9), [], bundles, {}) is None, "there is nothing to take back"
+    both = decide(Asked(seconds=9), [SSH, APP], bundles, {})
+    whole = Confirm(within=9, reason="as asked for", bundles=("app", "ssh"))
+    assert both == whole, "a login counts only if it does for each"
+    both = decide(Asked(seconds=9), [SSH, APP], records(ssh=LOGIN, app=LOGIN), {})
+    assert both is not None and both.by is By.SSH_LOGIN
 
 
 def test_of_several_the_longest_time_counts_and_a_login_only_if_it_does_for_all() -> None:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which changes have to be confirmed from outside: as asked, as declared, or since they could lock everybody out."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
-from ashore.nouns.confirm import SECONDS, Asked, By, Confirm
+import msgspec
+
+from ashore.nouns.confirm import SECONDS, Asked, By, Confirm, Provisional
 from ashore.nouns.files import shown
 from ashore.nouns.generation import BundleRecord
 from ashore.nouns.plan import Step
@@ -37,7 +40,8 @@ def decide(
     touched = {step.bundle for step in steps}
     declared = {n: c for n in touched if (r := new.get(n) or old.get(n)) is not None and (c := r.confirm) is not None}
     if asked.seconds is not None:
-        by = By.SSH_LOGIN if any(c.by is By.SSH_LOGIN for c in declared.values()) else By.COMMAND
+        logins = {name for name, c in declared.items() if c.by is By.SSH_LOGIN}
+        by = By.SSH_LOGIN if logins and logins == touched - {""} else By.COMMAND
         asked_for = Confirm(within=asked.seconds, by=by, reason="as asked for", bundles=tuple(sorted(touched)))
         return asked_for if steps else None
     found = [
@@ -52,6 +56,16 @@ def decide(
     bundles = sorted({name for c in found for name in c.bundles})
     reason = "; ".join(c.reason for c in found)
     return Confirm(within=max(c.within for c in found), by=by, reason=reason, bundles=tuple(bundles))
+
+
+def with_waiting(confirm: Confirm, waiting: Provisional, left: float) -> Confirm:
+    """What holds for both: a change, and one before it that has still `left` seconds and goes back with it.
+
+    The earlier end counts, and a login only if it does for each: nobody weakens what waits by another change.
+    """
+    by = By.SSH_LOGIN if confirm.by is waiting.by is By.SSH_LOGIN else By.COMMAND
+    whole = float(math.floor(max(0.0, left)))  # the timer would round a fraction, and come too early
+    return msgspec.structs.replace(confirm, within=min(confirm.within, whole), by=by)
 
 
 def _by_paths(steps: Iterable[Step]) -> list[Confirm]:

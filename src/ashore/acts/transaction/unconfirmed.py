@@ -7,6 +7,7 @@ from ashore.mechanisms.own import ownunits
 from ashore.nouns.confirm import By, Confirm, Provisional
 from ashore.nouns.duration import after
 from ashore.nouns.units import UnitAction, UnitVerb
+from ashore.rules.confirm import with_waiting
 from ashore.rules.provision.hostunits import UNCONFIRMED_LINKS, UNCONFIRMED_TIMER, unconfirmed_units
 
 _SECONDS = 30.0
@@ -15,12 +16,15 @@ _SECONDS = 30.0
 def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
     """The time to confirm begins now; what takes the change back is in place before this returns.
 
+    Where something waits already its time goes on, and who confirms both has to be able to confirm each.
     `back` is the generation that comes back: the one before, or of an unconfirmed one the one before that.
 
     Raises:
         UnchangedError: it cannot be placed or started.
     """
     waiting = tools.history.provisional()
+    if waiting is not None:
+        confirm = with_waiting(confirm, waiting, _left(tools, waiting))
     now = tools.now()
     made = Provisional(
         back=waiting.back if waiting is not None else back,
@@ -59,7 +63,11 @@ def see_to(tools: Tools) -> None:
 
 def is_due(tools: Tools, waiting: Provisional) -> bool:
     """Whether the time is over; a boot ends it."""
-    return waiting.boot != tools.boot or tools.uptime() - waiting.since >= waiting.within
+    return _left(tools, waiting) <= 0
+
+
+def _left(tools: Tools, waiting: Provisional) -> float:
+    return waiting.within - (tools.uptime() - waiting.since) if waiting.boot == tools.boot else 0.0
 
 
 def stop_timer(tools: Tools) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A change that has to be confirmed is kept by who still has a way in, and goes back by itself without one."""
 
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -203,7 +204,7 @@ def test_a_later_change_does_not_move_the_end_nor_weaken_who_has_to_confirm(live
     outcome = live.install(OTHER)
     assert outcome.waiting is not None
     assert (outcome.waiting.within, outcome.waiting.by) == (10.0, By.COMMAND)
-    _session(live, "sshd", BEGAN + 1)
+    _session(live, "sshd", 1)
     assert not time_passes(live, 9).confirmed
     assert time_passes(live, 1).taken_back
     assert live.read(CONFIG) == "Port 22\n" and not live.exists("etc/other")
@@ -344,8 +345,15 @@ def test_a_timer_that_does_not_start_is_a_change_that_is_not_made(live: Machine)
     assert live.tree() == before
 
 
-def _session(live: Machine, service: str, seconds: int) -> None:
-    live.write("run/systemd/sessions/7", f"UID=0\nSERVICE={service}\nREMOTE=1\nREALTIME={seconds * 1_000_000}\n")
+def _session(live: Machine, service: str, later: float, leader: int = 1 << 30) -> None:
+    """One that began so many seconds from now; by a clock that has been set back since."""
+    began = round((live.seconds + later) * 1_000_000)
+    text = f"UID=0\nSERVICE={service}\nREMOTE=1\nLEADER={leader}\n"
+    live.write("run/systemd/sessions/7", f"{text}REALTIME={(BEGAN + 3600) * 1_000_000}\nMONOTONIC={began}\n")
+
+
+def _process(live: Machine, pid: int, began: int) -> None:
+    live.write(f"proc/{pid}/stat", f"{pid} (sshd) S " + "0 " * 18 + f"{began * os.sysconf('SC_CLK_TCK')} 0\n")
 
 
 def _wtmp(live: Machine, line: str, where: str, seconds: int) -> None:
@@ -361,9 +369,13 @@ BEGAN = 1767225600
 
 def test_a_fresh_login_over_ssh_confirms_where_the_bundle_says_so(live: Machine) -> None:
     live.images.add(TWO, SECOND, '[confirm]\nwithin = "5m"\nby = "ssh-login"\n')
+    live.seconds = 5000.0
+    _process(live, 7, began=4000)
+    _process(live, 8, began=100_000)
     sessions: list[Callable[[], None]] = [
-        lambda: _session(live, "sshd", BEGAN - 1),
-        lambda: _session(live, "login", BEGAN + 1),
+        lambda: _session(live, "sshd", -0.1),
+        lambda: _session(live, "login", 1),
+        lambda: _session(live, "sshd", 1, leader=7),
         lambda: _wtmp(live, "pts/1", "10.0.0.1", BEGAN - 1),
         lambda: _wtmp(live, "pts/1", ":0", BEGAN + 1),
         lambda: _wtmp(live, "tty1", "", BEGAN + 1),
@@ -374,7 +386,8 @@ def test_a_fresh_login_over_ssh_confirms_where_the_bundle_says_so(live: Machine)
         session()
         assert time_passes(live, 300).taken_back
     sessions = [
-        lambda: _session(live, "sshd", BEGAN + 1),
+        lambda: _session(live, "sshd", 1),
+        lambda: _session(live, "sshd", 1, leader=8),
         lambda: _wtmp(live, "pts/1", "10.0.0.1", BEGAN + 1),
     ]
     for session in sessions:

@@ -94,6 +94,8 @@ def _keep(tools: Tools, how: str) -> None:
 
 
 def _logged_in(tools: Tools, waiting: Provisional) -> bool:
+    if waiting.boot != tools.boot:
+        return False  # it is over, and `since` is no time of this boot
     began = datetime.datetime.fromisoformat(waiting.began).timestamp()
     return logged_in_over_ssh(tools.host, began, waiting.since)
 

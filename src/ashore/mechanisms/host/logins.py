@@ -4,6 +4,7 @@
 import os
 import platform
 import struct
+from collections.abc import Mapping
 
 from ashore.mechanisms.beneath import Beneath
 
@@ -25,11 +26,15 @@ def logged_in_over_ssh(host: Beneath, since: float, uptime: float) -> bool:
     `uptime` is the same moment in seconds since the machine booted: another terminal over a connection that
     was there before does not count.
     """
-    return _by_logind(host, since) or _by_wtmp(host, since, uptime)
+    return _by_logind(host, uptime) or _by_wtmp(host, since, uptime)
 
 
-def _by_logind(host: Beneath, since: float) -> bool:
-    """systemd's own files below /run/systemd/sessions, one a session: lines of ``KEY=VALUE``."""
+def _by_logind(host: Beneath, uptime: float) -> bool:
+    """systemd's own files below /run/systemd/sessions, one a session: lines of ``KEY=VALUE``.
+
+    Their REALTIME= is of a clock that may have been set back since. MONOTONIC= is not, but leaves out what the machine
+    was suspended: there a login is missed rather than one from before believed.
+    """
     try:
         names = host.listdir(_SESSIONS)
     except OSError:
@@ -40,10 +45,15 @@ def _by_logind(host: Beneath, since: float) -> bool:
         except OSError:
             continue  # it ended, or is the FIFO of one
         said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        began = int(said["REALTIME"]) / 1e6 if said.get("REALTIME", "").isdigit() else 0.0
-        if said.get("SERVICE") in ("sshd", "ssh") and began > since:
-            return True
+        if said.get("SERVICE") in ("sshd", "ssh") and _number(said, "MONOTONIC") / 1e6 > uptime:
+            connected = _began(host, _number(said, "LEADER"))
+            if connected is None or connected > uptime:
+                return True
     return False
+
+
+def _number(said: Mapping[str, str], key: str) -> int:
+    return int(said[key]) if said.get(key, "").isdigit() else 0
 
 
 def _by_wtmp(host: Beneath, since: float, uptime: float) -> bool:

@@ -234,3 +234,14 @@ def test_it_sees_what_it_is_given_and_nothing_of_our_own_secrets(
     said = here.run(["/usr/bin/env"], seconds=10, env={"ASHORE_STEP": "drain"}, stdin="")
     assert "ASHORE_STEP=drain" in said and "secret" not in said
     assert here.run(["/bin/cat"], seconds=10, stdin="typed") == "typed"
+
+
+def test_it_sees_the_same_whoever_runs_us(here: HostPrograms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By hand, by the timer of follow, at a boot: a step or a validator must not work in one of them only."""
+    for name in ("PATH", "HOME", "TMPDIR", "TERM"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    said = here.run(["env"], seconds=10).splitlines()
+    assert sorted(said) == ["HOME=/root", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", f"PATH={path}"]
+    assert here.run(["pwd"], seconds=10) == "/"

@@ -3,6 +3,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,16 @@ def test_an_accepted_connection_is_well(silent: int) -> None:
 )
 def test_a_command(argv: tuple[str, ...], said: str) -> None:
     assert probes.probe(Health(command=argv), 0.05 if argv[0] == "sleep" else 5) == said
+
+
+def test_a_command_sees_the_same_whoever_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A change by hand has the caller's environment and folder, the watch after it PID 1's."""
+    for name in ("PATH", "HOME", "TMPDIR", "TERM"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    looks = f'test "$PATH" = {path} && test "$HOME" = /root && test "$(pwd)" = / && test -z "$TMPDIR$TERM" && env true'
+    assert probes.probe(Health(command=("sh", "-c", looks)), 5) == ""
 
 
 def test_no_probe_is_well() -> None:

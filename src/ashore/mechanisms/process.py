@@ -15,6 +15,13 @@ from ashore.errors import AshoreError
 
 # What a child may see of our environment; credentials and Python settings stay here.
 _PASSED_ON = ("PATH", "HOME", "TERM", "XDG_RUNTIME_DIR", "TMPDIR")
+_ALIKE = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
+"""All that what bundles name sees, in the folder /: the same by hand, by a timer, at a boot and in a watch."""
 _LOOK = 0.5
 """Seconds: so often it is looked whether a program has ended that others still hold the output of."""
 _MOST_SAID = 16 << 10
@@ -36,20 +43,25 @@ def run(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    alike: bool = False,
 ) -> Finished:
     """Run `argv` without a shell, wait at most `seconds`, return what it said.
+
+    `alike`: a bundle names it, so it must not matter who runs us, and where.
 
     Raises:
         AshoreError: it is not there, did not end in time, or (with `check`) ended with another code than 0.
             The message is the command as it can be pasted into a shell; standard input is never in it.
     """
     shown = shlex.join(argv)
-    environment = _passed_on() | {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    ours = _passed_on() | {"LC_ALL": "C.UTF-8"}
+    environment, folder = (_ALIKE, "/") if alike else (ours, None)
+    environment = environment | dict(env or {})
     try:
         pipe = subprocess.PIPE
         with (
             _file_of(stdin) as source,
-            subprocess.Popen(list(argv), stdin=source, stdout=pipe, stderr=pipe, env=environment) as child,
+            subprocess.Popen(list(argv), stdin=source, stdout=pipe, stderr=pipe, env=environment, cwd=folder) as child,
         ):
             try:
                 stdout, told = _talk(child, seconds)
@@ -102,7 +114,9 @@ def run_attached(argv: Sequence[str], *, with_input: bool) -> int:
 
 
 def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
-    """Run `argv` without a shell, and return the end of what it and its children said, both streams in one.
+    """Run what a bundle or a trigger names, and return the end of what it and its children said, both streams in one.
+
+    There is no shell, and who runs us, and where, does not matter to it.
 
     Raises:
         AshoreError: it is not there, did not end in time (then nothing of it runs on), or ended with a code other
@@ -111,12 +125,12 @@ def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Ma
     import signal
     import tempfile
 
-    environment = _passed_on() | {"LC_ALL": "C.UTF-8"} | dict(env or {})
+    environment = _ALIKE | dict(env or {})
     with tempfile.TemporaryFile() as said:
         try:
             source = subprocess.PIPE if stdin else subprocess.DEVNULL
             child = subprocess.Popen(
-                list(argv), stdin=source, stdout=said, stderr=said, env=environment, start_new_session=True
+                list(argv), stdin=source, stdout=said, stderr=said, env=environment, cwd="/", start_new_session=True
             )
         except OSError as error:
             raise _not_run(argv, error) from error

@@ -63,7 +63,7 @@ def tcp(address: str, seconds: float) -> str:
 def command(argv: tuple[str, ...], seconds: float) -> str:
     """Run `argv` on the host without a shell: 0 is well."""
     try:
-        done = process.run(argv, seconds=seconds, check=False)
+        done = process.run(argv, seconds=seconds, check=False, alike=True)
     except AshoreError as error:
         return str(error)
     last = done.stderr.splitlines()[-1][:200] if done.stderr else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ashore.acts.boot import early
 from ashore.acts.boot.boot import Booted, boot, brought_as, told
 from ashore.acts.boot.early import let_go, recover_at_boot
 from ashore.acts.transaction.recover import recover
@@ -140,6 +141,42 @@ def test_what_failed_goes_back_the_old_units_start_and_it_does_not_come_again(ho
     stop(host)
     assert "is held" in booted(host, Pull.ALWAYS).kept
     assert host.tree() == before
+
+
+BAK = {"etc/systemd/system/bak.service": File(UNIT)}
+BAK_LINK = "etc/systemd/system/multi-user.target.wants/bak.service"
+
+
+def disabled(host: Machine) -> FakeSystemd:
+    """A second unit of the bundle, which an administrator has disabled and stopped."""
+    host.images.add(IMAGE, tree("one") | BAK)
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.add("bak.service")
+    booted(host)
+    (host.root / BAK_LINK).unlink()
+    host.systemd.add("bak.service")
+    return host.systemd
+
+
+def test_a_boot_whose_version_fails_does_not_start_what_somebody_disabled(host: Machine) -> None:
+    systemd = disabled(host)
+    host.images.add(IMAGE, tree("two") | BAK)
+    systemd.add("app.service", Behaviour.FAILS)
+    with pytest.raises(UnitsFailedError):
+        booted(host, Pull.ALWAYS)
+    assert systemd.log[-1] == "start app.service"
+    assert systemd.units["bak.service"].active == "inactive"
+
+
+def test_units_that_are_held_no_longer_start_but_for_those_that_somebody_disabled(host: Machine) -> None:
+    systemd = disabled(host)
+    systemd.log.clear()
+    early.held(host.tools(), lambda: None)
+    assert systemd.log == ["daemon-reload", "start app.service, later"]
+    host.write("run/ashore/incomplete", "")
+    systemd.log.clear()
+    let_go(host.tools())
+    assert systemd.log == ["daemon-reload", "start app.service, later"]
 
 
 def test_a_held_version_and_nothing_else_is_no_success(host: Machine) -> None:

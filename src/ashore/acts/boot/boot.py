@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ashore.acts.boot.early import let_go
+from ashore.acts.boot.early import enabled_here, let_go
 from ashore.acts.change.anew import changed_inputs, wish_anew
 from ashore.acts.change.asking import unchanged
 from ashore.acts.change.install import change, install
@@ -150,10 +150,11 @@ def _start(tools: Tools, current: Generation) -> None:
     """PID 1 has spent its own start of these units on the version that failed: start what is there now."""
     if tools.systemd is None:
         return
-    states = tools.systemd.states(current.enabled) if current.enabled else {}
+    units = enabled_here(tools, current)
+    states = tools.systemd.states(units) if units else {}
     starts = [
         UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot wants it")
-        for unit in current.enabled
+        for unit in units
         if not states[unit].running and states[unit].load == "loaded"
     ]
     if starts:

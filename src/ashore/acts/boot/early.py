@@ -12,8 +12,12 @@ from ashore.errors import AshoreError, BusyError, ChangedError, UnchangedError
 from ashore.mechanisms import process
 from ashore.mechanisms.pid1.handover import own_command
 from ashore.mechanisms.state import journal
+from ashore.nouns.files import Kind
+from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Recovered
 from ashore.rules.provision.hostunits import INCOMPLETE
+from ashore.rules.units.disabled import without
+from ashore.rules.units.enablement import enabled_by
 
 _SECONDS = 30.0
 
@@ -54,7 +58,7 @@ def recover_at_boot(tools: Tools) -> Recovered:
         raise
     if other_boot and left is not None and left.staged is not None:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
-        if units := touched.intersection(tools.history.current().enabled):
+        if units := touched.intersection(enabled_here(tools, tools.history.current())):
             _queue(tools, units)
     if tools.live and tools.history.due():
         _queue_due()
@@ -76,7 +80,7 @@ def held(tools: Tools, act: Callable[[], T]) -> T:
         _release(tools)
         raise
     _release(tools)
-    _queue(tools, tools.history.current().enabled)
+    _queue(tools, enabled_here(tools, tools.history.current()))
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -86,7 +90,15 @@ def let_go(tools: Tools) -> None:
     """Units that a boot held since it could not recover start, where that is done by now."""
     if os.path.lexists(os.path.join(tools.host.root, INCOMPLETE)) and not journal.exists(tools.state):
         _release(tools)
-        _queue(tools, tools.history.current().enabled)
+        _queue(tools, enabled_here(tools, tools.history.current()))
+
+
+def enabled_here(tools: Tools, generation: Generation) -> tuple[str, ...]:
+    """The units that a boot starts for the bundles: those that they enable, and that nobody has disabled here."""
+    links = [(path, record.entry) for path, record in generation.files.items() if record.entry.kind is Kind.SYMLINK]
+    enabling = [path for path, entry in links if enabled_by(path, entry.target)]
+    disabled = without(links, {path for path in enabling if tools.host.lstat(path) is None})
+    return tuple(unit for unit in generation.enabled if unit not in disabled)
 
 
 def _drop_incoming(tools: Tools) -> None:

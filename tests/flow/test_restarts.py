@@ -2,6 +2,7 @@
 """What a change restarts, and what of that is nobody's: shown in the plan with its reason, and back after a failure."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -304,3 +305,23 @@ def test_a_unit_that_nobody_may_stop_is_updated_and_removed_all_the_same(live: M
     assert not live.exists("etc/systemd/system/b.service")
     assert systemd.log == ["stop a.service", "stop c.service", "daemon-reload"]
     assert outcome.plan.notes == ("b.service may not be stopped by hand: it runs on until the next boot",)
+
+
+@pytest.mark.parametrize("by", ["a removal", "a new version", "a rollback"])
+def test_a_unit_that_had_failed_leaves_no_failure_behind_when_its_file_goes(
+    live: Machine, systemd: FakeSystemd, by: str
+) -> None:
+    """PID 1 would list it for ever, and call the host degraded."""
+    job = {"etc/systemd/system/job@.service": "[Service]\nExecStart=/opt/bin/a\n"}
+    live.images.add(TWO, tree() | job | {"etc/systemd/system/d.service": UNIT.format("d")})
+    systemd.add("d.service")
+    live.install(TWO)
+    for name in ("d.service", "job@1.service", "other.service"):
+        systemd.add(name, active="failed", sub="failed", result="exit-code")
+    changes: dict[str, Callable[[], object]] = {
+        "a removal": lambda: live.remove("three"),
+        "a new version": lambda: live.install(ONE),
+        "a rollback": live.roll_back,
+    }
+    changes[by]()
+    assert [name for name, unit in systemd.units.items() if unit.active == "failed"] == ["other.service"]

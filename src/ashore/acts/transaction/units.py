@@ -9,9 +9,11 @@ from ashore.acts.transaction.late import Started
 from ashore.errors import Issue, UnitsFailedError
 from ashore.nouns.bundle import Health
 from ashore.nouns.journal import Staged
-from ashore.nouns.plan import Plan
+from ashore.nouns.plan import Action, Plan
+from ashore.nouns.ports import Systemd
 from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import dependants
+from ashore.rules.units.enablement import is_template, template_of, unit_of
 from ashore.rules.units.health import Watched, start_seconds, to_watch
 from ashore.rules.units.reasons import carries_us
 
@@ -70,7 +72,7 @@ def bring_up(
     if plan.daemon_reload:
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
-        systemd.reset_failed([action.unit for action in plan.stops])
+        systemd.reset_failed([*(action.unit for action in plan.stops), *_without_file(systemd, plan)])
     tools.placed()
     if plan.actions:
         systemd.reset_failed([action.unit for action in plan.actions])
@@ -90,6 +92,17 @@ def bring_up(
             issues=failed,
         )
     return Started(watched=watched if plan.actions else (), since=since)
+
+
+def _without_file(systemd: Systemd, plan: Plan) -> list[str]:
+    """Units whose file a plan took away, whether they ran or not; of a template, its instances that are there."""
+    gone = {
+        unit
+        for step in plan.steps
+        if step.action is Action.REMOVE and (unit := unit_of(step.path)) and step.path.endswith(f"/{unit}")
+    }
+    instances = systemd.listed() if any(is_template(unit) for unit in gone) else ()
+    return sorted({*gone, *(unit for unit in instances if template_of(unit) in gone)})
 
 
 def stop_new(tools: Tools, staged: Staged, boot: str) -> None:

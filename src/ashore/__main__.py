@@ -11,6 +11,7 @@ _ALLOCATIONS = 1_000_000
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _open_closed()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from ashore import __version__
 
@@ -22,6 +23,18 @@ def main() -> None:
     from ashore.cli import run
 
     _leave(run(sys.argv[1:]))
+
+
+def _open_closed() -> None:
+    """Standard streams that whoever runs us has closed lead nowhere: the next file that is opened would become one."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.set_inheritable(number, True)
+            stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _end_in_order() -> None:

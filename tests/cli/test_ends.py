@@ -2,11 +2,14 @@
 """How the program ends: what it said has been said, wherever its output goes, and its code is told."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli.shell import Shell
 
 PROGRAM = [sys.executable, "-m", "ashore"]
 
@@ -31,6 +34,34 @@ def test_a_reader_that_went_away_is_no_fault() -> None:
     done = subprocess.run([*PROGRAM, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_fault(shell: Shell, closed: str) -> None:
+    image = shell.image("app", {"etc/app": "one\n"})
+    program = f"{shlex.join([*PROGRAM, 'install', image, '--root', str(shell.root)])} {closed}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "fault" not in done.stderr
+    assert ("generation 1" in done.stdout + done.stderr) == (closed in ("<&-", "2>&-"))
+    assert (shell.root / "etc/app").read_text() == "one\n"
+    refused = subprocess.run(["sh", "-c", program.replace("install", "nonsense", 1)], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert ("nonsense" in refused.stderr) == ("2" not in closed)
+
+
+def test_a_program_that_is_run_without_streams_gets_some() -> None:
+    """A child of ours would take a file of its own for them."""
+    script = """
+import os, subprocess, ashore.cli
+def run(arguments):
+    return subprocess.call(["sh", "-c", 'for n in 0 1 2; do test -e /proc/self/fd/$n || exit 9; done'])
+ashore.cli.run = run
+from ashore.__main__ import main
+main()
+"""
+    program = f"{shlex.join([sys.executable, '-c', script])} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", program]).returncode == 0
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -332,6 +333,19 @@ def test_outside_of_its_windows_a_host_asks_nobody(live: Machine) -> None:
     assert "the next opens at" in done.skipped and live.images.calls == calls
     live.write(CONFIG, 'window = "Thu 00:00-04:00 UTC"\n')
     assert follow(live.tools()).generation.number == 2
+
+
+def test_the_next_window_is_told_by_the_time_that_it_will_be_then(
+    live: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.write(CONFIG, 'window = "Sat 03:30-04:30"\n')
+    try:
+        with monkeypatch.context() as zone:
+            zone.setenv("TZ", "WIN0SUM,J3/2,J300")  # summer time begins on 3 January
+            time.tzset()
+            assert follow(live.tools()).skipped.endswith("opens at 2026-01-03 03:30+01:00")
+    finally:
+        time.tzset()
 
 
 def test_a_pause_outlives_everything_until_it_ends(live: Machine) -> None:

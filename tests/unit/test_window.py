@@ -41,6 +41,10 @@ def at(day: str, time: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(f"2026-06-0{DAYS.index(day) + 1}T{time}:00").replace(tzinfo=BERLIN)
 
 
+def in_berlin(shown: datetime.datetime) -> datetime.datetime:
+    return shown.replace(tzinfo=BERLIN)
+
+
 @pytest.mark.parametrize(
     ("text", "day", "time", "opened"),
     [
@@ -68,9 +72,23 @@ def test_without_a_window_it_is_always_time_and_one_of_several_is_enough() -> No
 
 def test_the_next_opening() -> None:
     windows = [parse("Mon 02:00-04:00"), parse("Wed 12:00-13:00")]
-    assert next_opening(windows, at("Mon", "02:00")) == at("Wed", "12:00")
-    assert next_opening(windows, at("Sun", "23:00")) == at("Mon", "02:00") + datetime.timedelta(days=7)
-    assert next_opening([parse("02:00-04:00 UTC")], at("Mon", "03:00")) == at("Mon", "04:00")
+    assert next_opening(windows, at("Mon", "02:00"), in_berlin) == at("Wed", "12:00")
+    assert next_opening(windows, at("Sun", "23:00"), in_berlin) == at("Mon", "02:00") + datetime.timedelta(days=7)
+    assert next_opening([parse("02:00-04:00 UTC")], at("Mon", "03:00"), in_berlin) == at("Mon", "04:00")
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "opens"),
+    [
+        ("2026-10-24T22:00:00+02:00", "Sun 03:30-04:30", "2026-10-25T03:30:00+01:00"),
+        ("2026-03-28T22:00:00+01:00", "Sun 03:30-04:30", "2026-03-29T03:30:00+02:00"),
+        ("2026-10-24T22:00:00+02:00", "Sun 03:30-04:30 UTC", "2026-10-25T04:30:00+01:00"),
+    ],
+)
+def test_the_next_opening_is_told_by_the_time_that_it_will_be(now: str, text: str, opens: str) -> None:
+    """The moment says how far the zone is from UTC now; summer time ends, or begins, in between."""
+    found = next_opening([parse(text)], datetime.datetime.fromisoformat(now), in_berlin)
+    assert found.astimezone(BERLIN).isoformat() == opens
 
 
 @given(
@@ -84,7 +102,7 @@ def test_what_opens_next_is_open_then_and_was_not_a_minute_before(
 ) -> None:
     window = Window(frozenset(days), begin, (begin + length) % 1440)
     moment = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC) + datetime.timedelta(minutes=minutes)
-    opens = next_opening([window], moment)
+    opens = next_opening([window], moment, lambda shown: shown.replace(tzinfo=datetime.UTC))
     assert moment < opens <= moment + datetime.timedelta(days=8)
     assert is_open([window], opens)
     assert not is_open([window], opens - datetime.timedelta(minutes=1)) or length == 1439 or len(days) > 1

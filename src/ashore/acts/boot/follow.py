@@ -77,8 +77,9 @@ def follow(tools: Tools) -> Round:
             return Round(generation=current, skipped=reason)
     moment = _moment(tools)
     if not is_open(config.window, moment):
-        opens = next_opening(config.window, moment).isoformat(sep=" ", timespec="minutes")
-        return Round(generation=current, skipped=f"no maintenance window is open; the next opens at {opens}")
+        opens = next_opening(config.window, moment, datetime.datetime.astimezone).astimezone()
+        shown = opens.isoformat(sep=" ", timespec="minutes")
+        return Round(generation=current, skipped=f"no maintenance window is open; the next opens at {shown}")
     if tools.history.provisional() is not None:
         return Round(generation=current, skipped=_WAITS)
     if not current.bundles:

@@ -282,13 +282,31 @@ def test_what_waits_for_confirmation_as_well_goes_back_when_it_fails(live: Machi
 
 def test_a_way_back_that_is_not_there_now_is_tried_again(live: Machine) -> None:
     live.install(TWO)
-    config = live.root / "etc/ashore/config.toml"
 
     def broken() -> None:
+        shutil.rmtree(live.root / "var/lib/ashore/content/sha256")
+        live.images.down = True
+        fails(live)()
+
+    def mended() -> None:
+        live.images.down = False
+
+    assert watching(live, {1: broken, 40: mended}) is not None
+
+
+def test_what_stands_in_the_way_does_not_keep_what_failed(live: Machine) -> None:
+    before = live.tree()
+    live.install(TWO)
+
+    def failing() -> None:
+        live.write("etc/app/1", "by a program\n")
         live.write("etc/ashore/config.toml", "keep = [\n")
         fails(live)()
 
-    assert watching(live, {1: broken, 40: config.unlink}) is not None
+    assert watching(live, {1: failing}) is not None
+    shutil.rmtree(live.root / "etc/ashore")
+    assert live.tree() == before
+    assert "etc/app/1" in live.tools().history.current().displaced
 
 
 def test_an_offline_root_is_not_watched(host: Machine) -> None:

@@ -23,6 +23,7 @@ from ashore.errors import (
     ChangedError,
     ContentRefusedError,
     DamagedContentError,
+    InputError,
     UnchangedError,
     UnitsFailedError,
     UsageError,
@@ -108,7 +109,8 @@ def change(
 ) -> Outcome:
     """The one way to change a host: recover, wish, plan, refuse or carry out.
 
-    `taken_back` says why it goes back by itself, if it does.
+    `taken_back` says why it goes back by itself, if it does. Then nobody is there to decide: what stands in the way
+    goes to the store as an edit.
     """
     order = _Order(verb=verb, wish=wish, adopt_all=adopt_all, confirm=confirm, taken_back=taken_back)
     try:
@@ -120,6 +122,11 @@ def change(
             with tools.state.locked():
                 tools.content.scrub()
             return _change(tools, order)
+        except ContentRefusedError as error:
+            if not taken_back:
+                raise
+            tools.progress.say(f"{error}; edits stay in the store")
+            return _change(tools, msgspec.structs.replace(order, exactly=True))
     except OSError as error:
         # `carry_out` answers for what it does; whatever else fails does so before the first change.
         raise UnchangedError(f"{verb} failed; the host is as it was", cause=reason_of(error)) from error
@@ -133,13 +140,15 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
     adopt_all: bool
     confirm: Asked
     taken_back: str
+    exactly: bool = False
+    """Without edits that were made meanwhile, since a validator refused what they would be merged to."""
 
 
 def _change(tools: Tools, order: _Order) -> Outcome:
     with tools.state.locked():
         recovered = recover(tools)
         run_due(tools)
-        read_config(tools.host)  # what is wrong with it is said before the first change, not at the end
+        _check_config(tools, order)
         current = tools.history.current()
         tools.history.check()
         salt = Secrets(tools.state).salt(create=True)
@@ -147,8 +156,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             place = IntoStaging(tools, transaction.staging)
             target = order.wish(current, place, salt)
             supply = _supply(tools, current, target)
-            changed = Beside(adopt_all=order.adopt_all, away=target.away, actions=target.actions, verify=target.verify)
-            plan = make_plan(tools, current, target.parts, supply, changed)
+            plan = make_plan(tools, current, target.parts, supply, _beside(order, target))
             plan = _to_confirm(tools, plan, current, target, order.confirm)
             refuse_conflicts(plan)
             if plan.empty and not target.further and not records_anything(plan, current):
@@ -167,6 +175,8 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             try:
                 done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
             except (UnitsFailedError, ContentRefusedError) as error:
+                if order.taken_back:
+                    raise
                 what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
                 reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
                 new = _changed_bundles(plan, current)
@@ -183,6 +193,31 @@ def _change(tools: Tools, order: _Order) -> Outcome:
         return Outcome(
             plan=plan, generation=done, changed=True, recovered=recovered, waiting=tools.history.provisional()
         )
+
+
+def _check_config(tools: Tools, order: _Order) -> None:
+    """What is wrong with it is said before the first change, not at the end; what goes back by itself needs none of it.
+
+    Raises:
+        InputError: all of it.
+    """
+    try:
+        read_config(tools.host)
+    except InputError as error:
+        if not order.taken_back:
+            raise
+        tools.progress.say(str(error))
+
+
+def _beside(order: _Order, target: Target) -> Beside:
+    return Beside(
+        adopt_all=order.adopt_all,
+        away=target.away,
+        actions=target.actions,
+        verify=target.verify,
+        displace=bool(order.taken_back),
+        exactly=order.exactly,
+    )
 
 
 def _to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, asked: Asked) -> Plan:

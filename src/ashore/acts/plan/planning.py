@@ -12,6 +12,7 @@ from ashore.acts.plan.enabling import dangling
 from ashore.acts.plan.grounds import Grounds
 from ashore.acts.plan.libraries import Libraries
 from ashore.acts.plan.merging import merge_edits
+from ashore.acts.plan.obstacles import in_the_way
 from ashore.acts.plan.reactions import React
 from ashore.acts.tools import Tools
 from ashore.errors import ConflictError, Issue
@@ -44,6 +45,10 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What units do beside what the files ask for."""
     verify: bool = False
     """Contents are read whatever their stats say."""
+    displace: bool = False
+    """Nobody is there to decide: what stands in the way goes to the store as an edit."""
+    exactly: bool = False
+    """And what would be merged."""
 
 
 def make_plan(
@@ -59,6 +64,9 @@ def make_plan(
     libraries = Libraries(tools, current, desired, supply)
     grounds = Grounds(tools=tools, current=current, desired=desired, supply=supply, libraries=libraries)
     leaving = grounds.leaving()
+    if beside.displace:
+        away = {**beside.away, **in_the_way(tools, current, desired)}
+        beside = msgspec.structs.replace(beside, away=away)
     view = _view(tools, current, desired, supply, beside, leaving)
     desired, stay_off = stay_disabled(desired, current.files, view.seen)
     supply.fall_back(lying(tools.host, functools.cache(lambda: _contents_of(view.seen))))
@@ -157,6 +165,9 @@ def _view(
         owners=owned,
         owner=tools.owner or (0, 0),
         adopt_all=beside.adopt_all,
+        displace=beside.displace,
+        exactly=beside.exactly,
+        cleared=frozenset(p for p in beside.away if p in seen and seen[p].entry.kind is Kind.DIR),
         merges=merge_edits(tools, desired, current.files, seen, packaged, supply),
         packaged=packaged,
     )

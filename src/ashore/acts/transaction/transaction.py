@@ -18,7 +18,15 @@ from ashore.acts.transaction import units as unit_acts
 from ashore.acts.transaction.recover import finish, go_back, with_room
 from ashore.acts.transaction.stage import check_targets, room_to_end, stage
 from ashore.acts.transaction.validate import validate_placed, validate_staged
-from ashore.errors import AshoreError, ChangedError, Issue, UnchangedError, UnitsFailedError, reason_of
+from ashore.errors import (
+    AshoreError,
+    ChangedError,
+    ContentRefusedError,
+    Issue,
+    UnchangedError,
+    UnitsFailedError,
+    reason_of,
+)
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage import swap
 from ashore.mechanisms.stage.staging import Staging, beside_state
@@ -43,8 +51,8 @@ class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
     ends_waiting: bool = False
     """It brings back what needs no confirmation: nothing waits for one from then on."""
     taken_back: str = ""
-    """Why it goes back by itself. Nobody is there to decide: a unit that does not come up is said, and is no reason to
-    stay where we are."""
+    """Why it goes back by itself. Nobody is there to decide: a unit that does not come up, or a trigger that fails,
+    is said, and is no reason to stay where we are."""
 
 
 class Transaction:
@@ -101,12 +109,13 @@ def carry_out(
     try:
         labels = read_labels(tools)
         check_targets(tools, transaction.staging, plan, labels)
-        plan = triggers.make_users(tools, plan)
+        plan = triggers.make_users(tools, plan, go_on=bool(afterwards.taken_back))
         ready = stage(transaction.staging, tools.content, supply, plan, labels)
         ready = msgspec.structs.replace(ready, units=unit_acts.snapshot(tools, plan))
         touched = plan.touched(previous)
         answered = unit_acts.others_well(tools, plan, touched)
-        validate_staged(tools, transaction.staging, ready, plan)
+        with _accepted(tools, plan, afterwards):
+            validate_staged(tools, transaction.staging, ready, plan)
         journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, ready))
         ready = msgspec.structs.replace(ready, triggers=plan.triggers, commands=plan.commands)
         journal.staged(tools.state, ready)
@@ -117,12 +126,12 @@ def carry_out(
             unit_acts.stop(tools, staged.stops)
         _swap(tools, transaction, staged)
         try:
-            validate_placed(tools, plan)
+            with _accepted(tools, plan, afterwards):
+                validate_placed(tools, plan)
         except AshoreError:
             staged = msgspec.structs.replace(staged, actions=(), daemon_reload=False)  # No unit has read it.
             raise
-        with _judged(tools, afterwards):
-            triggers.run_after(tools, plan.triggers)
+        triggers.run_after(tools, plan.triggers, go_on=bool(afterwards.taken_back))
         started = late.Started()
         with _judged(tools, afterwards):
             started = unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
@@ -164,6 +173,17 @@ def _judged(tools: Tools, afterwards: Afterwards) -> Iterator[None]:
         if not afterwards.taken_back:
             raise
         tools.progress.say(str(error))
+
+
+@contextlib.contextmanager
+def _accepted(tools: Tools, plan: Plan, afterwards: Afterwards) -> Iterator[None]:
+    """Likewise; what an edit was merged to was never accepted before, and there is a way back without it."""
+    try:
+        yield
+    except ContentRefusedError as error:
+        if not afterwards.taken_back or any(step.merged for step in plan.steps):
+            raise
+        tools.progress.say("; ".join(map(str, error.issues)) or str(error))
 
 
 def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:

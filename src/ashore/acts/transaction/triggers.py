@@ -27,15 +27,17 @@ _SYNCED = ("etc", "usr", "var")
 """Where derived files lie: they are durable before anybody says that the change is."""
 
 
-def make_users(tools: Tools, plan: Plan) -> Plan:
+def make_users(tools: Tools, plan: Plan, *, go_on: bool = False) -> Plan:
     """Run what comes before the files, and give the plan the numbers of the users that were made.
+
+    `go_on`, here and below: what fails is said, and is no reason to stop.
 
     Raises:
         UnchangedError: it failed; nothing but users was made.
     """
     early = [trigger for trigger in plan.triggers if trigger.when is When.EARLY]
     for trigger in early:
-        _run(tools, trigger)
+        _run(tools, trigger, go_on=go_on)
     owners = read_owners(tools.host)
     ids: dict[int, int] = {}
     for trigger in early:
@@ -58,7 +60,7 @@ def make_users(tools: Tools, plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, steps=steps, files=files)
 
 
-def run_after(tools: Tools, triggers: Sequence[Trigger]) -> None:
+def run_after(tools: Tools, triggers: Sequence[Trigger], *, go_on: bool = False) -> None:
     """Run what comes after the files, in order, and have what it made on the disk.
 
     Raises:
@@ -66,7 +68,7 @@ def run_after(tools: Tools, triggers: Sequence[Trigger]) -> None:
     """
     after = [trigger for trigger in triggers if trigger.when is When.AFTER]
     for trigger in after:
-        _run(tools, trigger)
+        _run(tools, trigger, go_on=go_on)
     if any(trigger.undo is Undo.DERIVED for trigger in after):
         _sync(tools)
 
@@ -104,7 +106,7 @@ def put_off_offline(tools: Tools, triggers: Sequence[Trigger], transaction: str)
     due.put_off(tools, dues)
 
 
-def _run(tools: Tools, trigger: Trigger) -> None:
+def _run(tools: Tools, trigger: Trigger, *, go_on: bool) -> None:
     tools.progress.say(f"{trigger.kind}: {trigger.reason}")
     try:
         for setting in trigger.sets:
@@ -112,6 +114,9 @@ def _run(tools: Tools, trigger: Trigger) -> None:
         for command in trigger.run:
             _command(tools, command)
     except AshoreError as error:
+        if go_on:
+            tools.progress.say(f"{trigger.kind} failed ({trigger.reason}): {error}")
+            return
         raise TriggerFailedError(
             f"{trigger.kind} failed ({trigger.reason}); the host is as it was before",
             cause=str(error),

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.nouns.files import Decided, Entry, Kind, OnEdit, Seen, Wanted
+from ashore.nouns.files import Decided, Entry, Kind, OnEdit, Seen, Wanted, ancestors
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Kept, Step
+from ashore.rules.files.conflicts import IN_THE_WAY, edited_meanwhile, folder_in_the_way, not_ours
 from ashore.rules.files.filerecords import laid_record, record_of
 from ashore.rules.files.threeway import Answers, Refusal, aim, base_of, dressed, three_way
 
@@ -28,6 +29,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     owners: Mapping[str, str] = {}
     owner: tuple[int, int] = (0, 0)
     adopt_all: bool = False
+    displace: bool = False
+    """What stands in the way goes to the store as an edit: nobody is there to decide."""
+    exactly: bool = False
+    """And what edits and versions would be merged to: a validator of the host refused that."""
+    cleared: frozenset[str] = frozenset()
+    """Folders in the way that are emptied, and go, with all that is in them."""
     merges: Answers = {}
     packaged: Mapping[str, Entry | None] = {}
     """Files of packages that were edited and may be taken over: what the package placed, None where that is gone."""
@@ -47,11 +54,11 @@ class Draft:
 
 def plan_wanted(path: str, wanted: Wanted, record: FileRecord | None, view: View, draft: Draft) -> None:
     """A path that a bundle wants as a file or symlink."""
-    seen = view.seen.get(path)
+    seen = view.seen.get(path) if path not in view.cleared else None
     if record is None or record.entry.kind is Kind.DIR:
         _plan_new(path, wanted, seen, view, draft, folder=record)
     elif seen is None:
-        _plan_deleted(path, wanted, record, draft)
+        _plan_deleted(path, wanted, record, view, draft)
     elif seen.entry.kind is Kind.DIR:
         draft.conflicts.append(folder_in_the_way(path, wanted, "nobody"))
     else:
@@ -62,7 +69,7 @@ def _plan_new(
     path: str, wanted: Wanted, seen: Seen | None, view: View, draft: Draft, *, folder: FileRecord | None
 ) -> None:
     """A path that ashore has no file at. `folder`: the record of one of ashore's, which will go, if it can."""
-    if wanted.absent and (seen is None or (folder is not None and seen.entry.kind is Kind.DIR)):
+    if wanted.absent and (seen is None or view.displace or (folder is not None and seen.entry.kind is Kind.DIR)):
         _stay_deleted(path, wanted, folder, draft, base=wanted.edit_of)
         return
     if seen is None or (folder is not None and seen.entry.kind is Kind.DIR):
@@ -73,23 +80,18 @@ def _plan_new(
     if seen.entry.kind is Kind.DIR:
         draft.conflicts.append(folder_in_the_way(path, wanted, owner or "nobody"))
         return
-    if not (wanted.adopt or view.adopt_all):
-        draft.conflicts.append(
-            Conflict(
-                path=path,
-                bundle=wanted.bundle,
-                owner=f"package {owner}" if owner else "nobody",
-                message=f"it exists and belongs to {'package ' + owner if owner else 'no bundle and no package'}",
-                remedy="move it away, or let the bundle take it over: adopt = true under [[files]], or --adopt",
-            )
-        )
+    asked = wanted.adopt or view.adopt_all
+    if not (asked or view.displace):
+        draft.conflicts.append(not_ours(path, wanted, owner))
         return
     if path in view.packaged and wanted.edit is None and not seen.entry.same(wanted.entry):
         _adopt_edited(path, wanted, seen, view, draft)
         return
     same = seen.entry.same(aim(wanted))
     if not same:
-        draft.steps.append(step_for(Action.REPLACE, path, wanted, old=seen.entry, new=aim(wanted), note="adopted"))
+        note = "adopted" if asked else IN_THE_WAY
+        step = step_for(Action.REPLACE, path, wanted, old=seen.entry, new=aim(wanted), edited=not asked, note=note)
+        draft.steps.append(step)
     record = msgspec.structs.replace(laid_record(wanted), original=seen.entry)
     draft.records[path] = msgspec.structs.replace(record, stat=seen.stat) if same else record
 
@@ -97,7 +99,7 @@ def _plan_new(
 def _adopt_edited(path: str, wanted: Wanted, seen: Seen, view: View, draft: Draft) -> None:
     """A package's file that somebody edited: as an edit of a version before, of which the package's is the first."""
     base = view.packaged[path]
-    asked = wanted.on_edit is OnEdit.MERGE and base is not None
+    asked = wanted.on_edit is OnEdit.MERGE and base is not None and not view.exactly
     merged = three_way(base, seen.entry, wanted.entry, view.merges.get(path)) if asked and base is not None else None
     if isinstance(merged, Refusal):
         draft.kept.append(Kept(path=path, bundle=wanted.bundle, verdict="edited", pending=True, reason=merged))
@@ -111,20 +113,27 @@ def _adopt_edited(path: str, wanted: Wanted, seen: Seen, view: View, draft: Draf
     draft.records[path] = msgspec.structs.replace(record, original=seen.entry)
 
 
-def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, draft: Draft) -> None:
+def _plan_deleted(path: str, wanted: Wanted, record: FileRecord, view: View, draft: Draft) -> None:
     """The administrator removed it."""
     changed = not wanted.entry.same(record.placed)
+    aborts = wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled
     if wanted.absent:
         _stay_deleted(path, wanted, record, draft, base=wanted.edit_of)
-    elif wanted.decided is Decided.TAKE or _replaces(wanted):
+    elif wanted.decided is Decided.TAKE or _replaces(wanted) or (aborts and view.displace) or _covered(path, view):
         draft.steps.append(step_for(Action.CREATE, path, wanted, new=aim(wanted), note="it had been deleted"))
         draft.records[path] = laid_record(wanted, record)
         draft.gone.append(path)
-    elif wanted.on_edit is OnEdit.ABORT and changed and not wanted.settled:
-        draft.conflicts.append(_edited(path, wanted, "deleted"))
+    elif aborts:
+        draft.conflicts.append(edited_meanwhile(path, wanted, "deleted"))
     else:
         pending = changed and wanted.decided is not Decided.KEEP
         _stay_deleted(path, wanted, record, draft, base=record.placed if pending else None)
+
+
+def _covered(path: str, view: View) -> bool:
+    """Whether what is in its way lies there instead, or in the place of a folder above it."""
+    above = (seen for folder in ancestors(path) if (seen := view.seen.get(folder)) is not None)
+    return path in view.cleared or (view.displace and any(seen.entry.kind is not Kind.DIR for seen in above))
 
 
 def _stay_deleted(path: str, wanted: Wanted, record: FileRecord | None, draft: Draft, *, base: Entry | None) -> None:
@@ -174,12 +183,19 @@ def _plan_edited(path: str, wanted: Wanted, record: FileRecord, seen: Seen, view
     changed = not wanted.entry.same(record.placed)
     if wanted.settled or not (changed or wanted.edit):
         _keep(path, wanted, record, seen, draft, pending=changed or wanted.edit_of is not None)
+    elif _gives_way(wanted, view):
+        _replace_edit(path, wanted, record, seen, draft)
     elif wanted.on_edit is OnEdit.ABORT:
-        draft.conflicts.append(_edited(path, wanted, "edited"))
+        draft.conflicts.append(edited_meanwhile(path, wanted, "edited"))
     elif wanted.on_edit is OnEdit.MERGE:
         _plan_merge(path, wanted, record, seen, view, draft)
     else:
         _keep(path, wanted, record, seen, draft, pending=changed)
+
+
+def _gives_way(wanted: Wanted, view: View) -> bool:
+    """Whether an edit goes for what is wanted, because nobody is there to decide."""
+    return (view.displace and wanted.on_edit is OnEdit.ABORT) or (view.exactly and wanted.on_edit is OnEdit.MERGE)
 
 
 def _replace_edit(path: str, wanted: Wanted, record: FileRecord, seen: Seen, draft: Draft) -> None:
@@ -261,25 +277,4 @@ def unwanted_step(
     note = "what was there before" if new else ("an edit; it stays in the store" if edited else "")
     return Step(
         action=action, path=path, bundle=record.bundle, old=old, new=new, secret=record.secret, edited=edited, note=note
-    )
-
-
-def folder_in_the_way(path: str, wanted: Wanted, owner: str) -> Conflict:
-    """A folder is never replaced."""
-    return Conflict(
-        path=path,
-        bundle=wanted.bundle,
-        owner=owner,
-        message="a folder lies where the bundle has a file",
-        remedy="move the folder away; ashore never replaces one",
-    )
-
-
-def _edited(path: str, wanted: Wanted, verdict: str) -> Conflict:
-    return Conflict(
-        path=path,
-        bundle=wanted.bundle,
-        owner="the administrator",
-        message=f"it was {verdict} on this host, the new version changes it, and on_edit is abort",
-        remedy="put it back (ashore diff shows what changed), or choose another on_edit",
     )

@@ -11,6 +11,8 @@ import msgspec
 from ashore.nouns.files import Decided, Entry, FileSet, Kind, Seen, Wanted, ancestors, folders_of, format_mode, parent
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.plan import Action, Conflict, Step
+from ashore.rules.files.conflicts import IN_THE_WAY
+from ashore.rules.files.decide import View
 
 _MODE = 0o755
 
@@ -27,12 +29,11 @@ class FolderPlan(msgspec.Struct, frozen=True, kw_only=True):
 def plan_folders(
     desired: FileSet,
     records: Mapping[str, FileRecord],
-    seen: Mapping[str, Seen],
-    listings: Mapping[str, frozenset[str]],
+    view: View,
     steps: Sequence[Step],
-    owner: tuple[int, int],
 ) -> FolderPlan:
     """Plan the folders of `desired`, and those of `records` that nothing needs after `steps`."""
+    seen, owner = view.seen, view.owner
     made: list[Step] = []
     conflicts: list[Conflict] = []
     kept: dict[str, FileRecord] = {}
@@ -46,9 +47,8 @@ def plan_folders(
         if status is None or path in going:
             made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=_as_left(wanted)))
             kept[path] = _record(wanted, None, record)
-        elif wanted.adopt and wanted.restored and status.entry.kind in (Kind.FILE, Kind.SYMLINK):
-            # A rollback to a version with a folder where there was a file before: that came back meanwhile.
-            made.append(Step(action=Action.REMOVE, path=path, bundle=wanted.bundle, old=status.entry))
+        elif _comes_back(wanted, status.entry) or (view.displace and status.entry.kind is not Kind.DIR):
+            made.append(_making_way(path, wanted, status.entry))
             made.append(Step(action=Action.MKDIR, path=path, bundle=wanted.bundle, new=wanted.entry))
             kept[path] = msgspec.structs.replace(_record(wanted, None, None), original=status.entry)
         elif status.entry.kind is not Kind.DIR:
@@ -58,15 +58,33 @@ def plan_folders(
             made += [step] if step else []
             kept[path] = _record(wanted if declared and step else _as_is(wanted, ours), status, record)
     returning = [step for step in steps if step.action is Action.CREATE and step.path not in desired]
-    gone, notes = _leftovers(records, needed.keys(), desired.keys(), seen, listings, going, returning)
+    gone, notes = _leftovers(records, needed.keys(), desired.keys(), view, going, returning)
     for path, step in _folders_above([*returning, *(s for s in gone if s.action is Action.CREATE)]):
         status = seen.get(path)
         if status is None and path not in needed:
             entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
             made.append(Step(action=Action.MKDIR, path=path, bundle=step.bundle, new=entry))
-        elif status is not None and status.entry.kind is not Kind.DIR and path not in needed:
+        elif status is None or status.entry.kind is Kind.DIR or path in needed:
+            continue
+        elif view.displace:
+            entry = Entry(kind=Kind.DIR, mode=_MODE, uid=owner[0], gid=owner[1])
+            old = status.entry
+            made.append(Step(action=Action.REMOVE, path=path, old=old, edited=True, note=IN_THE_WAY))
+            made.append(Step(action=Action.MKDIR, path=path, bundle=step.bundle, new=entry))
+        else:
             conflicts.append(_in_the_way(path, step.bundle))
     return FolderPlan(steps=(*made, *gone), conflicts=tuple(conflicts), records=kept, notes=notes)
+
+
+def _comes_back(wanted: Wanted, lies: Entry) -> bool:
+    """A rollback to a version with a folder where there was a file before: that came back meanwhile."""
+    return wanted.adopt and wanted.restored and lies.kind in (Kind.FILE, Kind.SYMLINK)
+
+
+def _making_way(path: str, wanted: Wanted, lies: Entry) -> Step:
+    edited = not _comes_back(wanted, lies)
+    note = IN_THE_WAY if edited else ""
+    return Step(action=Action.REMOVE, path=path, bundle=wanted.bundle, old=lies, edited=edited, note=note)
 
 
 def _needed(desired: FileSet, owner: tuple[int, int]) -> dict[str, tuple[Wanted, bool]]:
@@ -131,24 +149,28 @@ def _leftovers(
     records: Mapping[str, FileRecord],
     needed: Collection[str],
     desired: Collection[str],
-    seen: Mapping[str, Seen],
-    listings: Mapping[str, frozenset[str]],
+    view: View,
     going: set[str],
     returning: Sequence[Step],
 ) -> tuple[list[Step], tuple[str, ...]]:
-    """Folders of ours that nothing needs go; a file that was there before one of them comes back."""
+    """Folders of ours that nothing needs go, and cleared ones; a file that was there before one of them comes back."""
     steps: list[Step] = []
     notes: list[str] = []
     leaving = set(going)
     coming = {step.path for step in returning}
-    ours = (p for p, r in records.items() if r.entry.kind is Kind.DIR and p not in needed)
-    for path in sorted(ours, key=lambda p: (-p.count("/"), p)):
-        status, record = seen.get(path), records[path]
+    ours = {p: r for p, r in records.items() if r.entry.kind is Kind.DIR and p not in needed}
+    for path in sorted(ours.keys() | view.cleared, key=lambda p: (-p.count("/"), p)):
+        status, record = view.seen.get(path), ours.get(path)
+        if record is None:
+            assert status is not None
+            steps.append(Step(action=Action.RMDIR, path=path, old=status.entry, edited=True, note=IN_THE_WAY))
+            leaving.add(path)
+            continue
         original = record.original if path not in desired else None
         if status is not None and status.entry.kind is not Kind.DIR:
             continue
         if status is not None:
-            names = {name for name in listings.get(path, frozenset()) if f"{path}/{name}" not in leaving}
+            names = {name for name in view.listings.get(path, frozenset()) if f"{path}/{name}" not in leaving}
             names |= {p.removeprefix(f"{path}/").partition("/")[0] for p in coming if p.startswith(f"{path}/")}
             if names:
                 lost = "; what was there before cannot come back, and stays in the store" if original else ""

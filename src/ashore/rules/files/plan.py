@@ -11,7 +11,8 @@ import msgspec
 from ashore.nouns.files import Entry, FileSet, Kind, Wanted, ancestors, folders_of
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.plan import Action, Conflict, Kept, Step
-from ashore.rules.files.decide import Draft, View, folder_in_the_way, plan_wanted, step_for
+from ashore.rules.files.conflicts import folder_in_the_way
+from ashore.rules.files.decide import Draft, View, plan_wanted, step_for
 from ashore.rules.files.filerecords import stays
 from ashore.rules.files.folders import is_plain, plan_folders
 from ashore.rules.files.hardlinks import regrouped
@@ -92,7 +93,7 @@ def plan_files(
     """
     draft = Draft()
     for path, note in sorted(away.items()):
-        if (there := view.seen.get(path)) is not None and there.entry.kind in (Kind.FILE, Kind.SYMLINK):
+        if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
             draft.steps.append(Step(action=Action.REMOVE, path=path, old=there.entry, note=note, edited=True))
     for path in sorted(leaving):
         if (there := view.seen.get(path)) is not None and there.entry.kind is not Kind.DIR:
@@ -109,13 +110,14 @@ def plan_files(
         wanted, old = desired[path], view.seen[path].entry
         note = "its hard links change"
         draft.steps.append(step_for(Action.REPLACE, path, wanted, old=old, new=wanted.entry, note=note))
-    folders = plan_folders(desired, current.files, view.seen, view.listings, draft.steps, view.owner)
+    folders = plan_folders(desired, current.files, view, draft.steps)
     removed = {step.path for step in folders.steps if step.action is Action.RMDIR}
     for path in sorted(desired.keys() & current.files.keys() - removed):
         if (
             desired[path].entry.kind is not Kind.DIR
             and current.files[path].entry.kind is Kind.DIR
             and path in view.seen
+            and view.seen[path].entry.kind is Kind.DIR
         ):
             draft.conflicts.append(folder_in_the_way(path, desired[path], "nobody"))
     draft.conflicts += [c for c in folders.conflicts if c.path not in {d.path for d in draft.conflicts}]
@@ -135,8 +137,8 @@ def plan_files(
 def _ordered(steps: list[Step], desired: FileSet) -> tuple[Step, ...]:
     """What is in the way goes first, what is no longer wanted last; folders around their files."""
     away = any(step.action in (Action.REMOVE, Action.RMDIR) for step in steps)
-    above = folders_of(desired) if away else set[str]()
     files = {step.path for step in steps if step.action is Action.CREATE} if away else set[str]()
+    above = folders_of(desired.keys() | files) if away else set[str]()
 
     def blocks(path: str) -> bool:
         return (

@@ -16,7 +16,7 @@ def plan_unwanted(desired: FileSet, current: Generation, view: View, draft: Draf
     """Every recorded file that is not planned yet."""
     above = functools.cache(lambda: folders_of(desired))
     for path, record in current.files.items():
-        if path in draft.records or record.entry.kind is Kind.DIR:
+        if path in draft.records or record.entry.kind is Kind.DIR or path in view.cleared:
             continue
         folder = path in desired
         if folder and desired[path].entry.kind is not Kind.DIR:

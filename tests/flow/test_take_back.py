@@ -3,21 +3,29 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ashore.acts.boot import confirm as confirmation
+from ashore.acts.tools import Tools
 from ashore.cli.progress import Quiet
-from ashore.errors import AshoreError, ConflictError
+from ashore.errors import AshoreError, BusyError, ConflictError
+from ashore.mechanisms.state.holder import ask_to_end
 from ashore.nouns.files import Kind
 from tests.fakes.bundles import File
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_replies import stalled
 from tests.flow.machine import Machine
 from tests.flow.test_confirm import CONFIG, ONE, TWO, live, time_passes, waiting
 from tests.flow.test_kill import Story, in_child, kill_and_recover
+from tests.flow.test_partial import cache, publish
 
-__all__ = ["live"]
+__all__ = ["cache", "live"]
 
 DPKG = "Package: tool\nStatus: install ok installed\nVersion: 1\n\n"
 
@@ -268,3 +276,68 @@ def test_killed_at_any_call_what_was_in_the_way_is_there_or_in_the_store(quick_f
         assert not state or kept(victim) == kept(whole)
         shutil.rmtree(victim.folder)
     assert seen == {0, 1}
+
+
+def at_work(registry: FakeRegistry, tmp_path: Path, live: Machine) -> "subprocess.Popen[bytes]":
+    """Another command on this host, that waits without end for a registry."""
+    slow = publish(registry, tmp_path, 1)
+    registry.misbehave("blobs", lambda reply: stalled(10)(reply) if len(reply.body) > 100_000 else reply, times=1000)
+    command = [sys.executable, "-m", "ashore", "install", slow, "--root", str(live.root)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lock = live.root / "var/lib/ashore/lock"
+    while lock.read_text().strip() != str(running.pid) or not live.leftovers():
+        assert running.poll() is None
+        time.sleep(0.05)
+    return running
+
+
+def patient(live: Machine) -> Tools:
+    return msgspec.structs.replace(live.tools(), sleep=lambda seconds: time.sleep(seconds / 5))
+
+
+def test_a_command_that_waits_for_a_registry_is_asked_to_end(
+    registry: FakeRegistry, tmp_path: Path, cache: Path, live: Machine
+) -> None:
+    before = live.tree()
+    live.install(TWO)
+    running = at_work(registry, tmp_path, live)
+    live.seconds += 300
+    try:
+        assert confirmation.take_back_in_time(patient(live)).taken_back
+        assert running.wait(30) == 130
+    finally:
+        running.kill()
+        running.wait()
+    assert live.tree() == before and live.leftovers() == []
+
+
+def test_before_the_time_is_over_no_command_is_asked_to_end(
+    registry: FakeRegistry, tmp_path: Path, cache: Path, live: Machine
+) -> None:
+    live.install(TWO)
+    running = at_work(registry, tmp_path, live)
+    try:
+        with pytest.raises(BusyError):
+            confirmation.take_back_in_time(live.tools())
+        assert running.poll() is None
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_a_process_that_does_not_hold_the_lock_is_not_asked_whatever_its_number(live: Machine) -> None:
+    live.install(TWO)
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            holder, looking = live.tools().state, live.tools().state
+            assert not ask_to_end(looking), "whoever had it last has ended"
+            with holder.locked():
+                (live.root / "var/lib/ashore/lock").write_text(f"{other.pid}\n")
+                assert not ask_to_end(looking)
+                (live.root / "var/lib/ashore/lock").write_text(f"{os.getpid()}\n")
+                assert not ask_to_end(looking), "nor do we ask ourselves"
+                (live.root / "var/lib/ashore/lock").write_text("")
+                assert not ask_to_end(looking)
+            assert other.poll() is None
+        finally:
+            other.kill()

@@ -17,12 +17,15 @@ from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.errors import BusyError, UnchangedError
 from ashore.mechanisms.host.logins import logged_in_over_ssh
+from ashore.mechanisms.state.holder import ask_to_end
 from ashore.nouns.confirm import NOT_CONFIRMED, By, Provisional
 from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference
 
 _TRIES, _PAUSE = 60, 0.5
+_PATIENCE = 10
+"""Tries, before who has the lock is asked to end: most commands have done so by then."""
 
 
 class _DecidedError(UnchangedError):
@@ -128,9 +131,14 @@ def _before_anything_runs(tools: Tools) -> Tools:
     return msgspec.structs.replace(tools, systemd=None, open_image=nowhere)
 
 
+def _is_over(tools: Tools) -> bool:
+    waiting = tools.history.provisional()
+    return waiting is not None and unconfirmed.is_due(tools, waiting)
+
+
 @contextlib.contextmanager
 def _locked_after_a_while(tools: Tools) -> Iterator[None]:
-    """The lock; whoever has it is waited for."""
+    """The lock; whoever has it is waited for, and asked to end once the time is over: it may wait for a registry."""
     with contextlib.ExitStack() as lock:
         for left in reversed(range(_TRIES)):
             try:
@@ -139,5 +147,7 @@ def _locked_after_a_while(tools: Tools) -> Iterator[None]:
             except BusyError:
                 if not left:
                     raise
+                if left == _TRIES - _PATIENCE and _is_over(tools) and ask_to_end(tools.state):
+                    tools.progress.say("another command was asked to end: the time to confirm is over")
                 tools.sleep(_PAUSE)
         yield

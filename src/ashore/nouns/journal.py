@@ -70,6 +70,8 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """Steps of bundles: those that would undo one are among them."""
     units: Mapping[str, UnitState] = {}
     """As they were before the first stop."""
+    notes_units: bool = False
+    """It is noted when units begin to be acted on: an older ashore did not."""
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,6 +115,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     ran: tuple[str, ...] = ()
     """Steps in the phase before that were begun, in order, by `PlannedStep.name`."""
+    units_begun: bool = True
+    """Units may have been acted on after the swap; False: none was."""
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):

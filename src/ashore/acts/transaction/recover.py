@@ -14,8 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import late, steps, triggers, unconfirmed
-from ashore.acts.transaction import units as unit_acts
+from ashore.acts.transaction import late, steps, triggers, unconfirmed, unitsback
 from ashore.acts.transaction.collect import collect
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
@@ -90,7 +89,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     mounts.refuse_absent(tools.host, left.begun.areas)
     staged = left.staged
     if staged is not None:
-        unit_acts.stop_new(tools, staged, left.begun.boot)
+        unitsback.stop_new(tools, left)
         if issues := _covered(tools, left, staged):  # by now by nothing that a unit of the change itself had mounted
             return issues
         triggers.take_away(tools, staged.triggers)
@@ -107,7 +106,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
             issues += triggers.take_back(tools, staged.triggers)
         else:
             triggers.put_off_way_back(tools, staged.triggers, left.begun.transaction)
-        issues += unit_acts.restore(tools, staged, left.begun.boot)
+        issues += unitsback.restore(tools, left)
         late.note_again(tools, staged.units)
         issues += steps.undo(tools, left, same_boot=same_boot)
     unconfirmed.see_to(tools)

@@ -111,7 +111,7 @@ def carry_out(
         check_targets(tools, transaction.staging, plan, labels)
         plan = triggers.make_users(tools, plan, go_on=bool(afterwards.taken_back))
         ready = stage(transaction.staging, tools.content, supply, plan, labels)
-        ready = msgspec.structs.replace(ready, units=unit_acts.snapshot(tools, plan))
+        ready = unit_acts.noted(tools, plan, ready)
         touched = plan.touched(previous)
         answered = unit_acts.others_well(tools, plan, touched)
         with _accepted(tools, plan, afterwards):
@@ -243,7 +243,12 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     transaction.ended = True
     try:
         journal.withdraw(tools.state)
-        unjudged = Journal(begun=transaction.begun, staged=staged, ran=journal.ran_of(tools.state))
+        unjudged = Journal(
+            begun=transaction.begun,
+            staged=staged,
+            ran=journal.ran_of(tools.state),
+            units_begun=journal.has_units_begun(tools.state),
+        )
         left += with_room(tools, functools.partial(go_back, tools, unjudged))
         with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
             tools.history.audit(_audit_line(tools, transaction, error))

@@ -1,46 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units during a transaction: noted, stopped, brought up, judged, and put back as they ran. Live roots only."""
+"""Units during a transaction: noted, stopped, brought up and judged. Live roots only."""
 
 from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
 
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import answering, watch
 from ashore.acts.transaction.late import Started
 from ashore.errors import Issue, UnitsFailedError
+from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import Health
 from ashore.nouns.journal import Staged
 from ashore.nouns.plan import Action, Plan
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import JobResult, UnitAction, UnitState
 from ashore.rules.units import dependants
 from ashore.rules.units.enablement import is_template, template_of, unit_of
 from ashore.rules.units.health import Watched, start_seconds, to_watch
-from ashore.rules.units.reasons import carries_us
 
-_DEADLINE = 120.0
+DEADLINE = 120.0
 """Seconds for all jobs of one phase; a unit's own TimeoutStartSec usually ends earlier."""
 
 
-def snapshot(tools: Tools, plan: Plan) -> Mapping[str, UnitState]:
-    """How the units that a plan may touch run now."""
+def noted(tools: Tools, plan: Plan, staged: Staged) -> Staged:
+    """`staged`, and how the units run now: what the way back goes by."""
     if tools.systemd is None:
-        return {}
+        return staged
+    return msgspec.structs.replace(staged, units=_states(tools.systemd, plan), notes_units=True)
+
+
+def _states(systemd: Systemd, plan: Plan) -> Mapping[str, UnitState]:
+    """How the units that a plan may touch run now."""
     acted_on = [action.unit for action in (*plan.stops, *plan.actions)]
     names = {*acted_on, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
     names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
-    states = dict(tools.systemd.states(sorted(names))) if names else {}
+    states = dict(systemd.states(sorted(names))) if names else {}
     # What goes down with them belongs to nobody here perhaps, and has to come back all the same.
     while missing := dependants.unknown(acted_on, states):
-        states |= tools.systemd.states(missing)
+        states |= systemd.states(missing)
     return states
 
 
 def stop(tools: Tools, stops: Sequence[UnitAction]) -> None:
     """Stop what must not run while its files go."""
     if tools.systemd is not None and stops:
-        failed = [r for r in tools.systemd.run(stops, _DEADLINE) if not r.ok]
+        failed = [r for r in tools.systemd.run(stops, DEADLINE) if not r.ok]
         if failed:
-            raise UnitsFailedError("units did not stop", issues=[_issue(result) for result in failed])
+            raise UnitsFailedError("units did not stop", issues=[issue_of(result) for result in failed])
 
 
 def others_well(tools: Tools, plan: Plan, touched: Collection[str]) -> frozenset[Health]:
@@ -69,6 +76,8 @@ def bring_up(
     systemd = tools.systemd
     if systemd is None:
         return Started()
+    if plan.daemon_reload or plan.actions:
+        journal.units_begun(tools.state)
     if plan.daemon_reload:
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
@@ -78,8 +87,8 @@ def bring_up(
         systemd.reset_failed([action.unit for action in plan.actions])
     for action in plan.actions:
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
-    results = systemd.run(plan.actions, start_seconds(plan, _DEADLINE)) if plan.actions else ()
-    failed = [_issue(result) for result in results if not result.ok]
+    results = systemd.run(plan.actions, start_seconds(plan, DEADLINE)) if plan.actions else ()
+    failed = [issue_of(result) for result in results if not result.ok]
     watched: tuple[Watched, ...] = ()
     since = tools.uptime()
     if not failed:
@@ -105,59 +114,7 @@ def _without_file(systemd: Systemd, plan: Plan) -> list[str]:
     return sorted({*gone, *(unit for unit in instances if template_of(unit) in gone)})
 
 
-def stop_new(tools: Tools, staged: Staged, boot: str) -> None:
-    """Stop what runs only by this transaction's hand, while its unit file is still there."""
-    if tools.systemd is None or boot != tools.boot:
-        return
-    mine = [a.unit for a in staged.actions if not _ran(staged, a.unit)]
-    now = tools.systemd.states(mine) if mine else {}
-    stops = [
-        UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before")
-        for unit in mine
-        if unit in now and now[unit].active not in ("inactive", "failed")
-    ]
-    if stops:
-        tools.systemd.run(stops, _DEADLINE)
-    if mine:
-        tools.systemd.reset_failed(mine)
-
-
-def restore(tools: Tools, staged: Staged, boot: str) -> list[Issue]:
-    """After the files went back: what ran before runs again, with its old files. Only within the same boot.
-
-    What still is the same process was not reached, and has read nothing new.
-    """
-    systemd = tools.systemd
-    if systemd is None:
-        return []
-    if staged.daemon_reload:
-        systemd.daemon_reload()
-    if boot != tools.boot:
-        return []
-    touched = {a.unit for a in (*staged.stops, *staged.actions) if _ran(staged, a.unit)}
-    reloaded = {a.unit for a in staged.actions if a.verb is UnitVerb.RELOAD}
-    now = systemd.states(sorted(staged.units)) if staged.units else {}
-    actions = []
-    for unit in sorted(staged.units):
-        if not _ran(staged, unit) or carries_us(unit):
-            continue
-        state = now.get(unit)
-        if state is None or not state.running:
-            actions.append(UnitAction(verb=UnitVerb.START, unit=unit, reason="it ran before"))
-        elif unit in touched and (unit in reloaded or state.invocation != staged.units[unit].invocation):
-            actions.append(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="its old files are back"))
-    if not actions:
-        return []
-    systemd.reset_failed([action.unit for action in actions])
-    return [_issue(result) for result in systemd.run(actions, _DEADLINE) if not result.ok]
-
-
-def _ran(staged: Staged, unit: str) -> bool:
-    state = staged.units.get(unit)
-    return state is not None and state.running
-
-
-def _issue(result: JobResult) -> Issue:
+def issue_of(result: JobResult) -> Issue:
     detail = f": {result.detail}" if result.detail else ""
     return Issue(
         where=result.unit,

@@ -22,6 +22,8 @@ _RESERVE = "0-reserve"
 _BEGUN, _IS_STAGED, _IS_JUDGED = "1-begun.json", "1-staged.json", "1-judged.json"
 _STAGED, _VERDICT = "2-staged.json", "3-verdict.json"
 _RAN = "2-ran.json"
+_UNITS = "2-units"
+"""Empty: units are acted on from here on. That counts within one boot, so a kill is all that it has to survive."""
 _NAMES = tuple[str, ...]
 _AREAS = "stage"
 _LIMIT = 1 << 30
@@ -84,6 +86,20 @@ def ran_of(state: State) -> tuple[str, ...]:
         os.close(folder)
 
 
+def units_begun(state: State) -> None:
+    """Note that units are acted on from now on."""
+    folder = state.folder(_FOLDER)
+    try:
+        os.close(os.open(_UNITS, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder))
+    finally:
+        os.close(folder)
+
+
+def has_units_begun(state: State) -> bool:
+    """Whether that was noted."""
+    return state.fd is not None and os.access(f"{_FOLDER}/{_UNITS}", os.F_OK, dir_fd=state.fd)
+
+
 def verdict(state: State, what: Verdict) -> None:
     """Write what holds from now on."""
     _write(state, _VERDICT, what, along=((_IS_STAGED, _IS_JUDGED),))
@@ -137,6 +153,7 @@ def read(state: State) -> Journal | None:
             staged=staged,
             verdict=_read(folder, _VERDICT, Verdict),
             ran=_read(folder, _RAN, _NAMES) or (),
+            units_begun=_UNITS in names or (staged is not None and not staged.notes_units),
         )
     finally:
         os.close(folder)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Units on the way back: what the change set going stops, and what ran before runs again. Live roots only."""
+
+from ashore.acts.tools import Tools
+from ashore.acts.transaction.units import DEADLINE, issue_of
+from ashore.errors import Issue
+from ashore.nouns.journal import Journal, Staged
+from ashore.nouns.ports import Systemd
+from ashore.nouns.units import UnitAction, UnitVerb
+from ashore.rules.units.reasons import carries_us
+
+
+def stop_new(tools: Tools, left: Journal) -> None:
+    """Stop what runs only by this transaction's hand, while its unit file is still there."""
+    staged = left.staged
+    if tools.systemd is None or staged is None or left.begun.boot != tools.boot:
+        return
+    mine = [a.unit for a in staged.actions if not _ran(staged, a.unit)]
+    now = tools.systemd.states(mine) if mine else {}
+    stops = [
+        UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before")
+        for unit in mine
+        if unit in now and now[unit].active not in ("inactive", "failed")
+    ]
+    if stops:
+        tools.systemd.run(stops, DEADLINE)
+    if mine:
+        tools.systemd.reset_failed(mine)
+
+
+def restore(tools: Tools, left: Journal) -> list[Issue]:
+    """After the files went back: what ran before runs again, with its old files. Only within the same boot.
+
+    What still is the same process was not reached, and has read nothing new; unless it was told to reload.
+    """
+    systemd, staged = tools.systemd, left.staged
+    if systemd is None or staged is None:
+        return []
+    if staged.daemon_reload:
+        systemd.daemon_reload()
+    if left.begun.boot != tools.boot:
+        return []
+    actions = _way_back(systemd, staged, left)
+    if not actions:
+        return []
+    systemd.reset_failed([action.unit for action in actions])
+    failed = [result for result in systemd.run(actions, DEADLINE) if not result.ok]
+    # It may have stumbled over the new file, and not take the old one either.
+    again = [
+        UnitAction(verb=UnitVerb.RESTART, unit=result.unit, reason="its old files are back, and it did not reload")
+        for result in failed
+        if result.verb is UnitVerb.RELOAD
+    ]
+    failed = [result for result in failed if result.verb is not UnitVerb.RELOAD]
+    failed += [result for result in systemd.run(again, DEADLINE) if not result.ok] if again else []
+    return [issue_of(result) for result in failed]
+
+
+def _way_back(systemd: Systemd, staged: Staged, left: Journal) -> list[UnitAction]:
+    touched = {a.unit for a in (*staged.stops, *staged.actions) if _ran(staged, a.unit)}
+    reloaded = {a.unit for a in staged.actions if a.verb is UnitVerb.RELOAD and left.units_begun}
+    now = systemd.states(sorted(staged.units)) if staged.units else {}
+    actions = []
+    for unit in sorted(staged.units):
+        if not _ran(staged, unit) or carries_us(unit):
+            continue
+        state = now.get(unit)
+        if state is None or not state.running:
+            actions.append(UnitAction(verb=UnitVerb.START, unit=unit, reason="it ran before"))
+        elif unit in touched and state.invocation != staged.units[unit].invocation:
+            actions.append(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="its old files are back"))
+        elif unit in reloaded:
+            actions.append(UnitAction(verb=UnitVerb.RELOAD, unit=unit, reason="its old files are back"))
+    return actions
+
+
+def _ran(staged: Staged, unit: str) -> bool:
+    state = staged.units.get(unit)
+    return state is not None and state.running

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After a change that failed, the units of a live root are as they were before: those that it acted on, those that it
+set going or took down by the way, and those that it never reached."""
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from ashore.acts.transaction.recover import recover
+from ashore.errors import UnitsFailedError
+from ashore.nouns.units import JobResult, UnitAction
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.flow.machine import Machine
+
+ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+UNITS = "etc/systemd/system/"
+UNIT = "[Service]\nExecStart=/opt/bin/{}\n[Install]\nWantedBy=multi-user.target\n"
+APP, BAD = UNITS + "app.service", UNITS + "bad.service"
+RELOAD = '[[files]]\npath = "etc/app.conf"\nreload = ["app.service"]\n'
+BEFORE, AFTER = (
+    f'[[step]]\nname = "x"\nphase = "{phase}"\nreason = "a test"\ncommand = ["no", "such"]\n'
+    for phase in ("before", "after")
+)
+"""A step that fails."""
+
+
+@pytest.fixture
+def systemd() -> FakeSystemd:
+    found = FakeSystemd()
+    found.add("app.service", can_reload=True)
+    found.add("bad.service", Behaviour.FAILS)
+    return found
+
+
+@pytest.fixture
+def live(host: Machine, systemd: FakeSystemd) -> Machine:
+    host.systemd = systemd
+    return host
+
+
+def fails(live: Machine, systemd: FakeSystemd, name: str = TWO) -> list[str]:
+    """What PID 1 is asked for by a change that fails."""
+    before = live.tree()
+    systemd.log.clear()
+    with pytest.raises(UnitsFailedError):
+        live.install(name)
+    assert live.tree() == before
+    return systemd.log
+
+
+def as_asked(systemd: FakeSystemd, react: Callable[[Sequence[UnitAction]], None]) -> None:
+    """Call `react` with what PID 1 is asked for, before it is done."""
+    real_run = systemd.run
+
+    def run(actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+        react(actions)
+        return real_run(actions, deadline)
+
+    systemd.run = run  # type: ignore[method-assign]
+
+
+def test_what_had_only_to_be_reloaded_is_left_alone_where_no_unit_was_reached(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app"), "etc/app.conf": "1"}, RELOAD)
+    live.images.add(TWO, {APP: UNIT.format("app"), "etc/app.conf": "2"}, RELOAD + BEFORE)
+    live.install(ONE)
+    assert fails(live, systemd) == []
+
+
+def test_what_was_reloaded_is_reloaded_once_more(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app"), "etc/app.conf": "1"}, RELOAD)
+    live.images.add(TWO, {APP: UNIT.format("app"), "etc/app.conf": "2", BAD: UNIT.format("bad")}, RELOAD)
+    live.install(ONE)
+    log = fails(live, systemd)
+    assert [line for line in log if "app.service" in line] == ["reload app.service"] * 2
+    assert log[-1] == "reload app.service"
+
+
+def test_what_does_not_reload_on_the_way_back_is_restarted(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app"), "etc/app.conf": "1"}, RELOAD)
+    live.images.add(TWO, {APP: UNIT.format("app"), "etc/app.conf": "2", BAD: UNIT.format("bad")}, RELOAD)
+    live.install(ONE)
+
+    def stumbles(actions: Sequence[UnitAction]) -> None:
+        systemd.units["app.service"].can_reload = live.read("etc/app.conf") == "2"
+
+    as_asked(systemd, stumbles)
+    assert fails(live, systemd)[-2:] == ["reload app.service", "restart app.service"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_kill_leaves_word_whether_units_were_reached(live: Machine, systemd: FakeSystemd, begun: bool) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app"), "etc/app.conf": "1"}, RELOAD)
+    live.images.add(TWO, {APP: UNIT.format("app"), "etc/app.conf": "2"}, RELOAD + BEFORE)
+    live.install(ONE)
+    systemd.log.clear()
+
+    class Killed(FakeSystemd):
+        def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
+            os._exit(9)
+
+    child = os.fork()
+    if child == 0:
+        live.systemd = Killed(systemd.units)
+        live.programs.commands["no such"] = (lambda: "") if begun else (lambda: os._exit(9))
+        live.install(TWO)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    tools = live.tools()
+    with tools.state.locked():
+        recover(tools)
+    assert live.read("etc/app.conf") == "1"
+    assert systemd.log == (["reload app.service"] if begun else [])

@@ -65,6 +65,7 @@ def pid1(request: pytest.FixtureRequest) -> Iterator[Systemd]:
         fake.units["refuses-start.service"].can_start = False
         fake.units["refuses-stop.service"].can_stop = False
         fake.units["base.service"].wanted_by = ("part.service",)
+        fake.units["needs.service"].pulls = ("base.service",)
         fake.add("base.socket", triggers=("base.service",))
         fake.add("early.socket", triggers=("base.service",))
         fake.add("masked.service", load="masked")
@@ -131,6 +132,13 @@ def test_each_action_has_its_own_result_in_order(pid1: Systemd) -> None:
     ]
     assert found[0].detail == "exit-code"
     assert "unknown.service" in found[2].detail
+
+
+def test_what_runs_or_is_about_to_is_told_from_what_has_failed(pid1: Systemd) -> None:
+    pid1.start_later(["hangs.service"])
+    results(pid1, UnitVerb.START, "stays.service", "fails.service", "ends.service")
+    wait_for(pid1, "hangs.service", lambda state: state.active == "activating")
+    assert {*UNITS} & {*pid1.running()} == {"stays.service", "hangs.service"}
 
 
 def test_no_actions_have_no_results(pid1: Systemd) -> None:
@@ -248,6 +256,7 @@ def test_a_unit_knows_what_stops_with_it_and_what_it_triggers(pid1: Systemd) -> 
     assert states["base.service"].needed_by == ("needs.service",)
     assert states["base.service"].followed_by == ("part.service",)
     assert states["base.service"].wanted_by == ("part.service",)
+    assert "base.service" in states["needs.service"].pulls
     assert states["needs.service"].needed_by == ("binds.service",)
     assert states["base.socket"].triggers == ("base.service",)
 

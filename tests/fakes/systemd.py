@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ashore.errors import AshoreError
-from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import RUNNING, JobResult, UnitAction, UnitState, UnitVerb
 
 
 class Behaviour(Enum):
@@ -41,6 +41,7 @@ class FakeUnit:
     needed_by: tuple[str, ...] = ()
     followed_by: tuple[str, ...] = ()
     wanted_by: tuple[str, ...] = ()
+    pulls: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     main_pid: int = 0
     condition: bool = True
@@ -78,6 +79,9 @@ class FakeSystemd:
 
     def listed(self) -> tuple[str, ...]:
         return tuple(name for name, unit in self.units.items() if unit.active != "inactive")
+
+    def running(self) -> tuple[str, ...]:
+        return tuple(name for name, unit in self.units.items() if unit.active in RUNNING)
 
     def daemon_reload(self) -> None:
         self.log.append("daemon-reload")
@@ -131,6 +135,9 @@ class FakeSystemd:
         )
 
     def _up(self, unit: FakeUnit) -> None:
+        for other in unit.pulls:
+            if other in self.units and self.units[other].active == "inactive":
+                self._up(self.units[other])
         unit.invocation = f"{next(self._invocations):032x}"
         unit.restarts, unit.result, unit.left, unit.stopped = 0, "success", unit.samples, False
         match unit.behaviour:
@@ -193,6 +200,7 @@ class FakeSystemd:
             needed_by=unit.needed_by,
             followed_by=unit.followed_by,
             wanted_by=unit.wanted_by,
+            pulls=unit.pulls,
             triggers=unit.triggers,
         )
 

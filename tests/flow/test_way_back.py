@@ -9,7 +9,7 @@ import pytest
 
 from ashore.acts.transaction.recover import recover
 from ashore.errors import UnitsFailedError
-from ashore.nouns.units import JobResult, UnitAction
+from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
 
@@ -113,3 +113,58 @@ def test_a_kill_leaves_word_whether_units_were_reached(live: Machine, systemd: F
         recover(tools)
     assert live.read("etc/app.conf") == "1"
     assert systemd.log == (["reload app.service"] if begun else [])
+
+
+def running(systemd: FakeSystemd) -> set[str]:
+    return {name for name, unit in systemd.units.items() if unit.active == "active"}
+
+
+def test_what_new_units_pulled_in_stops_with_them(live: Machine, systemd: FakeSystemd) -> None:
+    """A helper of the bundle, and units of the host: one that ran before, and what only this change set going."""
+    systemd.units["bad.service"].pulls = ("helper.service", "host.target", "ran.service")
+    for name in ("helper.service", "deeper.service", "host.target", "nobody.service"):
+        systemd.add(name)
+    systemd.units["host.target"].pulls = ("deeper.service",)
+    systemd.add("ran.service", running=True, needed_by=("bad.service",))
+
+    def somebody_starts_another(actions: Sequence[UnitAction]) -> None:
+        systemd.units["nobody.service"].active = "active"
+
+    as_asked(systemd, somebody_starts_another)
+    live.images.add(TWO, {BAD: UNIT.format("bad"), UNITS + "helper.service": "[Service]\nExecStart=/x\n"})
+    log = fails(live, systemd)
+    assert running(systemd) == {"ran.service", "nobody.service"}
+    stopped = [at for at, line in enumerate(log) if line.startswith("stop")]
+    assert stopped and max(stopped) < len(log) - 1 - log[::-1].index("daemon-reload"), "while its file is there"
+
+
+def test_what_a_new_socket_started_stops_with_it(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.add("app.socket", triggers=("app.service",))
+    systemd.add("app@1.service")
+
+    def a_client_comes(actions: Sequence[UnitAction]) -> None:
+        for name in ("app.service", "app@1.service"):
+            systemd.units[name].active = "active"
+
+    as_asked(systemd, a_client_comes)
+    socket = "[Socket]\nListenStream=80\n[Install]\nWantedBy=sockets.target\n"
+    tree = {UNITS + "app.socket": socket, APP: "[Service]\nExecStart=/x\n", UNITS + "app@.service": "[Service]\n"}
+    live.images.add(TWO, tree, AFTER)
+    fails(live, systemd)
+    assert running(systemd) == set()
+
+
+@pytest.mark.parametrize("link", ["needed_by", "wanted_by"])
+def test_what_somebody_else_needs_by_now_runs_on(live: Machine, systemd: FakeSystemd, link: str) -> None:
+    systemd.units["bad.service"].pulls = ("base.service",)
+    setattr(systemd.add("base.service"), link, ("bad.service", "other.service"))
+    systemd.add("other.service")
+
+    def somebody_starts_another(actions: Sequence[UnitAction]) -> None:
+        if any(action.verb is UnitVerb.START for action in actions):
+            systemd.units["other.service"].active = "active"
+
+    as_asked(systemd, somebody_starts_another)
+    live.images.add(TWO, {BAD: UNIT.format("bad")})
+    fails(live, systemd)
+    assert running(systemd) == {"base.service", "other.service"}

@@ -70,6 +70,8 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """Steps of bundles: those that would undo one are among them."""
     units: Mapping[str, UnitState] = {}
     """As they were before the first stop."""
+    running: tuple[str, ...] | None = None
+    """All units that ran then, or were about to; None where no unit is acted on, or by an older ashore."""
     notes_units: bool = False
     """It is noted when units begin to be acted on: an older ashore did not."""
 

@@ -100,6 +100,10 @@ class Systemd(Protocol):
         """The names of all units that run or have failed, instances of templates included."""
         ...
 
+    def running(self) -> tuple[str, ...]:
+        """The names of all units that run, or have a job to."""
+        ...
+
     def daemon_reload(self) -> None: ...
 
     def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:

@@ -18,6 +18,10 @@ RUNTIME_FOLDER = "run/systemd/system"
 """The administrator's until the next boot: masks, most of all."""
 
 
+RUNNING = frozenset({"active", "reloading", "activating"})
+"""Active states of what runs."""
+
+
 class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     """A unit as PID 1 sees it (org.freedesktop.systemd1.Unit)."""
 
@@ -47,12 +51,14 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     """Units that stop and restart with it, and could run without it: theirs is a ``PartOf=``."""
     wanted_by: tuple[str, ...] = ()
     """Loaded units that pull it in, and could run without it: theirs is a ``Wants=``, ``Upholds=``, or a trigger."""
+    pulls: tuple[str, ...] = ()
+    """What starts with it: its ``Requires=``, ``BindsTo=``, ``Wants=``, ``Upholds=``."""
     triggers: tuple[str, ...] = ()
     """What a socket, timer or path unit starts."""
 
     @property
     def running(self) -> bool:
-        return self.active in {"active", "reloading", "activating"}
+        return self.active in RUNNING
 
 
 class UnitVerb(StrEnum):

@@ -27,7 +27,8 @@ def noted(tools: Tools, plan: Plan, staged: Staged) -> Staged:
     """`staged`, and how the units run now: what the way back goes by."""
     if tools.systemd is None:
         return staged
-    return msgspec.structs.replace(staged, units=_states(tools.systemd, plan), notes_units=True)
+    running = tools.systemd.running() if plan.actions else None
+    return msgspec.structs.replace(staged, running=running, units=_states(tools.systemd, plan), notes_units=True)
 
 
 def _states(systemd: Systemd, plan: Plan) -> Mapping[str, UnitState]:

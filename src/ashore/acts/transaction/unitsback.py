@@ -4,28 +4,51 @@
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.units import DEADLINE, issue_of
 from ashore.errors import Issue
+from ashore.nouns.files import parent
 from ashore.nouns.journal import Journal, Staged
+from ashore.nouns.plan import Action
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import UnitAction, UnitVerb
+from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.rules.units import pulled
+from ashore.rules.units.enablement import template_of, unit_of
 from ashore.rules.units.reasons import carries_us
 
 
 def stop_new(tools: Tools, left: Journal) -> None:
     """Stop what runs only by this transaction's hand, while its unit file is still there."""
     staged = left.staged
-    if tools.systemd is None or staged is None or left.begun.boot != tools.boot:
+    if tools.systemd is None or staged is None or left.begun.boot != tools.boot or not left.units_begun:
         return
     mine = [a.unit for a in staged.actions if not _ran(staged, a.unit)]
     now = tools.systemd.states(mine) if mine else {}
-    stops = [
-        UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before")
-        for unit in mine
-        if unit in now and now[unit].active not in ("inactive", "failed")
-    ]
+    running = [unit for unit in mine if unit in now and now[unit].active not in ("inactive", "failed")]
+    running += [unit for unit in _set_going(tools.systemd, staged) if unit not in mine]
+    stops = [UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before") for unit in running]
     if stops:
         tools.systemd.run(stops, DEADLINE)
     if mine:
         tools.systemd.reset_failed(mine)
+
+
+def _set_going(systemd: Systemd, staged: Staged) -> tuple[str, ...]:
+    """What runs by this transaction's hand though it was not told to."""
+    if staged.running is None:
+        return ()
+    before = {*staged.running}
+    acted_on = [action.unit for action in staged.actions]
+    new = _named_by(staged, Action.CREATE)
+    shipped = {unit for unit in systemd.running() if not new.isdisjoint({unit, template_of(unit)})}
+    states = dict(systemd.states(sorted({*acted_on, *shipped})))
+    while missing := pulled.unknown(acted_on, states, before):
+        states |= systemd.states(missing)
+    states |= systemd.states(pulled.around([n for n, s in states.items() if n not in before and s.running], states))
+    return pulled.set_going(acted_on, shipped, states, before)
+
+
+def _named_by(staged: Staged, action: Action) -> set[str | None]:
+    """The units, and templates, whose files these steps are about."""
+    paths = (s.step.path for s in staged.steps if s.step.action is action)
+    return {unit_of(path) for path in paths if parent(path) in UNIT_FOLDERS} - {None}
 
 
 def restore(tools: Tools, left: Journal) -> list[Issue]:

@@ -14,7 +14,7 @@ from ashore.errors import AshoreError, UnchangedError
 from ashore.mechanisms.pid1.dbus import Call, Connection, Reply, Signal
 from ashore.mechanisms.pid1.unitstate import NAME, broken, properties_of, questions, state_of
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import JobResult, UnitAction, UnitState, UnitVerb
+from ashore.nouns.units import RUNNING, JobResult, UnitAction, UnitState, UnitVerb
 
 _MANAGER = "/org/freedesktop/systemd1"
 _BUS = "org.freedesktop.DBus"
@@ -30,6 +30,8 @@ _METHODS = {
     UnitVerb.RELOAD: "ReloadUnit",
 }
 _LISTED = ["active", "reloading", "activating", "deactivating", "failed"]
+_COMES_UP = ("start", "restart")
+"""Jobs after which a unit runs."""
 
 
 def is_live(root: str) -> bool:
@@ -111,6 +113,12 @@ class DBusSystemd:
         if reply.error:
             raise AshoreError("systemd did not list its units", cause=reply.message)
         return tuple(str(unit[0]) for unit in reply.values[0])
+
+    def running(self) -> tuple[str, ...]:
+        (reply,) = self._ask([_manager("ListUnits")])
+        if reply.error:
+            raise AshoreError("systemd did not list its units", cause=reply.message)
+        return tuple(str(unit[0]) for unit in reply.values[0] if unit[3] in RUNNING or unit[8] in _COMES_UP)
 
     def daemon_reload(self) -> None:
         (reply,) = self._ask([_manager("Reload")], seconds=_RELOAD_SECONDS)

@@ -13,6 +13,7 @@ _RESULT_TYPES = ("service", "socket", "timer", "path", "mount", "automount", "sw
 """Unit types with a `Result` property of their own."""
 _NEEDED_BY = ("RequiredBy", "RequisiteOf", "BoundBy")
 _WANTED_BY = ("WantedBy", "UpheldBy", "TriggeredBy")
+_PULLS = ("Requires", "BindsTo", "Wants", "Upholds")
 _FOLLOWED_BY = ("ConsistsOf", "PropagatesStopTo")
 _SERVICE_PROPERTIES = ("Result", "Type", "NRestarts", "MainPID", "ExecMainStatus", "ExecMainExitTimestampMonotonic")
 
@@ -57,6 +58,7 @@ def state_of(name: str, properties: Mapping[str, object]) -> UnitState:
         needed_by=_names(properties, *_NEEDED_BY),
         followed_by=_names(properties, *_FOLLOWED_BY),
         wanted_by=_names(properties, *_WANTED_BY),
+        pulls=_names(properties, *_PULLS),
         triggers=_names(properties, "Triggers"),
     )
 

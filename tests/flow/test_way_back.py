@@ -168,3 +168,56 @@ def test_what_somebody_else_needs_by_now_runs_on(live: Machine, systemd: FakeSys
     live.images.add(TWO, {BAD: UNIT.format("bad")})
     fails(live, systemd)
     assert running(systemd) == {"base.service", "other.service"}
+
+
+class Reloading(FakeSystemd):
+    """Units have the files that a machine has, as of the last daemon-reload."""
+
+    def __init__(self, live: Machine) -> None:
+        super().__init__()
+        self.live = live
+
+    def daemon_reload(self) -> None:
+        super().daemon_reload()
+        for name, unit in self.units.items():
+            there = self.live.exists(UNITS + name) or self.live.exists(f"usr/lib/systemd/system/{name}")
+            unit.load = "loaded" if there else "not-found"
+
+
+def test_what_is_dropped_and_started_once_more_by_what_still_runs_is_stopped_again(host: Machine) -> None:
+    """A unit that upholds it, or a path unit, runs on with its old file until the daemon-reload."""
+    systemd = host.systemd = Reloading(host)
+    held = UNITS + "held.service"
+    host.images.add(ONE, {APP: "[Unit]\nUpholds=held.service\n" + UNIT.format("app"), held: UNIT.format("held")})
+    host.images.add(TWO, {APP: UNIT.format("app")})
+    systemd.add("app.service")
+    systemd.add("held.service")
+    host.install(ONE)
+    real_reload = systemd.daemon_reload
+
+    def comes_back() -> None:
+        assert systemd.log[-1] == "stop held.service"
+        systemd.units["held.service"].active = "active"
+        real_reload()
+
+    systemd.daemon_reload = comes_back  # type: ignore[method-assign]
+    systemd.log.clear()
+    host.install(TWO)
+    assert systemd.log == ["stop held.service", "daemon-reload", "stop held.service", "restart app.service"]
+    assert running(systemd) == {"app.service"}
+
+
+def test_what_comes_back_while_a_failed_change_is_undone_does_not_stay(host: Machine) -> None:
+    systemd = host.systemd = Reloading(host)
+    systemd.add("bad.service", Behaviour.FAILS)
+    systemd.add("helper.service")
+    real_reload = systemd.daemon_reload
+
+    def comes_back() -> None:
+        systemd.units["helper.service"].active = "active"
+        real_reload()
+
+    systemd.daemon_reload = comes_back  # type: ignore[method-assign]
+    host.images.add(TWO, {BAD: UNIT.format("bad"), UNITS + "helper.service": "[Service]\nExecStart=/x\n"})
+    fails(host, systemd)
+    assert running(systemd) == set()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units during a transaction: noted, stopped, brought up and judged. Live roots only."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -11,10 +12,11 @@ from ashore.acts.transaction.late import Started
 from ashore.errors import Issue, UnitsFailedError
 from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import Health
+from ashore.nouns.files import parent
 from ashore.nouns.journal import Staged
-from ashore.nouns.plan import Action, Plan
+from ashore.nouns.plan import Action, Plan, Step
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import JobResult, UnitAction, UnitState
+from ashore.nouns.units import UNIT_FOLDERS, JobResult, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import dependants
 from ashore.rules.units.enablement import is_template, template_of, unit_of
 from ashore.rules.units.health import Watched, start_seconds, to_watch
@@ -79,17 +81,20 @@ def bring_up(
         return Started()
     if plan.daemon_reload or plan.actions:
         journal.units_begun(tools.state)
+    failed: list[Issue] = []
     if plan.daemon_reload:
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
-        systemd.reset_failed([*(action.unit for action in plan.stops), *_without_file(systemd, plan)])
+        gone = unit_files(plan.steps, Action.REMOVE)
+        failed += stop_orphans(systemd, gone)
+        systemd.reset_failed([*(action.unit for action in plan.stops), *_listed(systemd, gone)])
     tools.placed()
     if plan.actions:
         systemd.reset_failed([action.unit for action in plan.actions])
     for action in plan.actions:
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
     results = systemd.run(plan.actions, start_seconds(plan, DEADLINE)) if plan.actions else ()
-    failed = [issue_of(result) for result in results if not result.ok]
+    failed += [issue_of(result) for result in results if not result.ok]
     watched: tuple[Watched, ...] = ()
     since = tools.uptime()
     if not failed:
@@ -104,14 +109,27 @@ def bring_up(
     return Started(watched=watched if plan.actions else (), since=since)
 
 
-def _without_file(systemd: Systemd, plan: Plan) -> list[str]:
-    """Units whose file a plan took away, whether they ran or not; of a template, its instances that are there."""
-    gone = {
-        unit
-        for step in plan.steps
-        if step.action is Action.REMOVE and (unit := unit_of(step.path)) and step.path.endswith(f"/{unit}")
-    }
-    instances = systemd.listed() if any(is_template(unit) for unit in gone) else ()
+def unit_files(steps: Iterable[Step], action: Action) -> frozenset[str]:
+    """The units, and templates, whose files these steps are about."""
+    paths = (step.path for step in steps if step.action is action and parent(step.path) in UNIT_FOLDERS)
+    return frozenset(unit for path in paths if (unit := unit_of(path)))
+
+
+def stop_orphans(systemd: Systemd, gone: AbstractSet[str]) -> list[Issue]:
+    """Stop units whose files are gone, and that something which ran on with the old ones had started once more."""
+    found = [unit for unit in systemd.running() if unit in gone or template_of(unit) in gone] if gone else []
+    states = systemd.states(found) if found else {}
+    stops = [
+        UnitAction(verb=UnitVerb.STOP, unit=unit, reason="its file is gone")
+        for unit, state in states.items()
+        if state.load == "not-found"
+    ]
+    return [issue_of(result) for result in systemd.run(stops, DEADLINE) if not result.ok] if stops else []
+
+
+def _listed(systemd: Systemd, gone: AbstractSet[str]) -> list[str]:
+    """Units whose files are gone, whether they ran or not; of a template, its instances that are there."""
+    instances = systemd.listed() if any(map(is_template, gone)) else ()
     return sorted({*gone, *(unit for unit in instances if template_of(unit) in gone)})
 
 

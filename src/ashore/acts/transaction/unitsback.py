@@ -2,15 +2,14 @@
 """Units on the way back: what the change set going stops, and what ran before runs again. Live roots only."""
 
 from ashore.acts.tools import Tools
-from ashore.acts.transaction.units import DEADLINE, issue_of
+from ashore.acts.transaction.units import DEADLINE, issue_of, stop_orphans, unit_files
 from ashore.errors import Issue
-from ashore.nouns.files import parent
 from ashore.nouns.journal import Journal, Staged
 from ashore.nouns.plan import Action
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import UNIT_FOLDERS, UnitAction, UnitVerb
+from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.units import pulled
-from ashore.rules.units.enablement import template_of, unit_of
+from ashore.rules.units.enablement import template_of
 from ashore.rules.units.reasons import carries_us
 
 
@@ -36,7 +35,7 @@ def _set_going(systemd: Systemd, staged: Staged) -> tuple[str, ...]:
         return ()
     before = {*staged.running}
     acted_on = [action.unit for action in staged.actions]
-    new = _named_by(staged, Action.CREATE)
+    new = _made(staged)
     shipped = {unit for unit in systemd.running() if not new.isdisjoint({unit, template_of(unit)})}
     states = dict(systemd.states(sorted({*acted_on, *shipped})))
     while missing := pulled.unknown(acted_on, states, before):
@@ -45,10 +44,8 @@ def _set_going(systemd: Systemd, staged: Staged) -> tuple[str, ...]:
     return pulled.set_going(acted_on, shipped, states, before)
 
 
-def _named_by(staged: Staged, action: Action) -> set[str | None]:
-    """The units, and templates, whose files these steps are about."""
-    paths = (s.step.path for s in staged.steps if s.step.action is action)
-    return {unit_of(path) for path in paths if parent(path) in UNIT_FOLDERS} - {None}
+def _made(staged: Staged) -> frozenset[str]:
+    return unit_files((s.step for s in staged.steps), Action.CREATE)
 
 
 def restore(tools: Tools, left: Journal) -> list[Issue]:
@@ -63,9 +60,10 @@ def restore(tools: Tools, left: Journal) -> list[Issue]:
         systemd.daemon_reload()
     if left.begun.boot != tools.boot:
         return []
+    orphans = stop_orphans(systemd, _made(staged)) if staged.daemon_reload else []
     actions = _way_back(systemd, staged, left)
     if not actions:
-        return []
+        return orphans
     systemd.reset_failed([action.unit for action in actions])
     failed = [result for result in systemd.run(actions, DEADLINE) if not result.ok]
     # It may have stumbled over the new file, and not take the old one either.
@@ -76,7 +74,7 @@ def restore(tools: Tools, left: Journal) -> list[Issue]:
     ]
     failed = [result for result in failed if result.verb is not UnitVerb.RELOAD]
     failed += [result for result in systemd.run(again, DEADLINE) if not result.ok] if again else []
-    return [issue_of(result) for result in failed]
+    return [*orphans, *(issue_of(result) for result in failed)]
 
 
 def _way_back(systemd: Systemd, staged: Staged, left: Journal) -> list[UnitAction]:

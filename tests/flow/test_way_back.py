@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from ashore.acts.transaction.recover import recover
-from ashore.errors import UnitsFailedError
+from ashore.errors import AshoreError, UnitsFailedError
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
@@ -221,3 +221,40 @@ def test_what_comes_back_while_a_failed_change_is_undone_does_not_stay(host: Mac
     host.images.add(TWO, {BAD: UNIT.format("bad"), UNITS + "helper.service": "[Service]\nExecStart=/x\n"})
     fails(host, systemd)
     assert running(systemd) == set()
+
+
+@pytest.mark.parametrize("word", ["before", "after"])
+def test_a_oneshot_that_ended_meanwhile_is_not_run_once_more(live: Machine, systemd: FakeSystemd, word: str) -> None:
+    """Reached or not: what was in the middle of its work, and is done, has run."""
+    live.images.add(ONE, {APP: UNIT.format("app"), "etc/app.conf": "1"}, RELOAD)
+    job = {APP: UNIT.format("app"), "etc/app.conf": "2"}
+    live.images.add(TWO, job, RELOAD + f'[[step]]\nname = "y"\nphase = "{word}"\nreason = "r"\ncommand = ["ends"]\n')
+    live.install(ONE)
+    unit = systemd.units["app.service"]
+    unit.behaviour, unit.active, unit.sub = Behaviour.ENDS, "activating", "start"
+
+    def ends() -> str:
+        unit.active, unit.sub = "inactive", "dead"
+        raise AshoreError("it failed")
+
+    live.programs.commands["ends"] = ends
+    assert not [line for line in fails(live, systemd) if "start app.service" in line]
+    assert unit.active == "inactive"
+
+
+@pytest.mark.parametrize(("active", "stopped"), [("inactive", False), ("inactive", True), ("failed", False)])
+def test_what_went_down_before_anything_was_reached_is_left_so_unless_it_failed(
+    live: Machine, systemd: FakeSystemd, active: str, stopped: bool
+) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app")})
+    live.images.add(TWO, {APP: UNIT.format("app") + "# 2\n", "usr/lib/tmpfiles.d/app.conf": "d /var/lib/app\n"})
+    live.install(ONE)
+    unit = systemd.units["app.service"]
+
+    def goes_down(argv: Sequence[str], **_: object) -> str:
+        unit.active, unit.stopped = active, stopped
+        raise AshoreError("it failed")
+
+    live.programs.run = goes_down  # type: ignore[method-assign]
+    log = fails(live, systemd)
+    assert ("start app.service" in log) == (active == "failed")

@@ -7,8 +7,8 @@ from ashore.errors import Issue
 from ashore.nouns.journal import Journal, Staged
 from ashore.nouns.plan import Action
 from ashore.nouns.ports import Systemd
-from ashore.nouns.units import UnitAction, UnitVerb
-from ashore.rules.units import pulled
+from ashore.nouns.units import UnitAction, UnitState, UnitVerb
+from ashore.rules.units import dependants, pulled
 from ashore.rules.units.enablement import template_of
 from ashore.rules.units.reasons import carries_us
 
@@ -87,12 +87,29 @@ def _way_back(systemd: Systemd, staged: Staged, left: Journal) -> list[UnitActio
             continue
         state = now.get(unit)
         if state is None or not state.running:
+            if not _comes_back(left, staged, unit, state):
+                continue
             actions.append(UnitAction(verb=UnitVerb.START, unit=unit, reason="it ran before"))
         elif unit in touched and state.invocation != staged.units[unit].invocation:
             actions.append(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="its old files are back"))
         elif unit in reloaded:
             actions.append(UnitAction(verb=UnitVerb.RELOAD, unit=unit, reason="its old files are back"))
     return actions
+
+
+def _comes_back(left: Journal, staged: Staged, unit: str, state: UnitState | None) -> bool:
+    """Whether it is down by this transaction's hand, or may be: not what ended its work, or somebody stopped, while
+    nothing of ours was at work."""
+    stopped = [action.unit for action in staged.stops]
+    down = {*stopped, *(found.unit for found in dependants.dependants(stopped, staged.units))}
+    if state is None or unit in down or state.active == "failed":
+        return True
+    before = staged.units[unit]
+    well = state.result == "success"
+    if well and (before.type, before.active) == ("oneshot", "activating"):
+        return state.invocation not in ("", before.invocation)  # PID 1 forgets what is done
+    ended = well and not state.stopped and state.invocation == before.invocation
+    return left.units_begun or (bool(left.ran) and not ended)
 
 
 def _ran(staged: Staged, unit: str) -> bool:

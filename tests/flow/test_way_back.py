@@ -5,9 +5,12 @@ set going or took down by the way, and those that it never reached."""
 import os
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
+from ashore.acts.change import install as stories
 from ashore.acts.transaction.recover import recover
+from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, UnitsFailedError
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -258,3 +261,43 @@ def test_what_went_down_before_anything_was_reached_is_left_so_unless_it_failed(
     live.programs.run = goes_down  # type: ignore[method-assign]
     log = fails(live, systemd)
     assert ("start app.service" in log) == (active == "failed")
+
+
+class Saying(Quiet):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def _had_failed(live: Machine, systemd: FakeSystemd, more: str) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app")})
+    live.images.add(TWO, {APP: UNIT.format("app") + "# 2\n"}, more)
+    live.install(ONE)
+    systemd.units["app.service"].active = "failed"
+
+
+def test_what_had_failed_before_and_was_not_acted_on_is_still_listed_so(live: Machine, systemd: FakeSystemd) -> None:
+    _had_failed(live, systemd, BEFORE)
+    fails(live, systemd)
+    assert systemd.units["app.service"].active == "failed"
+
+
+def test_what_had_failed_before_and_fails_again_is_still_listed_so(live: Machine, systemd: FakeSystemd) -> None:
+    _had_failed(live, systemd, "")
+    systemd.units["app.service"].behaviour = Behaviour.FAILS
+    assert "start app.service" in fails(live, systemd)
+    assert systemd.units["app.service"].active == "failed"
+
+
+def test_of_what_had_failed_before_and_came_up_it_is_said_that_it_is_only_stopped(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    _had_failed(live, systemd, AFTER)
+    saying = Saying()
+    tools = msgspec.structs.replace(live.tools(), progress=saying)
+    with pytest.raises(UnitsFailedError):
+        stories.install(tools, [live.ask(TWO)])
+    assert systemd.units["app.service"].active == "inactive"
+    assert "app.service had failed before; it was started, and is stopped now" in saying.lines

@@ -25,8 +25,12 @@ def stop_new(tools: Tools, left: Journal) -> None:
     stops = [UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before") for unit in running]
     if stops:
         tools.systemd.run(stops, DEADLINE)
-    if mine:
-        tools.systemd.reset_failed(mine)
+    failed = {unit for unit in mine if unit in staged.units and staged.units[unit].active == "failed"}
+    # No trace stays of what was new; an alarm that was there before is not ours to end.
+    if new := [unit for unit in mine if unit not in failed]:
+        tools.systemd.reset_failed(new)
+    for unit in sorted(failed.intersection(running)):
+        tools.progress.say(f"{unit} had failed before; it was started, and is stopped now")
 
 
 def _set_going(systemd: Systemd, staged: Staged) -> tuple[str, ...]:

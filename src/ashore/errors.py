@@ -107,6 +107,15 @@ class UnchangedError(AshoreError):
     code = ExitCode.UNCHANGED
 
 
+AS_BEFORE = "; the host is as it was before"
+"""How messages of failures end that took everything back."""
+
+
+def without_promise(error: BaseException) -> str:
+    """What an error says, where it is not so that everything was taken back."""
+    return str(error).replace(AS_BEFORE, "")
+
+
 class DamagedContentError(UnchangedError):
     """A content that ashore had stored is not what its name says; it was dropped, and another try looks elsewhere."""
 

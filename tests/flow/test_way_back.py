@@ -11,7 +11,7 @@ import pytest
 from ashore.acts.change import install as stories
 from ashore.acts.transaction.recover import recover
 from ashore.cli.progress import Quiet
-from ashore.errors import AshoreError, UnitsFailedError
+from ashore.errors import AshoreError, ChangedError, UnitsFailedError
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
@@ -301,3 +301,20 @@ def test_of_what_had_failed_before_and_came_up_it_is_said_that_it_is_only_stoppe
         stories.install(tools, [live.ask(TWO)])
     assert systemd.units["app.service"].active == "inactive"
     assert "app.service had failed before; it was started, and is stopped now" in saying.lines
+
+
+def test_an_image_is_held_also_where_the_way_back_fails_and_nobody_says_that_all_is_as_before(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    live.images.add(ONE, {APP: UNIT.format("app")})
+    live.images.add(TWO, {APP: UNIT.format("app") + "# 2\n"})
+    live.install(ONE)
+    systemd.units["app.service"].behaviour = Behaviour.FAILS
+    with pytest.raises(ChangedError) as raised:
+        live.install(TWO)
+    assert "app.service" in raised.value.cause and raised.value.issues[0].where == "app.service"
+    (held,) = live.tools().history.held().values()
+    assert held.reference == TWO and "app.service" in held.reason
+    audit = live.read("var/lib/ashore/audit.jsonl").splitlines()[-1]
+    assert "not brought back: app.service" in audit
+    assert "as it was before" not in f"{raised.value} {held.reason} {audit}"

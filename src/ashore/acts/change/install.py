@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -28,6 +29,7 @@ from ashore.errors import (
     UnitsFailedError,
     UsageError,
     reason_of,
+    without_promise,
 )
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
@@ -175,14 +177,13 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             try:
                 done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
             except (UnitsFailedError, ContentRefusedError) as error:
-                if order.taken_back:
-                    raise
-                what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
-                reason = f"{what}: {error.issues[0]}" if error.issues else str(error)
-                new = _changed_bundles(plan, current)
-                # A round of `follow` tries each by itself next, and so finds out.
-                blamed = frozenset() if order.verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
-                tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))
+                _hold(tools, order, plan, current, error)
+                raise
+            except ChangedError as error:
+                # The way back failed as well: what was wrong with the image is why there had to be one.
+                if isinstance(error.__cause__, (UnitsFailedError, ContentRefusedError)):
+                    with contextlib.suppress(OSError):
+                        _hold(tools, order, plan, current, error.__cause__)
                 raise
             except DamagedContentError:
                 for key in place.used:  # the next try fetches it
@@ -259,6 +260,18 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
 
 def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
+
+
+def _hold(tools: Tools, order: _Order, plan: Plan, current: Generation, error: AshoreError) -> None:
+    """No automatic path tries again what failed; what goes back by itself is no new version."""
+    if order.taken_back:
+        return
+    what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
+    reason = f"{what}: {error.issues[0]}" if error.issues else without_promise(error)
+    new = _changed_bundles(plan, current)
+    # A round of `follow` tries each by itself next, and so finds out.
+    blamed = frozenset() if order.verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
+    tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))
 
 
 def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import due
-from ashore.errors import AshoreError, Issue, TriggerFailedError
+from ashore.errors import AS_BEFORE, AshoreError, Issue, TriggerFailedError
 from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import Phase
 from ashore.nouns.journal import Due, Journal
@@ -78,7 +78,7 @@ def _run(tools: Tools, planned: PlannedStep, transaction: str) -> None:
     except AshoreError as error:
         line["failed"] = str(error)
         raise TriggerFailedError(
-            f"the step {planned.name} failed; the host is as it was before",
+            f"the step {planned.name} failed{AS_BEFORE}",
             cause=str(error),
             remedy="put right what is named, then install it again",
         ) from error

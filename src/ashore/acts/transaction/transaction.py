@@ -7,7 +7,7 @@ are durable before the swap, and one durable verdict decides whether recovery go
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ from ashore.errors import (
     UnchangedError,
     UnitsFailedError,
     reason_of,
+    without_promise,
 )
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage import swap
@@ -251,13 +252,13 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
         )
         left += with_room(tools, functools.partial(go_back, tools, unjudged))
         with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
-            tools.history.audit(_audit_line(tools, transaction, error))
+            tools.history.audit(_audit_line(tools, transaction, error, left))
     except (AshoreError, OSError) as second:
         left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
     if left:
         return ChangedError(
             f"{transaction.begun.verb} failed, and not everything could be brought back",
-            cause=str(error),
+            cause=without_promise(error),
             remedy="put right what is listed, then run: ashore recover",
             issues=left,
         )
@@ -266,13 +267,18 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
     return error
 
 
-def _audit_line(tools: Tools, transaction: Transaction, error: BaseException) -> dict[str, object]:
+def _audit_line(
+    tools: Tools, transaction: Transaction, error: BaseException, left: Sequence[Issue]
+) -> dict[str, object]:
+    said = (
+        "; ".join([without_promise(error), *(f"not brought back: {issue}" for issue in left)]) if left else str(error)
+    )
     return {
         "time": tools.now(),
         "transaction": transaction.id,
         "generation": tools.history.current_number() or 0,
         "verb": transaction.begun.verb,
-        "failed": str(error) or type(error).__name__,
+        "failed": said or type(error).__name__,
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import due
-from ashore.errors import AshoreError, Issue, TriggerFailedError, UnchangedError
+from ashore.errors import AS_BEFORE, AshoreError, Issue, TriggerFailedError, UnchangedError
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.host import kernel
 from ashore.mechanisms.host.users import read_owners
@@ -118,7 +118,7 @@ def _run(tools: Tools, trigger: Trigger, *, go_on: bool) -> None:
             tools.progress.say(f"{trigger.kind} failed ({trigger.reason}): {error}")
             return
         raise TriggerFailedError(
-            f"{trigger.kind} failed ({trigger.reason}); the host is as it was before",
+            f"{trigger.kind} failed ({trigger.reason}){AS_BEFORE}",
             cause=str(error),
             remedy="put right what is named, or correct the file; then install it again",
         ) from error

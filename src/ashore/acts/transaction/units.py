@@ -9,7 +9,7 @@ import msgspec
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import answering, watch
 from ashore.acts.transaction.late import Started
-from ashore.errors import Issue, UnitsFailedError
+from ashore.errors import AS_BEFORE, Issue, UnitsFailedError
 from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import Health
 from ashore.nouns.files import parent
@@ -102,7 +102,7 @@ def bring_up(
         failed = list(watch(systemd, watched, clock=tools.clock, sleep=tools.sleep))
     if failed:
         raise UnitsFailedError(
-            "units did not come up; the host is as it was before",
+            f"units did not come up{AS_BEFORE}",
             remedy="the image is held: it is installed again only by a new tag or an explicit install",
             issues=failed,
         )

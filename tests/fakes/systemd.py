@@ -42,6 +42,8 @@ class FakeUnit:
     followed_by: tuple[str, ...] = ()
     wanted_by: tuple[str, ...] = ()
     pulls: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    conflicted_by: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     main_pid: int = 0
     condition: bool = True
@@ -138,6 +140,9 @@ class FakeSystemd:
         for other in unit.pulls:
             if other in self.units and self.units[other].active == "inactive":
                 self._up(self.units[other])
+        for other in (*unit.conflicts, *unit.conflicted_by):
+            if other in self.units and self.units[other].active in RUNNING:
+                self._take_down(other)
         unit.invocation = f"{next(self._invocations):032x}"
         unit.restarts, unit.result, unit.left, unit.stopped = 0, "success", unit.samples, False
         match unit.behaviour:
@@ -201,6 +206,8 @@ class FakeSystemd:
             followed_by=unit.followed_by,
             wanted_by=unit.wanted_by,
             pulls=unit.pulls,
+            conflicts=unit.conflicts,
+            conflicted_by=unit.conflicted_by,
             triggers=unit.triggers,
         )
 

@@ -141,6 +141,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Paths that triggers made, each with the trigger: not there before, they go with what asked for them."""
     started: tuple[str, ...] = ()
     """Units of the host that bundles enable, and that did not run before: they stop when no bundle does any more."""
+    gave_way: Mapping[str, str] = {}
+    """Units that ran until one of a bundle started that conflicts with them, each with that one: they start when it
+    goes. An earlier ashore did not note them."""
 
     @property
     def enabled(self) -> tuple[str, ...]:

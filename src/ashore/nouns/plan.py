@@ -117,6 +117,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the generation that this leads to records of triggers."""
     started: tuple[str, ...] = ()
     """And of units of the host."""
+    gave_way: Mapping[str, str] = {}
+    """And of those that are down since one of a bundle conflicts with them, each with that one."""
     reboot: tuple[str, ...] = ()
     """Why not all of it is in effect before the next boot: said, never done."""
     notes: tuple[str, ...] = ()

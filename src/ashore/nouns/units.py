@@ -53,6 +53,10 @@ class UnitState(msgspec.Struct, frozen=True, kw_only=True):
     """Loaded units that pull it in, and could run without it: theirs is a ``Wants=``, ``Upholds=``, or a trigger."""
     pulls: tuple[str, ...] = ()
     """What starts with it: its ``Requires=``, ``BindsTo=``, ``Wants=``, ``Upholds=``."""
+    conflicts: tuple[str, ...] = ()
+    """What stops when it starts."""
+    conflicted_by: tuple[str, ...] = ()
+    """Loaded units that say so of it."""
     triggers: tuple[str, ...] = ()
     """What a socket, timer or path unit starts."""
 

@@ -105,6 +105,7 @@ def make_plan(
         settings=triggers.settings,
         made=triggers.made,
         started=units.started,
+        gave_way=units.gave_way,
         reboot=(*units.reboot, *(triggers.reboot if tools.live else ())),
         notes=tuple(dict.fromkeys(notes)),
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),

@@ -19,6 +19,7 @@ from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.files.plan import FilePlan
 from ashore.rules.units import dependants
 from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.conflicts import Conflicts
 from ashore.rules.units.disabled import without
 from ashore.rules.units.enablement import drop_in_folders, template_of, unit_of
 from ashore.rules.units.reasons import Reaction
@@ -44,7 +45,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
     def units(self, seen: Mapping[str, Seen]) -> UnitPlan:
         """What to stop, start, restart and reload; nothing on an offline root."""
         if self.tools.systemd is None:
-            return UnitPlan(started=self.current.started)
+            return UnitPlan(started=self.current.started, gave_way=self.current.gave_way)
         changes = changes_of(self.files.steps)
         situation = Situation(
             changes=changes,
@@ -56,10 +57,12 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         )
         reasons = reasons_of(situation)
         states = self._states(concerned(situation, reasons))
+        conflicts = Conflicts(situation=situation, reasons=reasons, gave_way=self.current.gave_way)
         planned = plan_units(situation, reasons, states)
-        while missing := _unknown(planned, states):
-            states |= self._states(missing)
+        while missing := {*_unknown(planned, states), *conflicts.unknown(planned, states)}:
+            states |= self._states(sorted(missing))
             planned = plan_units(situation, reasons, states)
+        planned = conflicts.settled(planned, states)
         return self._with_waiting(planned) if self.tools.booting and self.files.steps else planned
 
     def _states(self, units: Sequence[str]) -> dict[str, UnitState]:

@@ -219,6 +219,7 @@ def _generation(
         settings=plan.settings,
         made=plan.made,
         started=plan.started,
+        gave_way=plan.gave_way,
         taken_back=bool(afterwards.taken_back),
         why="" if afterwards.taken_back == NOT_CONFIRMED else afterwards.taken_back,
     )

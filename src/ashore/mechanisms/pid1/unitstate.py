@@ -59,6 +59,8 @@ def state_of(name: str, properties: Mapping[str, object]) -> UnitState:
         followed_by=_names(properties, *_FOLLOWED_BY),
         wanted_by=_names(properties, *_WANTED_BY),
         pulls=_names(properties, *_PULLS),
+        conflicts=_names(properties, "Conflicts"),
+        conflicted_by=_names(properties, "ConflictedBy"),
         triggers=_names(properties, "Triggers"),
     )
 

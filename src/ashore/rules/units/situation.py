@@ -36,6 +36,8 @@ class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     started: tuple[str, ...] = ()
     """Units of the host that run since bundles enable them."""
+    gave_way: Mapping[str, str] = {}
+    """Units that are down since one of a bundle conflicts with them, each with that one."""
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What gives way to a unit of a bundle, by ``Conflicts=``: planned, back after a failure, and when the unit goes."""
+
+import pytest
+
+from ashore.acts.change import install as stories
+from ashore.errors import UnitsFailedError
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.flow.machine import Machine
+
+ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+APP = "etc/systemd/system/app.service"
+UNIT = "[Service]\nExecStart=/opt/app\n[Install]\nWantedBy=multi-user.target\n"
+CONFLICTING = "[Unit]\nConflicts=victim.service\n" + UNIT
+
+
+@pytest.fixture
+def systemd() -> FakeSystemd:
+    found = FakeSystemd()
+    found.add("app.service", conflicts=("victim.service",))
+    found.add("victim.service", running=True, needed_by=("needs.service",))
+    found.add("needs.service", running=True)
+    return found
+
+
+@pytest.fixture
+def live(host: Machine, systemd: FakeSystemd) -> Machine:
+    host.systemd = systemd
+    host.images.add(ONE, {APP: CONFLICTING})
+    return host
+
+
+def running(systemd: FakeSystemd) -> set[str]:
+    return {name for name, unit in systemd.units.items() if unit.active == "active"}
+
+
+def test_it_is_in_the_plan_with_what_needs_it(live: Machine, systemd: FakeSystemd) -> None:
+    plan = stories.plan_install(live.tools(), [live.ask(ONE)])[0]
+    assert [f"{stop.unit}: {stop.reason}" for stop in plan.stops] == [
+        "victim.service: it conflicts with app.service, which starts",
+        "needs.service: it goes down with victim.service",
+    ]
+    live.install(ONE)
+    assert running(systemd) == {"app.service"}
+
+
+def test_it_is_back_after_a_failure(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.units["app.service"].behaviour = Behaviour.FAILS
+    with pytest.raises(UnitsFailedError):
+        live.install(ONE)
+    assert running(systemd) == {"victim.service", "needs.service"}
+
+
+@pytest.mark.parametrize("verb", ["remove", "rollback", "drop"])
+def test_it_is_back_when_the_unit_goes_or_conflicts_no_more(live: Machine, systemd: FakeSystemd, verb: str) -> None:
+    live.images.add(TWO, {APP: CONFLICTING, "etc/app": "2"})
+    live.images.add("reg.example/app:3", {APP: UNIT})
+    live.install(ONE)
+    live.install(TWO)
+    assert running(systemd) == {"app.service"}, "a change in between does not forget it"
+    if verb == "remove":
+        live.remove("app")
+    elif verb == "rollback":
+        live.roll_back()
+        assert running(systemd) == {"app.service"}
+        live.remove("app")
+    else:
+        systemd.units["app.service"].conflicts = ()
+        live.install("reg.example/app:3")
+    assert {"victim.service", "needs.service"} <= running(systemd)
+    assert live.tools().history.current().gave_way == {}
+
+
+def test_what_did_not_run_gives_no_way_and_is_not_started(live: Machine, systemd: FakeSystemd) -> None:
+    for name in ("victim.service", "needs.service"):
+        systemd.units[name].active = "inactive"
+    live.install(ONE)
+    live.remove("app")
+    assert running(systemd) == set()
+
+
+def test_a_running_unit_that_says_so_itself_gives_way_as_well(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add(ONE, {APP: UNIT})
+    app = systemd.units["app.service"]
+    app.conflicts, app.conflicted_by = (), ("victim.service",)
+    assert live.install(ONE).plan.stops[0].unit == "victim.service"
+    live.remove("app")
+    assert running(systemd) == {"victim.service", "needs.service"}
+
+
+def test_what_another_bundle_wants_gives_no_way(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add("reg.example/other:1", {"etc/systemd/system/victim.service": UNIT})
+    live.install("reg.example/other:1")
+    with pytest.raises(UnitsFailedError, match=r"victim\.service.*it ran before this change"):
+        live.install(ONE)
+    assert running(systemd) == {"victim.service", "needs.service"}

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from ashore.acts.change import install as stories
-from ashore.acts.transaction.units import restore
+from ashore.acts.transaction.unitsback import restore
 from ashore.errors import UnitsFailedError
-from ashore.nouns.journal import Staged
+from ashore.nouns.generation import Verb
+from ashore.nouns.journal import Begun, Journal, Staged
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitAction, UnitVerb
 from tests.fakes.bundles import Folder, Link
@@ -266,7 +267,9 @@ def test_a_way_back_never_restarts_what_it_runs_in(live: Machine, systemd: FakeS
     actions = tuple(UnitAction(verb=UnitVerb.RESTART, unit=unit, reason="") for unit in units)
     systemd.run(actions, 1)
     systemd.log.clear()
-    assert restore(live.tools(), Staged(steps=(), actions=actions, units=units), live.boot) == []
+    begun = Begun(transaction="b538846eaae5", verb=Verb.INSTALL, boot=live.boot)
+    left = Journal(begun=begun, staged=Staged(steps=(), actions=actions, units=units))
+    assert restore(live.tools(), left) == []
     assert systemd.log == ["restart a.service"]
 
 

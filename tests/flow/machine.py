@@ -24,9 +24,10 @@ from ashore.nouns import reference
 from ashore.nouns.ask import Ask
 from ashore.nouns.confirm import Asked
 from ashore.nouns.facts import Facts, Interface, Network
-from ashore.nouns.files import Stat
+from ashore.nouns.files import Stat, parent
 from ashore.nouns.generation import Verb
 from ashore.nouns.ports import Systemd
+from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH
 from tests.fakes.bundles import FakeImages
 from tests.fakes.processes import FakeProcesses
 from tests.fakes.programs import FakePrograms
@@ -146,8 +147,13 @@ class Machine:
         return os.path.lexists(self.root / path)
 
     def tree(self) -> Mapping[str, tuple[object, ...]]:
-        """Everything below the root but ashore's own state: names, types, modes, owners, xattrs, contents."""
-        return snapshot(self.root)
+        """Everything below the root but ashore's own state, and the unit that recovers it, which stays with it."""
+        found = snapshot(self.root)
+        for path in (RECOVER_PATH, RECOVER_LINK):
+            found.pop(path, None)
+        if not any(path.startswith(f"{parent(RECOVER_LINK)}/") for path in found):
+            found.pop(parent(RECOVER_LINK), None)
+        return found
 
     def leftovers(self) -> list[str]:
         """What a transaction should not leave behind."""

@@ -36,6 +36,8 @@ SERVICES = ("libpam-systemd", "nginx-light", "openssh-client", "openssh-server",
 QUIET_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
                "fstrim.timer", "e2scrub_reap.service", "systemd-networkd-wait-online.service")  # fmt: skip
 """Masked: they would change the tree between two snapshots."""
+RECOVERY = tuple(f"etc/systemd/system/{folder}ashore-recover.service" for folder in ("", "sysinit.target.wants/"))
+"""The unit that recovers a host at boot, and what enables it."""
 # As pip writes the command of an installed package, so that the program finds itself by its own name.
 WRAPPER = f"""\
 #!/usr/bin/python3
@@ -208,8 +210,11 @@ class Host:
         return self.run(["systemctl", "show", "--value", "--property", prop, unit]).stdout.strip()
 
     def snapshot(self, *folders: str) -> Snapshot:
-        """Names, types, modes, owners, xattrs and contents below `folders`, or of all that ashore may change."""
-        return snapshot(self.path, folders)
+        """Names, types, modes, owners, xattrs and contents below `folders`, or of all that ashore may change.
+
+        Without what recovers it at boot: the first change places that, and it stays as ashore's state does.
+        """
+        return {path: what for path, what in snapshot(self.path, folders).items() if path not in RECOVERY}
 
     def forward(self, port: int) -> None:
         """Make 127.0.0.1:`port` of this machine reachable as the same address on the host, until `cut`."""

@@ -91,9 +91,7 @@ def site(whole_site: Site) -> Iterator[Site]:
     yield whole_site
     if bundles := [bundle["name"] for bundle in whole_site.json("status")["bundles"]]:
         whole_site.run("remove", *bundles)
-    # Whoever changes a live host leaves the unit that recovers it.
-    left = [line for line in differences(before, whole_site.host.snapshot()) if "ashore-recover.service" not in line]
-    assert left == []
+    assert differences(before, whole_site.host.snapshot()) == []
 
 
 def test_an_edited_sshd_config_is_merged_checked_by_sshd_and_given_back(site: Site) -> None:

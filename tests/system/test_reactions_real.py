@@ -293,12 +293,6 @@ def test_what_a_power_cut_left_is_derived_again_once_the_host_is_up(fresh_host: 
     """Early recovery brings the files back and waits for no program; the store of certificates follows."""
     site = Site(fresh_host, tmp_path)
     (fresh_host.path / "root/images").mkdir()
-    (fresh_host.path / "opt/bin").mkdir(parents=True)
-    (fresh_host.path / "opt/bin/ashore").symlink_to("/usr/local/bin/ashore")
-    source = "from ashore.rules.provision.hostunits import RECOVER_TEXT as t; print(t, end='')"
-    text = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True).stdout
-    fresh_host.write(f"{SYSTEM}/ashore-recover.service", text)
-    fresh_host.run(["systemctl", "enable", "ashore-recover.service"])
     store = fresh_host.path / "etc/ssl/certs/ca-certificates.crt"
     pem, before = certificate(tmp_path), store.read_text()
     hangs = "[Service]\nType=notify\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n"

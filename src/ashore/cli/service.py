@@ -47,7 +47,7 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
         return None
     if not follow and followed(()):
         return ExitCode.DONE
-    place_recovery(tools.host)
+    place_recovery(tools.host, tools.program)
     return bring_to_pid1(
         tools.host.root, Request(arguments=tuple(sys.argv[1:])), own_command(), (), until_ready=not follow
     )

@@ -17,7 +17,7 @@ from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 from ashore.nouns.digest import hex_of
 from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
-from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
+from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, recover_units
 
 _SECONDS = 300.0
 """A busy host may take its time to start a program."""
@@ -94,14 +94,14 @@ def _withdraw(host: Beneath, program: str) -> None:
             state.purge()
 
 
-def place_recovery(host: Beneath) -> bool:
+def place_recovery(host: Beneath, program: Sequence[str] = (f"/{PROGRAM_LINK}",)) -> bool:
     """Have the unit that recovers at boot on the host, and enabled; whether that is new.
 
     Raises:
         UnchangedError: it cannot be written.
     """
     try:
-        return ownunits.place(host, RECOVER_UNITS, RECOVER_LINKS)
+        return ownunits.place(host, recover_units(program), RECOVER_LINKS)
     except OSError as error:
         raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=error.strerror or str(error)) from error
 

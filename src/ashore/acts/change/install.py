@@ -15,6 +15,7 @@ from ashore.acts.fetch.places import IntoCache, IntoStaging
 from ashore.acts.plan.differences import compared
 from ashore.acts.plan.planning import Beside, make_plan, records_anything, refuse_conflicts
 from ashore.acts.tools import Tools
+from ashore.acts.transaction import recovery
 from ashore.acts.transaction.complete import complete
 from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
@@ -158,11 +159,11 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             place = IntoStaging(tools, transaction.staging)
             target = order.wish(current, place, salt)
             supply = _supply(tools, current, target)
-            plan = make_plan(tools, current, target.parts, supply, _beside(order, target))
-            plan = _to_confirm(tools, plan, current, target, order.confirm)
-            refuse_conflicts(plan)
+            plan = _planned(tools, order, current, target, supply)
             if plan.empty and not target.further and not records_anything(plan, current):
                 return Outcome(plan=plan, generation=current, changed=False, recovered=recovered)
+            if recovery.place(tools, plan.files, current.files):  # perhaps in a folder that the plan would have made
+                plan = _planned(tools, order, current, target, supply)
             for part in target.parts:
                 for value in part.secrets.values():
                     Secrets(tools.state).put(value, salt)
@@ -219,6 +220,13 @@ def _beside(order: _Order, target: Target) -> Beside:
         displace=bool(order.taken_back),
         exactly=order.exactly,
     )
+
+
+def _planned(tools: Tools, order: _Order, current: Generation, target: Target, supply: Supply) -> Plan:
+    plan = make_plan(tools, current, target.parts, supply, _beside(order, target))
+    plan = _to_confirm(tools, plan, current, target, order.confirm)
+    refuse_conflicts(plan)
+    return plan
 
 
 def _to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, asked: Asked) -> Plan:

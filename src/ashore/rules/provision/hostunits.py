@@ -17,7 +17,29 @@ DROP_IN = "50-ashore.conf"
 INCOMPLETE = "run/ashore/incomplete"
 """There while the files of the host are a mix that an interrupted transaction left, and nobody has ended it yet."""
 
-RECOVER_TEXT = """\
+_LINK_FOLDER = "/opt/bin"
+OURS = b"# Written by ashore: "
+"""How the units that ashore has for itself begin."""
+
+
+def _command(program: Sequence[str]) -> str:
+    return " ".join(map(_quoted, program))
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line (systemd.service(5))."""
+    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{plain}"' if set(plain) & set(" \t'\";") else plain
+
+
+def recover_units(program: Sequence[str]) -> dict[str, str]:
+    """What ends an interrupted change at the next boot, by path.
+
+    Only the folder of the installer's link has to be mounted: that of any other program may come over a network, and
+    whoever waits for one before sysinit.target is in a circle.
+    """
+    mounts = f"/var/lib/ashore {_LINK_FOLDER}" if program[0].startswith(f"{_LINK_FOLDER}/") else "/var/lib/ashore"
+    text = f"""\
 # Written by ashore: an interrupted change is ended before anything starts. No network, no message bus is needed.
 [Unit]
 Description=Recover an interrupted change by ashore
@@ -25,22 +47,27 @@ DefaultDependencies=no
 After=local-fs.target
 Before=sysinit.target systemd-sysctl.service systemd-tmpfiles-setup.service shutdown.target
 Conflicts=shutdown.target
-RequiresMountsFor=/var/lib/ashore /opt/bin
+RequiresMountsFor={mounts}
 ConditionPathExists=|/var/lib/ashore/journal
 ConditionPathExists=|/var/lib/ashore/journal.done
 ConditionPathIsSymbolicLink=|/var/lib/ashore
 
 [Service]
 Type=oneshot
-ExecStart=/opt/bin/ashore recover --at-boot
+ExecStart={_command(program)} recover --at-boot
 StandardOutput=journal+console
 
 [Install]
 WantedBy=sysinit.target
 """
-RECOVER_UNITS = {RECOVER_PATH: RECOVER_TEXT}
+    return {RECOVER_PATH: text}
+
+
 RECOVER_LINKS = {RECOVER_LINK: f"../{RECOVER_UNIT}"}
 """What enables it: path and target."""
+RECOVER_UNITS = recover_units(("/opt/bin/ashore",))
+"""As an installer places it."""
+RECOVER_TEXT = RECOVER_UNITS[RECOVER_PATH]
 
 
 UNCONFIRMED = "ashore-unconfirmed"
@@ -72,7 +99,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-ExecStart={" ".join(_quoted(word) for word in program)} take-back
+ExecStart={_command(program)} take-back
 
 [Install]
 WantedBy=sysinit.target
@@ -120,7 +147,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-ExecStart={" ".join(_quoted(word) for word in program)} follow
+ExecStart={_command(program)} follow
 Restart=on-abnormal
 RestartSec=1
 """
@@ -139,12 +166,6 @@ AccuracySec=1s
 WantedBy=timers.target
 """
     return {f"{ADMIN_FOLDER}/{FOLLOW}.service": service, f"{ADMIN_FOLDER}/{FOLLOW_TIMER}": timer}
-
-
-def _quoted(word: str) -> str:
-    """A word of a command line (systemd.service(5))."""
-    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{plain}"' if set(plain) & set(" \t'\";") else plain
 
 
 def drop_in_path(unit: str) -> str:

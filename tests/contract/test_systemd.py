@@ -162,6 +162,13 @@ def test_what_is_to_start_later_starts_and_nobody_waits_for_it(pid1: Systemd) ->
     assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"
 
 
+def test_what_is_to_run_anew_later_does_and_nobody_waits_for_it(pid1: Systemd) -> None:
+    results(pid1, UnitVerb.START, "stays.service")
+    old = pid1.states(["stays.service"])["stays.service"].invocation
+    pid1.run_later([*acts(UnitVerb.RESTART, "unknown.service"), *acts(UnitVerb.RESTART, "stays.service")])
+    wait_for(pid1, "stays.service", lambda state: state.active == "active" and state.invocation != old)
+
+
 def test_what_is_not_done_in_time_is_reported_and_the_others_are_not_held_up(pid1: Systemd) -> None:
     assert results(pid1, UnitVerb.START, "hangs.service", "ends.service", seconds=0.3) == ["timeout", "done"]
     assert pid1.states(["hangs.service"])["hangs.service"].active == "activating"

@@ -94,6 +94,11 @@ class FakeSystemd:
             if name in self.units and self.units[name].load == "loaded":
                 self._up(self.units[name])
 
+    def run_later(self, actions: Sequence[UnitAction]) -> None:
+        self.log += [f"{action.verb} {action.unit}, later" for action in actions]
+        for action in actions:
+            self._job(action)
+
     def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
         self.services.setdefault(unit, tuple(argv))
 

@@ -13,6 +13,7 @@ from ashore.acts.boot.boot import Booted, boot, brought_as, told
 from ashore.acts.boot.early import let_go, recover_at_boot
 from ashore.acts.change.farewell import farewell
 from ashore.acts.change.install import install
+from ashore.acts.change.outcome import nothing_done
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import transaction
 from ashore.acts.transaction.recover import recover
@@ -21,8 +22,9 @@ from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.state import State
 from ashore.nouns.config import Pull
 from ashore.nouns.generation import Verb
-from ashore.nouns.journal import Area, Begun
+from ashore.nouns.journal import Area, Begun, Staged
 from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, recover_units
 from tests.fakes.bundles import File
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -178,7 +180,7 @@ def test_a_boot_whose_version_fails_does_not_start_what_somebody_disabled(host: 
 def test_units_that_are_held_no_longer_start_but_for_those_that_somebody_disabled(host: Machine) -> None:
     systemd = disabled(host)
     systemd.log.clear()
-    early.held(host.tools(), lambda: None)
+    early.held(host.tools(), lambda: nothing_done(host.tools().history.current()))
     assert systemd.log == ["daemon-reload", "start app.service, later"]
     host.write("run/ashore/incomplete", "")
     systemd.log.clear()
@@ -367,6 +369,30 @@ def test_recovery_at_boot_leaves_nothing_behind_and_waits_for_nobody(host: Machi
     other, this = host.tools(), host.tools()
     with other.state.locked():
         assert recover_at_boot(this) == "nothing"
+
+
+def test_what_runs_already_when_a_boot_has_recovered_begins_anew_with_the_old_files(host: Machine) -> None:
+    assert isinstance(host.systemd, FakeSystemd)
+    booted(host)
+    verbs = {
+        "fw.service": UnitVerb.RELOAD,
+        "ids.service": UnitVerb.RESTART,
+        "off.service": UnitVerb.RESTART,
+        "app.service": UnitVerb.START,
+    }
+    tools = host.tools()
+    journal.begin(tools.state, Begun(transaction="t", verb=Verb.UPGRADE, boot="another boot", after=1))
+    actions = tuple(UnitAction(verb=verb, unit=unit, reason="") for unit, verb in verbs.items())
+    journal.staged(tools.state, Staged(steps=(), actions=actions))
+    host.systemd.add("fw.service", running=True, can_reload=True)
+    host.systemd.add("ids.service", running=True)
+    host.systemd.add("off.service")
+    stop(host)
+    host.systemd.log.clear()
+    assert recover_at_boot(tools).startswith("went back")
+    reload, start, *again = host.systemd.log
+    assert (reload, start) == ("daemon-reload", "start app.service, later")
+    assert sorted(again) == ["reload fw.service, later", "restart ids.service, later"]
 
 
 class Said:

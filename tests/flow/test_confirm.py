@@ -164,6 +164,29 @@ def test_a_reboot_ends_the_time_and_goes_back_before_anything_runs(live: Machine
     assert booted.log == ["stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later"]
 
 
+def test_what_had_loaded_the_rules_before_they_went_back_at_boot_loads_them_again(live: Machine) -> None:
+    """The firewall's own unit may be one that nobody told to wait for ours."""
+    toml = '[[files]]\npath = "etc/nftables.conf"\nreload = ["fw.service"]\nrestart = ["ids.service", "off.service"]\n'
+    assert isinstance(live.systemd, FakeSystemd)
+    live.images.add(ONE, FIRST | {"etc/nftables.conf": "accept"}, toml)
+    live.images.add(TWO, FIRST | {"etc/nftables.conf": "drop"}, toml)
+    live.install(ONE, confirm=0)
+    live.install(TWO)
+    live.boot = "boot-2"
+    live.systemd = booted = FakeSystemd()
+    for name in ("app.service", "ashore-unconfirmed.timer", "sysinit.target", "off.service"):
+        booted.add(name)
+    booted.add("fw.service", running=True, can_reload=True)
+    booted.add("ids.service", running=True)
+    assert time_passes(live, 1).taken_back
+    assert live.read("etc/nftables.conf") == "accept"
+    stop, reload, start, *again = booted.log
+    assert (stop, reload, start) == (
+        "stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later",
+    )  # fmt: skip
+    assert sorted(again) == ["reload fw.service, later", "restart ids.service, later"]
+
+
 def test_a_removal_of_sshd_configuration_has_to_be_confirmed_too(live: Machine) -> None:
     before = live.tree()
     live.remove("ssh")

@@ -18,7 +18,7 @@ from ashore.mechanisms.own import ownbuild
 from ashore.nouns import reference
 from ashore.nouns.image import INDEXES, Platform
 from ashore.nouns.limits import DEFAULT
-from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT
+from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, unconfirmed_units
 from tests.fakes.images import Silent
 
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 11 + b"\x3e\x00"
@@ -177,3 +177,14 @@ def test_the_recovery_unit_is_enabled_even_if_the_run_before_was_cut_short(root:
         assert place_recovery(host)
         assert (root / RECOVER_LINK).is_symlink()
         assert not place_recovery(host)
+
+
+def test_what_locks_people_out_is_loaded_after_it_went_back() -> None:
+    """Also before sysinit.target, where most of a firewall is: Debian's nftables.service waits for nothing."""
+    service, _ = unconfirmed_units(("/opt/bin/ashore",), 1, look=False).values()
+    for text in (RECOVER_TEXT, service):
+        (line,) = (line for line in text.splitlines() if line.startswith("Before="))
+        before = set(line.removeprefix("Before=").split())
+        assert {f"{name}.service" for name in ("nftables", "netfilter-persistent", "ufw", "ssh", "sshd")} <= before
+        assert {f"{name}.service" for name in ("systemd-networkd", "NetworkManager", "systemd-sysctl")} <= before
+        assert "systemd-modules-load.service" not in before, "it may be what mounts a local file system"

@@ -115,6 +115,10 @@ class Systemd(Protocol):
         """Queue starts and wait for none: what does not start says so itself."""
         ...
 
+    def run_later(self, actions: Sequence[UnitAction]) -> None:
+        """Queue the actions' jobs and wait for none: they may have to wait for whoever asks."""
+        ...
+
     def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
         """Have a transient service run `argv`, and again if it is killed; wait for nothing. One that runs stays."""
         ...

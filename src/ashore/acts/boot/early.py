@@ -3,9 +3,9 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
+from ashore.acts.change.outcome import Outcome
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, BusyError, ChangedError, UnchangedError
@@ -15,13 +15,13 @@ from ashore.mechanisms.state import journal
 from ashore.nouns.files import Kind
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Recovered
+from ashore.nouns.plan import Plan
+from ashore.nouns.units import UnitAction, UnitState, UnitVerb
 from ashore.rules.provision.hostunits import INCOMPLETE
 from ashore.rules.units.disabled import without
-from ashore.rules.units.enablement import enabled_by
+from ashore.rules.units.enablement import enabled_by, unit_of
 
 _SECONDS = 30.0
-
-T = TypeVar("T")
 
 
 def recover_at_boot(tools: Tools) -> Recovered:
@@ -58,20 +58,22 @@ def recover_at_boot(tools: Tools) -> Recovered:
         raise
     if other_boot and left is not None and left.staged is not None:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
-        if units := touched.intersection(enabled_here(tools, tools.history.current())):
-            _queue(tools, units)
+        if touched or left.staged.daemon_reload:
+            units = touched.intersection(enabled_here(tools, tools.history.current()))
+            _queue(tools, units, {action.unit: action.verb for action in left.staged.actions})
     if tools.live and tools.history.due():
         _queue_due()
     return result
 
 
-def held(tools: Tools, act: Callable[[], T]) -> T:
-    """Do `act` while the bundles' units are held, then have PID 1 start what is enabled.
+def held(tools: Tools, act: Callable[[], Outcome]) -> Outcome:
+    """Do `act` while the bundles' units are held, then have PID 1 start what is enabled, and what has read too early.
 
     Raises:
         AshoreError: as `act`; if that left a mix, the units stay held.
     """
     _hold(tools)
+    before = tools.history.current()
     try:
         result = act()
     except ChangedError:
@@ -80,7 +82,8 @@ def held(tools: Tools, act: Callable[[], T]) -> T:
         _release(tools)
         raise
     _release(tools)
-    _queue(tools, enabled_here(tools, tools.history.current()))
+    enabled = enabled_here(tools, tools.history.current())
+    _queue(tools, enabled, _readers(result.plan, before, result.generation))
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -90,7 +93,7 @@ def let_go(tools: Tools) -> None:
     """Units that a boot held since it could not recover start, where that is done by now."""
     if os.path.lexists(os.path.join(tools.host.root, INCOMPLETE)) and not journal.exists(tools.state):
         _release(tools)
-        _queue(tools, enabled_here(tools, tools.history.current()))
+        _queue(tools, enabled_here(tools, tools.history.current()), {})
 
 
 def enabled_here(tools: Tools, generation: Generation) -> tuple[str, ...]:
@@ -133,10 +136,41 @@ def _release(tools: Tools) -> None:
         os.unlink(os.path.join(tools.host.root, INCOMPLETE))
 
 
-def _queue(tools: Tools, units: Iterable[str]) -> None:
-    """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order."""
+def _readers(plan: Plan, before: Generation, after: Generation) -> dict[str, UnitVerb]:
+    """What the paths that were changed are read by: as their bundles say, and services by their own files."""
+    verbs: dict[str, UnitVerb] = {}
+    for path in (step.path for step in plan.steps):
+        records = [generation.files[path] for generation in (before, after) if path in generation.files]
+        own = unit_of(path) or ""
+        restarts = {unit for record in records for unit in record.restart} | ({own} if _is_service(own) else set())
+        for unit in {unit for record in records for unit in record.reload}:
+            verbs.setdefault(unit, UnitVerb.RELOAD)
+        verbs |= dict.fromkeys(restarts, UnitVerb.RESTART)
+    return verbs
+
+
+def _is_service(unit: str) -> bool:
+    return unit.endswith(".service") and not unit.endswith("@.service")
+
+
+def _queue(tools: Tools, units: Iterable[str], readers: Mapping[str, UnitVerb]) -> None:
+    """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order.
+
+    Of `readers`, those that already run began with the files that are gone: they reload or start anew.
+    """
     if tools.systemd is None:
         return
     tools.systemd.daemon_reload()
     with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
-        tools.systemd.start_later(sorted(units))
+        states = tools.systemd.states(sorted(readers)) if readers else {}
+        again = [_again(state, readers[unit]) for unit, state in states.items() if state.running]
+        tools.systemd.start_later(sorted({*units} - {action.unit for action in again}))
+        if again:
+            tools.systemd.run_later(again)
+
+
+def _again(state: UnitState, verb: UnitVerb) -> UnitAction:
+    reloads = verb is UnitVerb.RELOAD and state.can_reload
+    return UnitAction(
+        verb=UnitVerb.RELOAD if reloads else UnitVerb.RESTART, unit=state.name, reason="its old files are back"
+    )

@@ -128,6 +128,9 @@ class DBusSystemd:
     def start_later(self, units: Iterable[str]) -> None:
         self._ask([_manager("StartUnit", "ss", unit, "replace") for unit in units], again=False)
 
+    def run_later(self, actions: Sequence[UnitAction]) -> None:
+        self._ask([_manager(_method(a), "ss", a.unit, "replace") for a in actions], again=False)
+
     def start_service(self, unit: str, argv: Sequence[str], description: str) -> None:
         properties = [
             *(("Description", ("s", description)), ("CollectMode", ("s", "inactive-or-failed"))),

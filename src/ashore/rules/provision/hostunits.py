@@ -18,6 +18,20 @@ INCOMPLETE = "run/ashore/incomplete"
 """There while the files of the host are a mix that an interrupted transaction left, and nobody has ended it yet."""
 
 _LINK_FOLDER = "/opt/bin"
+_LOADERS = (
+    *("nftables", "netfilter-persistent", "ufw", "iptables", "ip6tables", "firewalld"),
+    *("systemd-networkd", "networking", "NetworkManager", "ssh", "sshd"),
+)
+"""What brings in the configuration that locks people out, some of it before sysinit.target: not until it is back.
+
+None of them is needed to mount a local file system, which we wait for: no circle. Of systemd-modules-load.service that
+cannot be said (it loads the modules of multipath or of a file system), and a module does not go by its file anyway.
+"""
+_BEFORE = " ".join((
+    *("sysinit.target", "systemd-sysctl.service", "systemd-tmpfiles-setup.service"),
+    *(f"{name}.service" for name in _LOADERS),
+    "shutdown.target",
+))  # fmt: skip
 OURS = b"# Written by ashore: "
 """How the units that ashore has for itself begin."""
 
@@ -45,7 +59,7 @@ def recover_units(program: Sequence[str]) -> dict[str, str]:
 Description=Recover an interrupted change by ashore
 DefaultDependencies=no
 After=local-fs.target
-Before=sysinit.target systemd-sysctl.service systemd-tmpfiles-setup.service shutdown.target
+Before={_BEFORE}
 Conflicts=shutdown.target
 RequiresMountsFor={mounts}
 ConditionPathExists=|/var/lib/ashore/journal
@@ -91,7 +105,7 @@ def unconfirmed_units(program: Sequence[str], within: float, *, look: bool) -> d
 Description=Take back a change by ashore that nobody confirmed
 DefaultDependencies=no
 After=local-fs.target {RECOVER_UNIT}
-Before=sysinit.target systemd-sysctl.service systemd-tmpfiles-setup.service shutdown.target
+Before={_BEFORE}
 Conflicts=shutdown.target
 RequiresMountsFor=/var/lib/ashore
 StartLimitIntervalSec=0

@@ -93,6 +93,14 @@ class BundleStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Only where the plan acts on one of these; always, if there are none."""
 
 
+class Templated(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of [[health]] or [units] enable that is a template."""
+
+    key: tuple[str | int, ...]
+    """Where the manifest has it: ``("health", 0, "command", 1)``, ``("units", "enable", 0)``."""
+    line: int
+
+
 class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     """A whole `bundle.toml`."""
 
@@ -108,6 +116,8 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[BundleStep, ...] = ()
     confirm: Confirm | None = None
     """None: only a change of sshd, network or firewall has to be confirmed."""
+    templates: tuple[Templated, ...] = ()
+    """Those of its texts that are rendered for a host, before anybody goes by them."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):

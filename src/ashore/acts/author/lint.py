@@ -2,6 +2,7 @@
 """``ashore lint``: every problem of a bundle's folder at once, before it is built."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -17,9 +18,11 @@ from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.toml import Document
 from ashore.rules.bundles import lint as rules
 from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
+from ashore.rules.bundles.declared import template_issues
 from ashore.rules.bundles.lint import Finding, Severity
 from ashore.rules.bundles.manifest import is_spec, parse_manifest, suspicions
 from ashore.rules.bundles.placing import host_path, is_template
+from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import KEY_SIZE
 
 
@@ -62,6 +65,7 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
         # What one platform alone has is named by a rule all the same.
         findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
+        findings += rules.as_errors(template_issues(manifest, MANIFEST_NAME, time.monotonic))
         findings += _default_findings(manifest, document)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
@@ -164,7 +168,7 @@ def _template_findings(tree: Tree, manifest: BundleManifest | None, texts: Mappi
 def _default_findings(manifest: BundleManifest, document: Document) -> Iterator[Finding]:
     """Faults of the templates among the defaults."""
     texts = [pair for name, spec in manifest.values.items() for pair in _strings(name, spec, document)]
-    templates = [(place, text) for place, text in texts if "{{" in text or "{%" in text]
+    templates = [(place, text) for place, text in texts if is_templated(text)]
     if not templates:
         return
     from ashore.rules.bundles.templatecheck import Checker

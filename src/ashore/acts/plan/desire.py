@@ -110,7 +110,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         values_used=done.values_used,
         sets=recorded,
         units=tuple(sorted({u for p in texts if (u := unit_of(p))})),
-        health=manifest.health,
+        health=done.health,
         steps=manifest.steps,
         confirm=manifest.confirm,
         root_in_image=ask.root_in_image,
@@ -122,7 +122,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         openers=(rendered({**done.contents, of(source): source}), got.contents),
         more=got.more,
         texts=texts,
-        enable=_to_enable(manifest.enable, texts),
+        enable=_to_enable(done.enable, texts),
         notes=done.notes,
         secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},
     )

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from ashore.nouns.bundle import Health
 from ashore.nouns.shape import At, Field, Schema, Seconds, Table, Text, Unit
 from ashore.rules.bundles.stepshape import Command
+from ashore.rules.bundles.templated import OrTemplate, is_templated
 
 _LAST_PORT = 65535
 
@@ -16,7 +17,7 @@ class Probe:
 
     table = Table(
         {
-            "unit": Field(Unit(), "must be active, and stay so for the settle time"),
+            "unit": Field(OrTemplate(Unit()), "must be active, and stay so for the settle time"),
             "http": Field(Text(), "must answer with a status from 200 to 399"),
             "tcp": Field(Text(), "HOST:PORT must take a connection"),
             "command": Field(Command(), "must end with 0"),
@@ -34,9 +35,9 @@ class Probe:
             return at.problem(f"{at} has {' and '.join(probes)}", "one probe for each [[health]]: write two of them")
         if not probes and "unit" not in value:
             return at.problem(f"{at} checks nothing", "name a unit, http, tcp or command")
-        if "http" in read and not _is_url(read["http"]):
+        if "http" in read and not is_templated(read["http"]) and not _is_url(read["http"]):
             return at.below("http").problem(f"{at}.http: {read['http'][:80]!r} is not an http or https URL")
-        if "tcp" in read and not _is_host_port(read["tcp"]):
+        if "tcp" in read and not is_templated(read["tcp"]) and not _is_host_port(read["tcp"]):
             return at.below("tcp").problem(f"{at}.tcp: {read['tcp'][:80]!r} is not HOST:PORT")
         return Health(**read)
 

@@ -14,6 +14,7 @@ from ashore.nouns.shape import nearest
 from ashore.nouns.toml import Document, Key
 from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
+from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import holds_key
 from ashore.rules.units import unitfile
 from ashore.rules.units.enablement import drop_in_folders, has_install, template_of, unit_of
@@ -106,6 +107,8 @@ def enable_findings(manifest: BundleManifest, document: Document, units: Mapping
     for number, unit in enumerate(manifest.enable or ()):
         place = document.place(("units", "enable", number))
         name = unit if unit in units else template_of(unit) or unit
+        if is_templated(name):  # any name may come of it
+            continue
         if name in units:
             if not has_install(units[name]):
                 yield warning(place, f"{unit} has no [Install] section: it is started, and not again after a boot")

@@ -34,6 +34,7 @@ from ashore.nouns.shape import (
 from ashore.rules.bundles.healthshape import Probe
 from ashore.rules.bundles.includeshape import IncludeShape
 from ashore.rules.bundles.stepshape import Command, Steps
+from ashore.rules.bundles.templated import OrTemplate, templates_of
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset(
@@ -44,6 +45,7 @@ RESERVED = frozenset(
 
 _COMMAND = Command()
 _UNITS = ListOf(Unit())
+_ENABLE = ListOf(OrTemplate(Unit()))
 
 _SPEC = Table(
     {
@@ -147,7 +149,7 @@ _DOCUMENT = Table(
         "values": Field(_Values(), "what the bundle asks for and the host may set"),
         "include": Field(ListOf(IncludeShape()), "files lifted out of other images, or folders, when it is built"),
         "units": Field(
-            Table({"enable": Field(_UNITS, "units to enable and start; all that have [Install] if not said")}),
+            Table({"enable": Field(_ENABLE, "units to enable and start; all that have [Install] if not said")}),
             "what happens to its units",
         ),
         "files": Field(ListOf(_FILE), "how files are placed; a later entry wins, key by key"),
@@ -187,7 +189,7 @@ def parse_manifest(data: bytes, where: str, default_name: str) -> BundleManifest
         at.problem(given, 'write name = "..." at the top: lower-case letters, digits, . _ and -')
     if issues:
         raise InputError(f"{where} is wrong", issues=sorted(issues, key=_by_line))
-    return _manifest(name, read)
+    return _manifest(name, read, document)
 
 
 def _by_line(issue: Issue) -> int:
@@ -195,7 +197,7 @@ def _by_line(issue: Issue) -> int:
     return int(line) if line.isdigit() else 0
 
 
-def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
+def _manifest(name: str, read: Mapping[str, Any], document: toml.Document) -> BundleManifest:
     return BundleManifest(
         name=name,
         version=read.get("version", ""),
@@ -207,6 +209,7 @@ def _manifest(name: str, read: Mapping[str, Any]) -> BundleManifest:
         health=read.get("health", ()),
         steps=read.get("step", ()),
         confirm=read.get("confirm"),
+        templates=templates_of(document),
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import digest
-from ashore.nouns.bundle import Bundle, FileRule
+from ashore.nouns.bundle import Bundle, FileRule, Health
 from ashore.nouns.digest import Digest
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import Entry, Kind, Wanted, format_mode, printable, shown
@@ -41,6 +41,9 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """Dotted names that templates read, whether they were there or not."""
     values_used: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    health: tuple[Health, ...] = ()
+    enable: tuple[str, ...] | None = None
+    """As the manifest has both, with their templates rendered."""
 
 
 def render(
@@ -89,6 +92,12 @@ def render(
         wanted[target] = item
         if secret or item.entry.mode & 0o6000 or item.entry.xattrs:
             notes += _notes(item)
+    health, enable = bundle.manifest.health, bundle.manifest.enable
+    if bundle.manifest.templates:
+        from ashore.rules.bundles.declared import declared  # late: of most bundles nothing is asked of it
+
+        health, enable, problems = declared(bundle.manifest, templates, used)
+        issues += problems
     if issues:
         raise InputError(f"the bundle {bundle.manifest.name} cannot be rendered for this host", issues=_unique(issues))
     notes += [
@@ -102,6 +111,8 @@ def render(
         facts_used=tuple(sorted(map(dotted, used.facts))),
         values_used=tuple(sorted(map(dotted, used.values))),
         notes=tuple(notes),
+        health=health,
+        enable=enable,
     )
 
 

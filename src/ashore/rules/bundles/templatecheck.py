@@ -47,6 +47,13 @@ class Checker:
         placed = {Issue(where=f"{where}:{line + first_line - 1}", message=text) for line, text in found}
         return sorted(placed, key=lambda issue: (issue.where, issue.message))
 
+    def values_in(self, text: str) -> set[str]:
+        """The names that a template, which is one, may read a value by."""
+        tree = self.sandbox.parsed(text)
+        paths = (_path(node) for node in tree.find_all((nodes.Getattr, nodes.Getitem)))
+        below = {path[1] for path in paths if path is not None and path[0] == "values" and path[1] not in _TABLE}
+        return (find_undeclared_variables(tree) - _GLOBALS) | below
+
     def _bare_names(self, tree: nodes.Template) -> list[tuple[int, str]]:
         undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS if self.known else set()
         guarded = {id(node) for node in _guarded(tree)}

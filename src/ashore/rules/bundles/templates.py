@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rendering one template: its text, or what is wrong with it and in which line. No I/O."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from ashore.rules.bundles.values import Deferred, Values
 
 if TYPE_CHECKING:
     from ashore.rules.bundles.sandbox import Sandbox
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Templates:
@@ -50,6 +54,14 @@ class Templates:
         if problem:
             return b"", [Issue(where=f"{where}:{line}" if line else where, message=problem)]
         return _encoded(rendered, where)
+
+    def text(self, text: str) -> tuple[str, str]:
+        """A text of the manifest, rendered; with a problem, it means nothing."""
+        self.scope.reads = Reads()
+        rendered, problem, _ = self._attempt(text, fresh=True)
+        # It goes to records and to systemd: bytes of the host that are no UTF-8 have no place in either.
+        broken = "" if rendered.isascii() or not _SURROGATE.search(rendered) else "makes a text that is not UTF-8"
+        return rendered, problem or broken
 
     def _expanded(self, text: str, where: str) -> tuple[bytes, list[Issue]]:
         from ashore.rules.bundles.shell import expand

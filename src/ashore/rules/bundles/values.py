@@ -14,6 +14,7 @@ from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import printable, shown
 from ashore.nouns.shape import nearest
+from ashore.rules.bundles.templated import is_templated
 
 Tree = Mapping[str, object]
 
@@ -140,7 +141,7 @@ def _defer(value: object) -> object:
     """`value` with its strings that are templates marked as such."""
     match value:
         case str():
-            return Deferred(value) if "{{" in value or "{%" in value else value
+            return Deferred(value) if is_templated(value) else value
         case list():
             return [_defer(item) for item in value]
         case dict():

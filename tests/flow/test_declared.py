@@ -81,6 +81,7 @@ def test_the_instance_that_is_enabled_goes_by_a_value(live: Machine, systemd: Fa
 
 @pytest.mark.parametrize("port", ["", "none", 70000])
 def test_what_comes_out_wrong_is_refused_with_its_line_and_nothing_happens(live: Machine, port: object) -> None:
+    live.images.add(ONE, {SERVICE: UNIT.format(1)}, CHECK.replace("port = 1", 'port = "1"'))
     before = live.tree()
     with pytest.raises(InputError, match=rf"bundle.toml:4: health\[1\].tcp: '127.0.0.1:{port}' is not HOST:PORT"):
         live.install(ONE, sets={"port": port})

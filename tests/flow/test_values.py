@@ -376,3 +376,26 @@ def test_shell_templates_expand_names_and_run_nothing(host: Machine) -> None:
     )
     host.install(ONE)
     assert host.read("etc/old.conf") == "port=8080 plain $(touch /tmp/owned) `id`\n"
+
+
+def test_a_value_of_another_type_is_refused_with_where_it_was_said_and_nothing_changes(app: Machine) -> None:
+    app.install(ONE, sets={"port": "81"})
+    assert app.read("etc/app.conf") == "port=81 name=plain\n", "a text is read as the number that it is to be"
+    app.write("etc/ashore/values.d/10-site.toml", "\nname = ['a']\n")
+    before = app.tree()
+    with pytest.raises(InputError) as caught:
+        app.install(TWO, sets=dict([parse_set("port=maybe")]))
+    assert [str(issue) for issue in caught.value.issues] == [
+        "/etc/ashore/values.d/10-site.toml:2: name must be a string, not a list",
+        "--set port: port must be an integer, not a string (write --set port=8080)",
+    ]
+    assert app.tree() == before
+
+
+def test_what_was_recorded_is_read_as_a_new_version_has_it(app: Machine) -> None:
+    app.install(ONE, sets={"port": 81, "name": "7"})
+    app.images.add(TWO, CONF, '[values]\nport = "a"\nname = { type = "integer", choices = [7, 8] }\n')
+    app.install(TWO)
+    assert app.read("etc/app.conf") == "port=81 name=7\n"
+    with pytest.raises(InputError, match="name must be 7 or 8, not 9"):
+        app.upgrade("app", sets={"name": 9})

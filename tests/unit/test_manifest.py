@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
-from ashore.nouns.bundle import BundleManifest, FileRule, Health, Include, ValueSpec
+from ashore.nouns.bundle import BundleManifest, FileRule, Health, Include, ValueSpec, ValueType
 from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.rules.bundles.manifest import json_schema, parse_manifest, suspicions
@@ -254,3 +254,14 @@ def test_the_published_schema_is_the_parsers() -> None:
     assert json.loads((DOCS / "bundle.schema.json").read_text()) == json_schema(), (
         "write it again: ashore lint --schema > docs/reference/bundle.schema.json"
     )
+
+
+def test_a_table_of_a_type_alone_that_is_none_of_a_value_is_a_default() -> None:
+    text = b'[values]\na = { type = "nfs" }\nb = { type = "interger" }\nc = { type = "list" }\nd = { choices = [1] }\n'
+    values = parse_manifest(text, "b", "worker").values
+    assert values["a"] == ValueSpec(default={"type": "nfs"})
+    assert values["c"] == ValueSpec(type=ValueType.LIST)
+    assert values["d"].choices == (1,)
+    assert [str(issue) for issue in suspicions(text, "b")] == [
+        "b:3: values.b is a plain table, for its type 'interger'; did you mean \"integer\"?"
+    ]

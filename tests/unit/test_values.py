@@ -2,8 +2,15 @@
 import pytest
 
 from ashore.errors import InputError, UsageError
+from ashore.nouns import toml
+from ashore.nouns.toml import Document
 from ashore.rules.bundles.manifest import parse_manifest
-from ashore.rules.bundles.values import Deferred, merge_values, parse_set
+from ashore.rules.bundles.values import Deferred, Values, merge_values, parse_set
+
+
+def said(where: str, text: str) -> Document:
+    """A file of values.d."""
+    return toml.parse(text.encode(), where, values="")
 
 
 @pytest.mark.parametrize(
@@ -44,17 +51,14 @@ def test_no_set(text: str) -> None:
 
 def test_later_ones_win_and_tables_are_merged() -> None:
     manifest = parse_manifest(b'[values]\na = 1\nt = { x = 1, y = 1, z = "{{ a }}" }\nl = [1]\n', "b", "worker")
-    host: list[tuple[str, dict[str, object]]] = [
-        ("10.toml", {"t": {"y": 2}, "l": [2, 3]}),
-        ("20.toml", {"a": 2, "extra": True}),
-    ]
+    host = [said("10.toml", "t.y = 2\nl = [2, 3]"), said("20.toml", "a = 2\nextra = true")]
     values = merge_values(manifest, host, {"t.x": 3})
     assert values.tree == {"a": 2, "t": {"x": 3, "y": 2, "z": Deferred("{{ a }}")}, "l": [2, 3], "extra": True}
 
 
 def test_only_the_bundles_own_defaults_are_templates() -> None:
     manifest = parse_manifest(b'[values]\na = "{{ facts.hostname }}"\nb = "{{ a }}"\n', "b", "worker")
-    values = merge_values(manifest, [("x", {"a": "{{ evil }}"})], {"b": "{% evil %}"})
+    values = merge_values(manifest, [said("x", "a = '{{ evil }}'")], {"b": "{% evil %}"})
     assert values.tree == {"a": "{{ evil }}", "b": "{% evil %}"}
 
 
@@ -75,5 +79,102 @@ def test_all_missing_values_are_named_with_what_they_are() -> None:
 
 def test_a_set_that_the_bundle_does_not_declare_is_told_with_the_nearest() -> None:
     manifest = parse_manifest(b"[values]\napi_server = 1\n", "b", "worker")
-    stray = merge_values(manifest, [("x", {"of_another_bundle": 1})], {"api_sever": 1}).stray
+    stray = merge_values(manifest, [said("x", "of_another_bundle = 1")], {"api_sever": 1}).stray
     assert stray == {"api_sever": '; did you mean "api_server"?'}
+
+
+TYPED = """[values]
+debug = false
+port = 8080
+ratio = 0.5
+name = "x"
+mirrors = []
+limits = { cpu = 1, memory = "1G", host = "{{ facts.hostname }}" }
+made = "{{ facts.memory }}"
+free = { default = 1, type = "any" }
+count = { type = "integer" }
+must = { type = "list", required = true }
+level = { default = "info", choices = ["debug", "info"] }
+tok = { secret = true, choices = ["a", "b"] }
+"""
+
+
+def typed(*given: Document, **sets: object) -> Values:
+    return merge_values(parse_manifest(TYPED.encode(), "b", "worker"), given, {"must": [], **sets})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("debug=true", True),
+        ('debug="true"', True),
+        ("port=1", 1),
+        ('port="1"', 1),
+        ("ratio=2", 2),
+        ('ratio="1e3"', 1000.0),
+        ("name=80", "80"),
+        ("name=true", "true"),
+        ("name=1.2.3", "1.2.3"),
+        ("mirrors=['a.example']", ["a.example"]),
+        ("mirrors='[1]'", [1]),
+        ("limits='{ cpu = 2 }'", {"cpu": 2, "memory": "1G", "host": Deferred("{{ facts.hostname }}")}),
+        ("made=4", 4),
+        ("free=x", "x"),
+        ("count='4'", 4),
+        ("level=debug", "debug"),
+        ("tok=a", "a"),
+    ],
+)
+def test_a_set_is_read_as_the_type_that_the_value_has(text: str, value: object) -> None:
+    key, given = parse_set(text)
+    tree = typed(**{key: given}).tree
+    assert tree[key] == value
+    assert type(tree[key]) is type(value)
+
+
+def test_a_key_of_a_table_has_the_type_that_the_default_has_there() -> None:
+    limits = typed(**{"limits.cpu": "2", "limits.memory": 4, "limits.more": [1], "limits.host": 1}).tree["limits"]
+    assert limits == {"cpu": 2, "memory": "4", "more": [1], "host": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("debug=maybe", "--set debug: debug must be true or false, not a string (write --set debug=true)"),
+        ("debug=1", "--set debug: debug must be true or false, not an integer (write --set debug=true)"),
+        ("port=true", "--set port: port must be an integer, not a boolean (write --set port=8080)"),
+        ("port=1.5", "--set port: port must be an integer, not a float (write --set port=8080)"),
+        ("port=", "--set port: port must be an integer, not a string (write --set port=8080)"),
+        ("ratio=half", "--set ratio: ratio must be a float, not a string (write --set ratio=0.5)"),
+        ("name=1.10", "--set name: name must be a string, not a float (write --set 'name=\"...\"')"),
+        ("mirrors=a.example", "--set mirrors: mirrors must be a list, not a string (write --set 'mirrors=[\"...\"]')"),
+        ("limits=4", "--set limits: limits must be a table, not an integer (write --set 'limits={ key = \"...\" }')"),
+        ("limits.cpu=x", "--set limits.cpu: limits.cpu must be an integer, not a string (write --set limits.cpu=8080)"),
+        ("count=x", "--set count: count must be an integer, not a string (write --set count=8080)"),
+        ("level=all", '--set level: level must be "debug" or "info", not "all"'),
+        ("level=1", '--set level: level must be "debug" or "info", not "1"'),
+        ("tok=hunter2", '--set tok: tok must be "a" or "b"'),
+    ],
+)
+def test_another_type_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        typed(**dict([parse_set(text)]))
+    assert [str(issue) for issue in caught.value.issues] == [said]
+
+
+def test_all_that_does_not_fit_is_told_at_once_with_where_it_was_said() -> None:
+    with pytest.raises(InputError) as caught:
+        typed(
+            said("10.toml", "port = 'x'\nname = 'overridden'\ndebug = 1\nother_bundle = 1\n"),
+            said("20.toml", "\n[limits]\ncpu = 'y'\nmemory = 1\n"),
+            debug=True,
+            mirrors=1,
+            must="z",
+        )
+    assert [issue.where for issue in caught.value.issues] == [
+        "20.toml:3",
+        "20.toml:4",
+        "--set mirrors",
+        "--set must",
+        "10.toml:1",
+    ]

@@ -9,6 +9,7 @@ from ashore.nouns.amounts import size
 from ashore.nouns.bundle import Health, ValueSpec
 from ashore.nouns.duration import duration
 from ashore.nouns.files import Kind, printable
+from ashore.rules.bundles.typed import toml_text
 
 
 def inspection_text(found: Inspection) -> str:
@@ -68,6 +69,8 @@ def _command(argv: Sequence[str]) -> str:
 
 def _value(spec: ValueSpec) -> str:
     said = [word for word, holds in (("required", spec.required), ("secret", spec.secret)) if holds]
+    said += [spec.type] if spec.type else []
+    said += [f"one of {printable(', '.join(map(toml_text, spec.choices)))}"] if spec.choices else []
     default = f" = {printable(str(spec.default))}" if spec.default is not None else ""
     words = f"  ({', '.join(said)})" if said else ""
     return default + words + (f"  {printable(spec.description)}" if spec.description else "")

@@ -15,6 +15,19 @@ MANIFEST_NAME = "bundle.toml"
 TEMPLATE_SUFFIX = ".j2"
 
 
+class ValueType(StrEnum):
+    """What a value can have to be."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    LIST = "list"
+    TABLE = "table"
+    ANY = "any"
+    """Whatever the default is."""
+
+
 class ValueSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A value that the bundle asks for. A default may be a template over facts; a host's own value never is."""
 
@@ -22,6 +35,10 @@ class ValueSpec(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
     secret: bool = False
     description: str = ""
+    type: ValueType | None = None
+    """None: the type of the default, where that is no template."""
+    choices: tuple[object, ...] = ()
+    """All that it may be, where there are any."""
 
 
 class Include(msgspec.Struct, frozen=True, kw_only=True):

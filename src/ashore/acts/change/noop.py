@@ -2,7 +2,8 @@
 """Is there anything to do? One question to the registry, one look at each path's stat, no content read."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from ashore.acts.recorded import record_for, sets_with
 from ashore.acts.tools import Tools
@@ -18,7 +19,8 @@ from ashore.nouns.image import INDEXES
 from ashore.nouns.reference import Transport
 from ashore.rules.bundles.inputs import fingerprint
 
-HostValues = Sequence[tuple[str, Mapping[str, object]]]
+if TYPE_CHECKING:
+    from ashore.nouns.toml import Document
 
 
 def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = False) -> bool:
@@ -117,7 +119,7 @@ def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     return fingerprint(facts, record.facts_used, host_values, sets, salt) == record.inputs
 
 
-def _host_values(tools: Tools) -> HostValues:
+def _host_values(tools: Tools) -> "Sequence[Document]":
     if tools.host.lstat(VALUES_FOLDER) is None:
         return ()
     # Imported late: it brings the TOML reader, which most hosts do not need for an answer of "nothing".

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's own values: ``etc/ashore/values.d/*.toml``, in the order of their names."""
 
-from collections.abc import Mapping
-
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import toml
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import shown
 from ashore.nouns.limits import DEFAULT
+from ashore.nouns.toml import Document
 
 
-def read_values(host: Beneath) -> tuple[tuple[str, Mapping[str, object]], ...]:
-    """Each file's name, for messages, and what it holds; none if there is no such folder.
+def read_values(host: Beneath) -> tuple[Document, ...]:
+    """What each file holds; none if there is no such folder.
 
     Raises:
         InputError: every file that cannot be read or is not TOML, with ``file:line``.
@@ -36,7 +35,7 @@ def read_values(host: Beneath) -> tuple[tuple[str, Mapping[str, object]], ...]:
         except InputError as error:
             issues += error.issues
         else:
-            found.append((shown(path), document.data))
+            found.append(document)
     if issues:
         raise InputError(f"the values in {shown(VALUES_FOLDER)} cannot be used", issues=issues)
     return tuple(found)

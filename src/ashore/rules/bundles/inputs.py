@@ -5,16 +5,20 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ashore.nouns.facts import Facts
 
+if TYPE_CHECKING:
+    from ashore.nouns.toml import Document
+
 
 def fingerprint(
     facts: Facts | None,
     facts_used: Iterable[str],
-    host_values: Sequence[tuple[str, Mapping[str, object]]],
+    host_values: "Sequence[Document]",
     sets: Mapping[str, object],
     salt: bytes,
 ) -> str:
@@ -25,7 +29,7 @@ def fingerprint(
     known = msgspec.to_builtins(facts) if facts is not None else {}
     read = {
         "facts": {name: _look_up(known, name) for name in sorted(facts_used)},
-        "values": [values for _, values in host_values],
+        "values": [document.data for document in host_values],
         "sets": dict(sets),
     }
     text = json.dumps(read, sort_keys=True, default=str).encode(errors="surrogatepass")

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
-from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, ValueSpec
+from ashore.nouns.bundle import SCHEMA, BundleManifest, FileRule, ValueSpec, ValueType
 from ashore.nouns.confirm import By, Confirm
 from ashore.nouns.files import OnEdit
 from ashore.nouns.shape import (
@@ -34,7 +34,8 @@ from ashore.nouns.shape import (
 from ashore.rules.bundles.healthshape import Probe
 from ashore.rules.bundles.includeshape import IncludeShape
 from ashore.rules.bundles.stepshape import Command, Steps
-from ashore.rules.bundles.templated import OrTemplate, templates_of
+from ashore.rules.bundles.templated import OrTemplate, is_templated, templates_of
+from ashore.rules.bundles.typed import misfit, misfits, type_of
 
 _VALUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset(
@@ -53,31 +54,46 @@ _SPEC = Table(
         "required": Field(Flag(), "the host must set it"),
         "secret": Field(Flag(), "shown nowhere, recorded as a salted hash, its files 0600"),
         "description": Field(Text(), "for people, and for the message when it is missing"),
+        "type": Field(OneOf(ValueType), "what it must be; the default's type if not said"),
+        "choices": Field(ListOf(Anything(), least=1), "all that it may be"),
     }
 )
 
 
 class _Value:
-    """One of [values]: a bare default, or a table of `default`, `required`, `secret`, `description`.
-
-    A table with any other key is itself the default: a value may be a table.
-    """
+    """One of [values]: a bare default, or a table of the keys above. Another table is itself the default."""
 
     def read(self, value: object, at: At) -> object:
         if not is_spec(value):
             return ValueSpec(default=value)
         spec = cast("dict[str, Any]", _SPEC.read(value, at))
+        if spec.keys() != cast("dict[str, Any]", value).keys():
+            return BAD
         if spec.get("required") and "default" in spec:
             return at.problem(f"{at} is required and has a default", "a value with a default is never missing")
-        return ValueSpec(**spec)
+        return _consistent(ValueSpec(**spec), at)
 
     def schema(self) -> Schema:
         return {"anyOf": [_SPEC.schema(), {"type": ["string", "number", "boolean", "array", "object"]}]}
 
 
+def _consistent(spec: ValueSpec, at: At) -> object:
+    """`spec`, if its choices and its default are what it asks for. A default that is a template may become anything."""
+    for number, choice in enumerate(spec.choices):
+        if wrong := misfit(type_of(spec), choice):
+            here = at.below("choices").below(number)
+            return here.problem(f"{here} {wrong}")
+    if spec.default is not None and not is_templated(spec.default):
+        for _, message, _ in misfits(str(at.key[-1]), spec, spec.default):
+            return at.below("default").problem(f"{at}.default: {message}")
+    return spec
+
+
 def is_spec(value: object) -> bool:
-    """Whether an entry of [values] says how a value is, rather than being its default."""
-    return isinstance(value, dict) and bool(value) and value.keys() <= _SPEC.fields.keys()
+    """Whether an entry of [values] says how a value is, rather than being its default: ``{ type = "nfs" }`` is one."""
+    if not isinstance(value, dict) or not value or not value.keys() <= _SPEC.fields.keys():
+        return False
+    return value.keys() != {"type"} or value["type"] in list(ValueType)
 
 
 class _Values:
@@ -225,6 +241,8 @@ def suspicions(data: bytes, where: str) -> tuple[Issue, ...]:
                 near = "" if key in _SPEC.fields else nearest(key, _SPEC.fields)
                 if near:
                     at.below(key).problem(f"values.{name} is a plain table, for its key {key!r}{near}")
+            if value.keys() == {"type"} and (near := nearest(value["type"], ValueType)):
+                at.problem(f"values.{name} is a plain table, for its type {value['type']!r}{near}")
         elif is_spec(value) and value.get("secret") and "default" in value:
             at.problem(f"the secret value {name} has a default, which everybody who has the image can read")
     return tuple(found)

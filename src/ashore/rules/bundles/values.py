@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values: bundle defaults < the host's values.d < --set. Only the bundle's own defaults may be templates. No I/O."""
 
-import math
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from ashore.errors import InputError, Issue, UsageError
-from ashore.nouns import toml
 from ashore.nouns.bundle import BundleManifest
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import printable, shown
 from ashore.nouns.shape import nearest
+from ashore.nouns.toml import Document
 from ashore.rules.bundles.templated import is_templated
+from ashore.rules.bundles.typed import Path, fitted, misfits, toml_or_text
 
 Tree = Mapping[str, object]
 
@@ -36,6 +35,14 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     """Values that the bundle declares and nobody set, with what it says about them."""
     stray: Mapping[str, str] = {}
     """Names given by --set that the bundle does not declare, with a hint."""
+    origins: Mapping[Path, str] = {}
+    """Where what a host set was said: of each path that one file or --set gave, or the nearest above it."""
+
+    def origin(self, path: Path) -> str:
+        """``file:line`` or ``--set KEY``; empty for a default of the bundle."""
+        while path and path not in self.origins:
+            path = path[:-1]
+        return self.origins.get(path, "")
 
 
 def parse_set(text: str) -> tuple[str, object]:
@@ -51,30 +58,12 @@ def parse_set(text: str) -> tuple[str, object]:
         raise UsageError(
             f"--set {printable(key[:80])!r} is not KEY=VALUE", remedy="write --set NAME=VALUE, like --set port=8080"
         )
-    return key, _toml_or_text(value)
-
-
-def _toml_or_text(text: str) -> object:
-    try:
-        read = tomllib.loads(f"value = {text}")
-        value, large = toml.plain(found := read.get("value"))
-    except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, or deeper than anybody writes
-        return text
-    plain = isinstance(found, str | bool | int | float | list | dict) and _finite(found)
-    # A second line of `text` could hold further keys; dates, inf, nan and large numbers stay as they were written.
-    return value if len(read) == 1 and plain and not large else text
-
-
-def _finite(value: object) -> bool:
-    """Whether a record can keep it: JSON has neither inf nor nan."""
-    if isinstance(value, dict | list):
-        return all(map(_finite, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, float) or math.isfinite(value)
+    return key, toml_or_text(value)
 
 
 def merge_values(
     manifest: BundleManifest,
-    host_values: Sequence[tuple[str, Tree]] = (),
+    host_values: Sequence[Document] = (),
     sets: Mapping[str, object] | None = None,
     secrets: AbstractSet[str] = frozenset(),
 ) -> Values:
@@ -82,26 +71,30 @@ def merge_values(
 
     Args:
         manifest: declares defaults, and what is required and secret.
-        host_values: each file of values.d with its name for messages, in the order that they apply.
+        host_values: the files of values.d, in the order that they apply.
         sets: what --set said, by dotted key.
         secrets: names of values that are secret whatever the manifest says of them.
 
     Raises:
-        InputError: required values are missing; all of them.
+        InputError: required values are missing, or some are not what the bundle can take; all of them.
     """
-    tree: dict[str, object] = {}
-    defaults = {name: _defer(spec.default) for name, spec in manifest.values.items() if spec.default is not None}
-    given = [_nested(key, value) for key, value in (sets or {}).items()]
-    for layer in (defaults, *(values for _, values in host_values), *given):
-        tree = _laid_over(tree, layer)
-    if missing := [name for name, spec in manifest.values.items() if spec.required and name not in tree]:
-        raise InputError(
-            f"the bundle {manifest.name} needs values that are not set",
-            issues=[_missing(manifest, name) for name in missing],
-        )
+    specs = manifest.values
+    tree: dict[str, object] = {name: _defer(spec.default) for name, spec in specs.items() if spec.default is not None}
+    origins: dict[Path, str] = {}
+    for document in host_values:
+        tree = _laid_over(tree, document.data, origins, document.place)
+    for key, value in (sets or {}).items():
+        given = {n: fitted(specs[n], v) if n in specs else v for n, v in _nested(key, value).items()}
+        tree = _laid_over(tree, given, origins, _by_set(key))
+    values = Values(tree=tree, origins=origins)
+    missing = [_missing(manifest, name) for name, spec in specs.items() if spec.required and name not in tree]
+    if unfit := _unfit(manifest, values):
+        raise InputError(f"the bundle {manifest.name} cannot take values as they are set", issues=[*missing, *unfit])
+    if missing:
+        raise InputError(f"the bundle {manifest.name} needs values that are not set", issues=missing)
     stray = {key.partition(".")[0] for key in sets or {}} - manifest.values.keys()
-    return Values(
-        tree=tree,
+    return msgspec.structs.replace(
+        values,
         secrets=frozenset(secrets) | {name for name, spec in manifest.values.items() if spec.secret},
         unset={name: spec.description for name, spec in manifest.values.items() if name not in tree},
         stray={name: nearest(name, manifest.values) for name in sorted(stray)},
@@ -128,13 +121,35 @@ def _nested(key: str, value: object) -> Tree:
     return {key.partition(".")[0]: value}
 
 
-def _laid_over(lower: Tree, upper: Tree) -> dict[str, object]:
+def _laid_over(
+    lower: Tree, upper: Tree, origins: dict[Path, str], place: Callable[[Path], str], at: Path = ()
+) -> dict[str, object]:
+    """`upper` over `lower`; each path that it gives is noted in `origins` with its `place`."""
     merged = dict(lower)
     for name, value in upper.items():
-        old = merged.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[name] = _laid_over(old, value) if both else value  # type: ignore[arg-type]
+        old, path = merged.get(name), (*at, name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[name] = _laid_over(old, value, origins, place, path)
+            continue
+        if isinstance(old, Mapping):
+            for below in [other for other in origins if other[: len(path)] == path]:
+                del origins[below]
+        merged[name], origins[path] = value, place(path)
     return merged
+
+
+def _by_set(key: str) -> Callable[[Path], str]:
+    return lambda _path: f"--set {key}"
+
+
+def _unfit(manifest: BundleManifest, values: Values) -> list[Issue]:
+    """What the host set that is of another type than the bundle can take, or none of its choices."""
+    return [
+        Issue(where=where, message=message, remedy=f"write {remedy}" if remedy and where.startswith("--set") else "")
+        for name in sorted({path[0] for path in values.origins} & manifest.values.keys())
+        for path, message, remedy in misfits(name, manifest.values[name], values.tree[name])
+        if (where := values.origin(path))
+    ]
 
 
 def _defer(value: object) -> object:

@@ -89,7 +89,8 @@ class Author:
         printed = self._capture.readouterr()
         assert ended == code, printed.err
         answer = json.loads(printed.out)
-        validator(f"{verb} {arguments[0]}" if verb == "pending" and arguments else verb).validate(answer)
+        asked = f"{verb} {arguments[0]}" if verb == "pending" and arguments else verb
+        validator("values" if "--values" in arguments else asked).validate(answer)
         return answer
 
     def host_is(self, verb: str, *arguments: str, code: int = 0) -> Any:
@@ -215,6 +216,13 @@ def test_findings_in_json(author: Author) -> None:
 def test_facts_in_json(author: Author) -> None:
     assert author.host_is("facts")["hostname"] == "node-1"
     author.ask("facts")
+
+
+def test_values_in_json(author: Author) -> None:
+    author.host_is("install", author.bundle("1", {"etc/a.j2": "{{ port }}"}, "[values]\nport = 1\n"))
+    assert author.host_is("facts", "--values", "worker") == [
+        {"name": "port", "value": 1, "set": True, "secret": False, "origin": ""}
+    ]
 
 
 @pytest.mark.real

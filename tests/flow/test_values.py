@@ -10,7 +10,9 @@ import pytest
 
 from ashore.acts.ask.look import diff, owns
 from ashore.acts.ask.render import render_file
+from ashore.acts.ask.values import lines, values
 from ashore.acts.change.install import plan_install
+from ashore.acts.change.noop import nothing_to_do
 from ashore.acts.plan.differences import differences
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
@@ -399,3 +401,46 @@ def test_what_was_recorded_is_read_as_a_new_version_has_it(app: Machine) -> None
     assert app.read("etc/app.conf") == "port=81 name=7\n"
     with pytest.raises(InputError, match="name must be 7 or 8, not 9"):
         app.upgrade("app", sets={"name": 9})
+
+
+OTHER = "reg.example/other:1"
+
+
+def test_what_is_said_to_one_bundle_is_no_other_ones(app: Machine) -> None:
+    app.images.add(OTHER, {"etc/other.j2": "{{ port }} {{ values | length }}\n"}, "[values]\nport = 1\n")
+    app.write("etc/ashore/values.d/10.toml", "port = 81\n[bundle.app]\nport = 82\nnaem = 'x'\n")
+    app.write("etc/ashore/values.d/20.toml", "port = 83\n[bundle.app.more]\n")
+    notes = app.install(ONE).plan.notes
+    app.install(OTHER)
+    assert (app.read("etc/app.conf"), app.read("etc/other")) == ("port=82 name=plain\n", "83 1\n")
+    assert 'the bundle app neither declares nor reads a value naem; did you mean "name"?' in notes
+    app.install(ONE, sets={"port": 84})
+    assert app.read("etc/app.conf") == "port=84 name=plain\n"
+
+
+def test_a_changed_value_of_another_bundle_is_no_change(app: Machine) -> None:
+    app.write("etc/ashore/values.d/10.toml", "[bundle.app]\nport = 82\n[bundle.other]\nport = 1\n")
+    number = app.install(ONE).generation.number
+    app.write("etc/ashore/values.d/10.toml", "[bundle.app]\nport = 82\n[bundle.other]\nport = 2\n")
+    assert nothing_to_do(app.tools(), [app.ask(ONE)])
+    app.write("etc/ashore/values.d/10.toml", "[bundle.app]\nport = 83\n")
+    assert app.install(ONE).generation.number == number + 1
+    assert app.read("etc/app.conf") == "port=83 name=plain\n"
+
+
+def test_where_each_value_was_said(app: Machine) -> None:
+    toml = TOML + "tok = { secret = true }\nopt = {required = false}\nlimits = { cpu = 1, host = '{{ port }}' }\n"
+    app.images.add(ONE, {"etc/app.conf.j2": "{{ name }} {{ extra }}\n"}, toml)
+    app.write("etc/ashore/values.d/10.toml", "extra = [1]\nunread = 1\nname = 'n'\n[bundle.app]\nname = 'mine'\n")
+    app.install(ONE, sets={"limits.cpu": 4, "tok": SECRET})
+    found = values(app.tools(), app.tools().history.current().bundles[0])
+    assert lines(found) == [
+        "values.extra = [1]  (/etc/ashore/values.d/10.toml:1)",
+        "values.limits.cpu = 4  (--set limits.cpu)",
+        'values.limits.host = "{{ port }}"  (default)',
+        'values.name = "mine"  (/etc/ashore/values.d/10.toml:5)',
+        "values.opt is not set",
+        "values.port = 8080  (default)",
+        "values.tok is secret  (--set tok)",
+    ]
+    assert SECRET not in str(found)

@@ -178,3 +178,23 @@ def test_all_that_does_not_fit_is_told_at_once_with_where_it_was_said() -> None:
         "--set must",
         "10.toml:1",
     ]
+
+
+def test_who_has_a_value_bundle_is_told_how_it_is_written() -> None:
+    manifest = parse_manifest(b"[values]\nbundle = { a = { x = 1 } }\n", "b", "worker")
+    with pytest.raises(InputError, match=r"10.toml:2: the table bundle holds values of single bundles"):
+        merge_values(manifest, [said("10.toml", "\n[bundle.a]\nx = 2\n")])
+    mine = said("10.toml", "[bundle.worker.bundle.a]\nx = 3\n[bundle.other]\ny = 1\n")
+    assert merge_values(manifest, [mine]).tree == {"bundle": {"a": {"x": 3}}}
+    assert merge_values(manifest, [said("10.toml", "[bundle.other]\n")], {"bundle.a.x": 4}).tree == {
+        "bundle": {"a": {"x": 4}}
+    }
+
+
+def test_a_value_bundle_that_is_no_table_is_one_as_any_other() -> None:
+    manifest = parse_manifest(b"[values]\nbundle = 'x'\n", "b", "worker")
+    assert merge_values(manifest, [said("10.toml", "bundle = 'y'\n")]).tree == {"bundle": "y"}
+    assert merge_values(manifest, [said("10.toml", "[bundle.a]\nx = 2\n")]).tree == {"bundle": "x"}
+    with pytest.raises(InputError) as caught:
+        merge_values(manifest, [said("10.toml", "[bundle]\nport = 2\n")])
+    assert [issue.where for issue in caught.value.issues] == ["10.toml:2"]

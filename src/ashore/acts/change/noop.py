@@ -18,6 +18,7 @@ from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.image import INDEXES
 from ashore.nouns.reference import Transport
 from ashore.rules.bundles.inputs import fingerprint
+from ashore.rules.bundles.layers import layers
 
 if TYPE_CHECKING:
     from ashore.nouns.toml import Document
@@ -116,7 +117,8 @@ def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     facts = tools.facts() if record.facts_used else None
     host_values = _host_values(tools)
     salt = Secrets(tools.state).salt(create=False)
-    return fingerprint(facts, record.facts_used, host_values, sets, salt) == record.inputs
+    shared, own = layers(record.name, host_values)
+    return fingerprint(facts, record.facts_used, (*shared, *own), sets, salt) == record.inputs
 
 
 def _host_values(tools: Tools) -> "Sequence[Document]":

@@ -23,6 +23,7 @@ from ashore.nouns.files import Kind, Wanted
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.inputs import fingerprint
+from ashore.rules.bundles.layers import layers
 from ashore.rules.bundles.render import Rendered, render
 from ashore.rules.bundles.values import merge_values
 from ashore.rules.sources import pack
@@ -98,6 +99,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)
+    shared, own = layers(manifest.name, host_values)
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
     record = BundleRecord(
         name=manifest.name,
@@ -105,7 +107,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         reference=ask.written or str(ask.reference),
         digest=got.digest,
         manifest_digest=got.manifest_digest,
-        inputs=fingerprint(facts, done.facts_used, host_values, sets, salt),
+        inputs=fingerprint(facts, done.facts_used, (*shared, *own), sets, salt),
         facts_used=done.facts_used,
         values_used=done.values_used,
         sets=recorded,

@@ -4,7 +4,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,13 +12,13 @@ import msgspec
 from ashore.nouns.facts import Facts
 
 if TYPE_CHECKING:
-    from ashore.nouns.toml import Document
+    from ashore.rules.bundles.layers import Layer
 
 
 def fingerprint(
     facts: Facts | None,
     facts_used: Iterable[str],
-    host_values: "Sequence[Document]",
+    host_values: Iterable["Layer"],
     sets: Mapping[str, object],
     salt: bytes,
 ) -> str:
@@ -29,7 +29,7 @@ def fingerprint(
     known = msgspec.to_builtins(facts) if facts is not None else {}
     read = {
         "facts": {name: _look_up(known, name) for name in sorted(facts_used)},
-        "values": [document.data for document in host_values],
+        "values": [layer.values for layer in host_values],
         "sets": dict(sets),
     }
     text = json.dumps(read, sort_keys=True, default=str).encode(errors="surrogatepass")

@@ -7,13 +7,14 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from ashore.errors import InputError, Issue, UsageError
-from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.bundle import BundleManifest, ValueType
 from ashore.nouns.config import VALUES_FOLDER
 from ashore.nouns.files import printable, shown
 from ashore.nouns.shape import nearest
 from ashore.nouns.toml import Document
+from ashore.rules.bundles.layers import BUNDLE, layers, misplaced, told_of_bundle
 from ashore.rules.bundles.templated import is_templated
-from ashore.rules.bundles.typed import Path, fitted, misfits, toml_or_text
+from ashore.rules.bundles.typed import Path, fitted, misfits, toml_or_text, type_of
 
 Tree = Mapping[str, object]
 
@@ -34,7 +35,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     unset: Mapping[str, str] = {}
     """Values that the bundle declares and nobody set, with what it says about them."""
     stray: Mapping[str, str] = {}
-    """Names given by --set that the bundle does not declare, with a hint."""
+    """Names given by --set, or to this bundle alone, that it does not declare, with a hint."""
     origins: Mapping[Path, str] = {}
     """Where what a host set was said: of each path that one file or --set gave, or the nearest above it."""
 
@@ -81,18 +82,20 @@ def merge_values(
     specs = manifest.values
     tree: dict[str, object] = {name: _defer(spec.default) for name, spec in specs.items() if spec.default is not None}
     origins: dict[Path, str] = {}
-    for document in host_values:
-        tree = _laid_over(tree, document.data, origins, document.place)
+    shared, own = layers(manifest.name, host_values)
+    for layer in (*shared, *own):
+        tree = _laid_over(tree, layer.values, origins, layer.place)
     for key, value in (sets or {}).items():
         given = {n: fitted(specs[n], v) if n in specs else v for n, v in _nested(key, value).items()}
         tree = _laid_over(tree, given, origins, _by_set(key))
     values = Values(tree=tree, origins=origins)
     missing = [_missing(manifest, name) for name, spec in specs.items() if spec.required and name not in tree]
-    if unfit := _unfit(manifest, values):
+    if unfit := [*_unfit(manifest, values), *_of_bundles(manifest, host_values, values)]:
         raise InputError(f"the bundle {manifest.name} cannot take values as they are set", issues=[*missing, *unfit])
     if missing:
         raise InputError(f"the bundle {manifest.name} needs values that are not set", issues=missing)
-    stray = {key.partition(".")[0] for key in sets or {}} - manifest.values.keys()
+    named = {key.partition(".")[0] for key in sets or {}} | {name for layer in own for name in layer.values}
+    stray = named - specs.keys()
     return msgspec.structs.replace(
         values,
         secrets=frozenset(secrets) | {name for name, spec in manifest.values.items() if spec.secret},
@@ -136,6 +139,16 @@ def _laid_over(
                 del origins[below]
         merged[name], origins[path] = value, place(path)
     return merged
+
+
+def _of_bundles(manifest: BundleManifest, host_values: Sequence[Document], values: Values) -> list[Issue]:
+    """Tables `bundle` that are not what they may be meant to be: a value of that name, which nothing else sets."""
+    tables = [document for document in host_values if isinstance(document.data.get(BUNDLE), Mapping)]
+    spec = manifest.values.get(BUNDLE)
+    said = any(path[0] == BUNDLE for path in values.origins)
+    if spec is None or said or type_of(spec) not in (None, ValueType.TABLE, ValueType.ANY):
+        return [issue for document in tables for issue in misplaced(document)]
+    return [told_of_bundle(document.place((BUNDLE,))) for document in tables]
 
 
 def _by_set(key: str) -> Callable[[Path], str]:

@@ -15,8 +15,8 @@ from ashore.errors import AshoreError
 from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, recover_units
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
-from tests.flow.test_at_boot import host as host
 from tests.flow.test_at_boot import IMAGE, UNIT, UNIT_PATH, tree
+from tests.flow.test_at_boot import host as host
 
 
 class Said:

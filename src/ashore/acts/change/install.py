@@ -2,12 +2,13 @@
 """The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
+from ashore.acts.change.holding import held_after, hold
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
@@ -30,17 +31,14 @@ from ashore.errors import (
     UnitsFailedError,
     UsageError,
     reason_of,
-    without_promise,
 )
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.confirm import Asked
-from ashore.nouns.generation import BundleRecord, Generation, Verb
-from ashore.nouns.journal import Held
+from ashore.nouns.generation import Generation, Verb
 from ashore.nouns.plan import Plan
-from ashore.rules.blame import to_blame
 from ashore.rules.confirm import decide
 
 BY_HAND = Asked()
@@ -169,7 +167,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
                     Secrets(tools.state).put(value, salt)
             supply = complete(tools, transaction.staging, plan, target.parts, supply)
             afterwards = Afterwards(
-                held=_held_after(tools, plan, target, order.taken_back),
+                held=held_after(tools, plan, target, order.taken_back),
                 restores=target.restores,
                 bundle_restores=target.bundle_restores,
                 ends_waiting=target.ends_waiting,
@@ -178,13 +176,14 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             try:
                 done = carry_out(transaction, plan, supply, previous=current, afterwards=afterwards)
             except (UnitsFailedError, ContentRefusedError) as error:
-                _hold(tools, order, plan, current, error)
+                if not order.taken_back:
+                    hold(tools, order.verb, plan, current, error)
                 raise
             except ChangedError as error:
                 # The way back failed as well: what was wrong with the image is why there had to be one.
-                if isinstance(error.__cause__, (UnitsFailedError, ContentRefusedError)):
+                if isinstance(error.__cause__, (UnitsFailedError, ContentRefusedError)) and not order.taken_back:
                     with contextlib.suppress(OSError):
-                        _hold(tools, order, plan, current, error.__cause__)
+                        hold(tools, order.verb, plan, current, error.__cause__)
                 raise
             except DamagedContentError:
                 for key in place.used:  # the next try fetches it
@@ -268,43 +267,3 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
 
 def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])
-
-
-def _hold(tools: Tools, order: _Order, plan: Plan, current: Generation, error: AshoreError) -> None:
-    """No automatic path tries again what failed; what goes back by itself is no new version."""
-    if order.taken_back:
-        return
-    what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
-    reason = f"{what}: {error.issues[0]}" if error.issues else without_promise(error)
-    new = _changed_bundles(plan, current)
-    # A round of `follow` tries each by itself next, and so finds out.
-    blamed = frozenset() if order.verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
-    tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))
-
-
-def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
-    before = {b.digest for b in current.bundles}
-    return tuple(b for b in plan.bundles if b.digest not in before)
-
-
-def _held_after(tools: Tools, plan: Plan, target: Target, taken_back: str) -> Mapping[str, Held]:
-    """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
-    free = {bundle.digest for bundle in plan.bundles}
-    held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
-    return _held(tools, held, target.let_go, taken_back or "rolled back", target.to_blame)
-
-
-def _held(
-    tools: Tools,
-    held: Mapping[str, Held],
-    records: Sequence[BundleRecord],
-    reason: str,
-    blamed: frozenset[str] | None,
-) -> Mapping[str, Held]:
-    """What was held, and these; of several only those are held for good that are `blamed`, where that is known."""
-    held = dict(held)
-    for r in records:
-        alone = len(records) > 1 and blamed is not None and r.name not in blamed
-        why = f"went back with others: {reason}" if alone else reason
-        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=why, time=tools.now(), alone=alone)
-    return held

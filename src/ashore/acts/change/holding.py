@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is held: the images that failed or were left, which no automatic path installs again."""
+
+from collections.abc import Mapping, Sequence
+
+from ashore.acts.change.wishes import Target
+from ashore.acts.tools import Tools
+from ashore.errors import AshoreError, UnitsFailedError, without_promise
+from ashore.nouns.generation import BundleRecord, Generation, Verb
+from ashore.nouns.journal import Held
+from ashore.nouns.plan import Plan
+from ashore.rules.blame import to_blame
+
+
+def hold(tools: Tools, verb: Verb, plan: Plan, current: Generation, error: AshoreError) -> None:
+    """Of a change that failed: no automatic path tries it again."""
+    what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
+    reason = f"{what}: {error.issues[0]}" if error.issues else without_promise(error)
+    new = _changed_bundles(plan, current)
+    # A round of `follow` tries each by itself next, and so finds out.
+    blamed = frozenset() if verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
+    tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))
+
+
+def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...]:
+    before = {b.digest for b in current.bundles}
+    return tuple(b for b in plan.bundles if b.digest not in before)
+
+
+def held_after(tools: Tools, plan: Plan, target: Target, taken_back: str) -> Mapping[str, Held]:
+    """Who installs a held digest by name has asked for it; what a rollback leaves behind is held."""
+    free = {bundle.digest for bundle in plan.bundles}
+    held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free}
+    return _held(tools, held, target.let_go, taken_back or "rolled back", target.to_blame)
+
+
+def _held(
+    tools: Tools,
+    held: Mapping[str, Held],
+    records: Sequence[BundleRecord],
+    reason: str,
+    blamed: frozenset[str] | None,
+) -> Mapping[str, Held]:
+    """What was held, and these; of several only those are held for good that are `blamed`, where that is known."""
+    held = dict(held)
+    for r in records:
+        alone = len(records) > 1 and blamed is not None and r.name not in blamed
+        why = f"went back with others: {reason}" if alone else reason
+        held[r.digest] = Held(bundle=r.name, reference=r.reference, reason=why, time=tools.now(), alone=alone)
+    return held

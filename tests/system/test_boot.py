@@ -194,7 +194,7 @@ def test_a_power_cut_is_recovered_before_any_unit_of_the_bundle_starts(node: Nod
     node.host.boot()
     said = node.settled()
     assert "went back to the old generation: 1" in said
-    assert said.index("Finished ashore-recover.service") < said.index("Started app.service")
+    assert said.index("Started ashore-recover.service") < said.index("Started app.service")
     assert "sleep infinity" in node.version
     assert node.active == "active"
     assert not (node.host.path / "var/lib/ashore/journal").exists()

@@ -188,3 +188,4 @@ def test_what_locks_people_out_is_loaded_after_it_went_back() -> None:
         assert {f"{name}.service" for name in ("nftables", "netfilter-persistent", "ufw", "ssh", "sshd")} <= before
         assert {f"{name}.service" for name in ("systemd-networkd", "NetworkManager", "systemd-sysctl")} <= before
         assert "systemd-modules-load.service" not in before, "it may be what mounts a local file system"
+        assert "\nType=notify\nTimeoutStartSec=infinity\n" in text, "on a host that is up nothing waits for it"

@@ -17,14 +17,15 @@ from ashore.errors import ExitCode
 @debug_option
 def command(after_kill: bool, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""
-    from ashore.acts.boot.early import let_go, recover_at_boot
+    from ashore.acts.boot.early import in_our_unit, let_go, recover_at_boot
     from ashore.acts.transaction.due import run_due
     from ashore.acts.transaction.recover import recover
     from ashore.nouns.journal import Recovered
 
     with wired(root) as tools:
         if at_boot:
-            result = str(recover_at_boot(tools))
+            with in_our_unit(tools):
+                result = str(recover_at_boot(tools))
         elif tools.state.fd is None:
             result = "nothing"
         else:

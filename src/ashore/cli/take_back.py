@@ -14,8 +14,9 @@ from ashore.cli.wiring import wired
 def command(root: str) -> None:
     """Take an unconfirmed change back, once its time is over."""
     from ashore.acts.boot.confirm import take_back_in_time
+    from ashore.acts.boot.early import in_our_unit
 
-    with wired(root) as tools:
+    with wired(root) as tools, in_our_unit(tools):
         done = take_back_in_time(tools)
     if done.taken_back:
         output.say(f"nobody confirmed in time: generation {done.generation} brings back what was there before")

@@ -79,10 +79,8 @@ def take_back_in_time(tools: Tools) -> Confirmed:
     if waiting is None or not unconfirmed.is_due(tools, waiting):
         return Confirmed(generation=tools.history.current().number)
     try:
-        if tools.systemd is not None and tools.systemd.states(["sysinit.target"])["sysinit.target"].active != "active":
-            done = early.held(tools, lambda: _early(tools, waiting))
-        else:
-            done = _go_back(tools, waiting)
+        up = early.is_up(tools)
+        done = _go_back(tools, waiting) if up else early.held(tools, lambda: _early(tools, waiting))
     except _DecidedError:
         return Confirmed(generation=tools.history.current().number)
     return Confirmed(generation=done.generation.number, taken_back=True)

@@ -3,13 +3,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.recover import recover
 from ashore.errors import AshoreError, BusyError, ChangedError, UnchangedError
 from ashore.mechanisms import process
+from ashore.mechanisms.pid1 import notify
 from ashore.mechanisms.pid1.handover import own_command
 from ashore.mechanisms.state import journal
 from ashore.nouns.files import Kind
@@ -22,6 +23,26 @@ from ashore.rules.units.disabled import without
 from ashore.rules.units.enablement import enabled_by, unit_of
 
 _SECONDS = 30.0
+_UP = "sysinit.target"
+
+
+def is_up(tools: Tools) -> bool:
+    """Whether a boot, if there is one, has come past what our units come before."""
+    return tools.systemd is None or tools.systemd.states([_UP])[_UP].active == "active"
+
+
+@contextlib.contextmanager
+def in_our_unit(tools: Tools) -> Iterator[None]:
+    """A boot goes on when our unit has done its work; a host that is up does not wait for it.
+
+    What comes after it in a boot, as sshd, may have to reload or start anew for us, and we wait for that: PID 1 would
+    have it wait for our unit in turn.
+    """
+    with contextlib.suppress(AshoreError):  # then it is a boot, where nobody answers yet
+        if is_up(tools):
+            notify.ready()
+    yield
+    notify.ready()
 
 
 def recover_at_boot(tools: Tools) -> Recovered:

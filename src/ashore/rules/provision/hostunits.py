@@ -67,7 +67,8 @@ ConditionPathExists=|/var/lib/ashore/journal.done
 ConditionPathIsSymbolicLink=|/var/lib/ashore
 
 [Service]
-Type=oneshot
+Type=notify
+TimeoutStartSec=infinity
 ExecStart={_command(program)} recover --at-boot
 StandardOutput=journal+console
 
@@ -111,7 +112,7 @@ RequiresMountsFor=/var/lib/ashore
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
+Type=notify
 TimeoutStartSec=infinity
 ExecStart={_command(program)} take-back
 

@@ -20,7 +20,7 @@ from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
 from ashore.cli import run
 from ashore.cli.render_plan import plan_text
-from ashore.errors import UnchangedError, UsageError
+from ashore.errors import AshoreError, UnchangedError, UsageError
 from ashore.nouns.confirm import By, Provisional
 from ashore.nouns.follow import Finding
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -164,6 +164,17 @@ def test_a_reboot_ends_the_time_and_goes_back_before_anything_runs(live: Machine
     live.empty_run()
     assert live.tree() == before
     assert booted.log == ["stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later"]
+
+
+def test_a_damaged_record_holds_no_units_where_a_boot_would_go_back(live: Machine) -> None:
+    live.install(TWO)
+    live.boot = "boot-2"
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.units["sysinit.target"].active = "inactive"
+    live.write("var/lib/ashore/generations/000002.json", "torn")
+    with pytest.raises(AshoreError):
+        time_passes(live, 1)
+    assert not live.exists("run/ashore/incomplete"), "nothing was changed"
 
 
 def test_what_had_loaded_the_rules_before_they_went_back_at_boot_loads_them_again(live: Machine) -> None:

@@ -93,8 +93,8 @@ def held(tools: Tools, act: Callable[[], Outcome]) -> Outcome:
     Raises:
         AshoreError: as `act`; if that left a mix, the units stay held.
     """
-    _hold(tools)
     before = tools.history.current()
+    _hold(tools)
     try:
         result = act()
     except ChangedError:

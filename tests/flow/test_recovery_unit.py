@@ -11,6 +11,7 @@ from ashore.acts.change.farewell import farewell
 from ashore.acts.change.install import install
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import transaction
+from ashore.cli.service import settled_by_pid1
 from ashore.errors import AshoreError
 from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, recover_units
 from tests.fakes.systemd import FakeSystemd
@@ -125,7 +126,19 @@ def test_what_somebody_wrote_in_place_of_the_unit_stays(host: Machine, mask: boo
         (host.root / RECOVER_PATH).symlink_to("/dev/null")
     else:
         host.write(RECOVER_PATH, "[Service]\nExecStart=/usr/bin/mine\n")
-    before = os.lstat(host.root / RECOVER_PATH)
+    before = os.lstat(host.root / RECOVER_PATH).st_ctime_ns
     host.install(IMAGE)
-    assert os.lstat(host.root / RECOVER_PATH) == before
+    assert os.lstat(host.root / RECOVER_PATH).st_ctime_ns == before
     assert not host.exists(RECOVER_LINK)
+    host.remove("worker")
+    farewell(host.tools())
+    assert os.lstat(host.root / RECOVER_PATH).st_ctime_ns == before
+
+
+def test_a_boot_leaves_a_mask_as_well(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.root / RECOVER_PATH).symlink_to("/dev/null")
+    monkeypatch.setattr("ashore.cli.service.bring_to_pid1", lambda *_, **__: 0)
+    monkeypatch.setattr("ashore.cli.service.followed", lambda _: False)
+    monkeypatch.delenv("ASHORE_CARRIES_OUT", raising=False)
+    assert settled_by_pid1(host.tools(), follow=False) == 0
+    assert (host.root / RECOVER_PATH).is_symlink() and not host.exists(RECOVER_LINK)

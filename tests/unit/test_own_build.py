@@ -179,6 +179,14 @@ def test_the_recovery_unit_is_enabled_even_if_the_run_before_was_cut_short(root:
         assert not place_recovery(host)
 
 
+def test_an_installer_leaves_a_mask_of_the_recovery_unit(root: Path) -> None:
+    (root / RECOVER_PATH).parent.mkdir(parents=True)
+    (root / RECOVER_PATH).symlink_to("/dev/null")
+    with Beneath(str(root)) as host:
+        assert not place_recovery(host)
+    assert (root / RECOVER_PATH).is_symlink() and not (root / RECOVER_LINK).is_symlink()
+
+
 def test_what_locks_people_out_is_loaded_after_it_went_back() -> None:
     """Also before sysinit.target, where most of a firewall is: Debian's nftables.service waits for nothing."""
     service, _ = unconfirmed_units(("/opt/bin/ashore",), 1, look=False).values()

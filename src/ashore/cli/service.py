@@ -40,14 +40,14 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
     Returns when their files are in place (`follow`: when they are healthy); None where it is to be done here. A
     change that is at work already, with nobody left who follows it, is followed instead.
     """
-    from ashore.acts.boot.hand_over import place_recovery
+    from ashore.acts.transaction import recovery
     from ashore.mechanisms.pid1.handover import own_command
 
     if not tools.live or _INSIDE in os.environ:
         return None
     if not follow and followed(()):
         return ExitCode.DONE
-    place_recovery(tools.host, tools.program)
+    recovery.place(tools)
     return bring_to_pid1(
         tools.host.root, Request(arguments=tuple(sys.argv[1:])), own_command(), (), until_ready=not follow
     )

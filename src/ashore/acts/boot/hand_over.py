@@ -17,7 +17,7 @@ from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 from ashore.nouns.digest import hex_of
 from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
-from ashore.rules.provision.hostunits import RECOVER_LINKS, RECOVER_PATH, recover_units
+from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
 _SECONDS = 300.0
 """A busy host may take its time to start a program."""
@@ -94,14 +94,16 @@ def _withdraw(host: Beneath, program: str) -> None:
             state.purge()
 
 
-def place_recovery(host: Beneath, program: Sequence[str] = (f"/{PROGRAM_LINK}",)) -> bool:
-    """Have the unit that recovers at boot on the host, and enabled; whether that is new.
+def place_recovery(host: Beneath) -> bool:
+    """Have the unit that recovers at boot on the host, and enabled; whether that is new. A mask stays.
 
     Raises:
         UnchangedError: it cannot be written.
     """
     try:
-        return ownunits.place(host, recover_units(program), RECOVER_LINKS)
+        if ownunits.is_anothers(host, RECOVER_PATH, OURS):
+            return False
+        return ownunits.place(host, RECOVER_UNITS, RECOVER_LINKS)
     except OSError as error:
         raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=error.strerror or str(error)) from error
 

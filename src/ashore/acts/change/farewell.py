@@ -7,7 +7,7 @@ from ashore.acts.following import disable
 from ashore.acts.tools import Tools
 from ashore.errors import UsageError
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
-from ashore.rules.provision.hostunits import BOOT_LINK, RECOVER_LINKS, RECOVER_UNITS
+from ashore.rules.provision.hostunits import BOOT_LINK, OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
 
 def farewell(tools: Tools) -> bool:
@@ -43,7 +43,8 @@ def boots_again(tools: Tools) -> bool:
 
 def _take_away(tools: Tools) -> bool:
     disable(tools)
-    if ownunits.are_there(tools.host, RECOVER_UNITS, RECOVER_LINKS):
+    there = ownunits.are_there(tools.host, RECOVER_UNITS, RECOVER_LINKS)
+    if there and not ownunits.is_anothers(tools.host, RECOVER_PATH, OURS):
         ownunits.drop(tools.host, RECOVER_UNITS, RECOVER_LINKS)
         if tools.systemd is not None:
             tools.systemd.daemon_reload()

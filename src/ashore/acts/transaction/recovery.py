@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import stat
 from collections.abc import Container
 
 from ashore.acts.tools import Tools
@@ -12,7 +11,6 @@ from ashore.mechanisms.own import ownunits
 from ashore.nouns.files import ancestors
 from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNIT, recover_units
 
-_LARGEST = 64 * 1024
 _EMPTY_AT_BOOT = {"tmp", "run", "dev"}
 
 
@@ -26,7 +24,7 @@ def place(tools: Tools, *others: Container[str]) -> bool:
     try:
         path = tools.host.physical(RECOVER_PATH)
         known = tools.host.lstat(path)
-        if any(path in paths for paths in others) or (known is not None and not _is_ours(tools, known)):
+        if any(path in paths for paths in others) or ownunits.is_anothers(tools.host, RECOVER_PATH, OURS):
             return False  # a mask, or somebody's own: they have decided how this host recovers
         if _goes_at_boot(tools.program[0]):
             if known is None:
@@ -40,10 +38,6 @@ def place(tools: Tools, *others: Container[str]) -> bool:
         with contextlib.suppress(AshoreError):  # the boot that needs it reads it anew
             tools.systemd.daemon_reload()
     return changed
-
-
-def _is_ours(tools: Tools, status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode) and tools.host.read_bytes(RECOVER_PATH, _LARGEST).startswith(OURS)
 
 
 def _goes_at_boot(program: str) -> bool:

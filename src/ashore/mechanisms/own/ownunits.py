@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping
 
 from ashore.mechanisms import durable
@@ -34,6 +35,18 @@ def place(host: Beneath, texts: Mapping[str, str], links: Mapping[str, str]) -> 
             os.fsync(directory)
             changed = True
     return changed
+
+
+def is_anothers(host: Beneath, path: str, ours: bytes) -> bool:
+    """Whether it is a mask, or somebody wrote it: what ashore places begins with `ours`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = host.lstat(host.physical(path))
+    return status is not None and not (
+        stat.S_ISREG(status.st_mode) and host.read_bytes(path, _LARGEST).startswith(ours)
+    )
 
 
 def are_there(host: Beneath, texts: Mapping[str, str], links: Mapping[str, str]) -> bool:

@@ -166,6 +166,16 @@ def test_a_reboot_ends_the_time_and_goes_back_before_anything_runs(live: Machine
     assert booted.log == ["stop ashore-unconfirmed.timer", "daemon-reload", "start app.service, later"]
 
 
+def test_the_unit_that_takes_a_change_back_is_not_replaced_under_itself(live: Machine) -> None:
+    live.install(TWO)
+    live.write(TIMER, "as an older ashore wrote it")
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.log.clear()
+    assert time_passes(live, 300).taken_back
+    assert "restart ashore-unconfirmed.timer" not in live.systemd.log
+    assert not armed(live)
+
+
 def test_a_damaged_record_holds_no_units_where_a_boot_would_go_back(live: Machine) -> None:
     live.install(TWO)
     live.boot = "boot-2"

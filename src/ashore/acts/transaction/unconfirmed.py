@@ -57,8 +57,10 @@ def see_to(tools: Tools) -> None:
     waiting = tools.history.provisional()
     if waiting is None:
         _disarm(tools)
-    elif waiting.boot == tools.boot:
-        _arm(tools, waiting, anew=False)  # of another boot, it is about to be taken back
+    elif _left(tools, waiting) > 0:
+        # Else it is about to be taken back, and perhaps by the very unit, as an older ashore wrote it: PID 1 would read
+        # the new one, and have what comes after that wait for it.
+        _arm(tools, waiting, anew=False)
 
 
 def is_due(tools: Tools, waiting: Provisional) -> bool:

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from ashore.nouns.plan import Action, Step
 from ashore.nouns.units import HostUnits, UnitState
 from ashore.rules.units import unitfile
 from ashore.rules.units.changes import Changes, changes_of
+from ashore.rules.units.enablement import unit_of
 from ashore.rules.units.reasons import Reaction
 from ashore.rules.units.restarts import concerned, plan_units, reasons_of
 from ashore.rules.units.situation import Situation, UnitPlan, UnitSet
@@ -444,3 +447,17 @@ def test_a_program_is_named_by_the_folder_that_leads_to_it() -> None:
     assert said(plan(replaced("var/optional/bin/kubelet"), host=host)) == []
     paths = Changed(["var/usrlocal/lib/app/x"], host.links)
     assert paths.by("usr/local/lib/app") == ["var/usrlocal/lib/app/x"]
+
+
+def test_each_unit_is_looked_for_once_among_the_changed_and_the_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with hundreds of units does not wait for a plan."""
+    own, named = Mock(wraps=own_paths), Mock(wraps=unit_of)
+    monkeypatch.setattr("ashore.rules.units.reasons.own_paths", own)
+    monkeypatch.setattr("ashore.rules.units.situation.unit_of", named)
+    texts = {f"{SYSTEM}/a{number}.service": FLANNEL for number in range(20)}
+    units = tuple(path.rpartition("/")[2] for path in texts)
+    bundle = UnitSet(texts=texts, wanted=units)
+    assert len(plan(replaced(*texts), old=bundle, new=bundle, running=states(*units)).actions) == 20
+    assert named.call_count == len(texts)
+    looks = [call for call in own.call_args_list if call.args[1]]
+    assert len(looks) == 2 * len(units), "what changed of it, and how it will be"

@@ -58,13 +58,14 @@ class Reasons:
             for paths in (changes.masks, changes.unmasks)
         )
         self._unit_files = [path for path in changes.contents if path.startswith(IN_UNIT_FOLDERS)]
+        self._own: dict[str, tuple[str, ...]] = {}
         self._settings: dict[str, tuple[Setting, ...]] = {}
         self._named: dict[str, list[str]] = {}
 
     def own(self, unit: str, *, by_name: bool = False) -> list[str]:
         """Its unit file, its template's, or a drop-in changed, and a reload is not enough. With `by_name`, no drop-in
         for others as well as for it: ``service.d``, ``foo-.service.d``."""
-        paths = own_paths(unit, self._unit_files)
+        paths = self._own_changed(unit)
         if by_name:
             paths = tuple(path for path in paths if unit_of(path) in (unit, template_of(unit) or unit))
         return [f"{path} {self.changes.word(path)}" for path in paths if not self._reload_is_enough(unit, path)]
@@ -115,8 +116,13 @@ class Reasons:
             self._settings[unit] = unitfile.merged(self._texts[path] for path in paths)
         return self._settings[unit]
 
+    def _own_changed(self, unit: str) -> tuple[str, ...]:
+        if unit not in self._own:
+            self._own[unit] = own_paths(unit, self._unit_files)
+        return self._own[unit]
+
     def _look_for_named(self, unit: str) -> list[str]:
-        own = {*own_paths(unit, self._unit_files)}
+        own = {*self._own_changed(unit)}
         named = named_paths(unit, self.settings(unit))
         keys: dict[str, str] = {}
         for name, key in named.items():

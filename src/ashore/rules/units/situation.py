@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 
 import msgspec
 
@@ -12,7 +13,7 @@ from ashore.rules.units.enablement import template_of, unit_of
 from ashore.rules.units.reasons import Reaction
 
 
-class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
+class UnitSet(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The units of one generation. `texts` are all unit files and drop-ins that its bundles ship, by path
     (of an old generation only the paths count); `wanted` the units that they want enabled and running."""
 
@@ -23,7 +24,12 @@ class UnitSet(msgspec.Struct, frozen=True, kw_only=True):
 
     def ships(self, unit: str) -> bool:
         """Whether the unit's own file, or its template's, is among them."""
-        return any(unit_of(path) in {unit, template_of(unit)} and not is_drop_in_path(path) for path in self.texts)
+        return not self._files.isdisjoint({unit, template_of(unit)})
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        """The units whose own files are among them: asked for each unit, so looked for once."""
+        return frozenset(unit for path in self.texts if not is_drop_in_path(path) and (unit := unit_of(path)))
 
 
 class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):

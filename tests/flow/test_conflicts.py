@@ -94,3 +94,30 @@ def test_what_another_bundle_wants_gives_no_way(live: Machine, systemd: FakeSyst
     with pytest.raises(UnitsFailedError, match=r"victim\.service.*it ran before this change"):
         live.install(ONE)
     assert running(systemd) == {"victim.service", "needs.service"}
+
+
+def test_what_nobody_may_stop_gives_way_as_it_starts_and_is_back_after_a_failure(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    systemd.units["victim.service"].can_stop = False
+    plan = stories.plan_install(live.tools(), [live.ask(ONE)])[0]
+    assert [stop.unit for stop in plan.stops] == ["needs.service"]
+    assert "victim.service stops, since it conflicts with app.service, which starts" in plan.notes
+    systemd.units["app.service"].behaviour = Behaviour.FAILS
+    with pytest.raises(UnitsFailedError):
+        live.install(ONE)
+    assert running(systemd) == {"victim.service", "needs.service"}
+    systemd.units["app.service"].behaviour = Behaviour.STAYS
+    live.install(ONE)
+    assert running(systemd) == {"app.service"}
+    live.remove("app")
+    assert running(systemd) == {"victim.service", "needs.service"}
+
+
+def test_what_nobody_may_start_does_not_keep_the_unit_from_its_removal(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.units["victim.service"].can_start = False
+    live.install(ONE)
+    note = "victim.service had given way to app.service, and may not be started by hand"
+    assert note in live.remove("app").plan.notes
+    assert "victim.service" not in running(systemd)
+    assert live.tools().history.current().gave_way == {}

@@ -36,7 +36,7 @@ def noted(tools: Tools, plan: Plan, staged: Staged) -> Staged:
 def _states(systemd: Systemd, plan: Plan) -> Mapping[str, UnitState]:
     """How the units that a plan may touch run now."""
     acted_on = [action.unit for action in (*plan.stops, *plan.actions)]
-    names = {*acted_on, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
+    names = {*acted_on, *plan.gave_way, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
     names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
     states = dict(systemd.states(sorted(names))) if names else {}
     # What goes down with them belongs to nobody here perhaps, and has to come back all the same.

@@ -39,16 +39,32 @@ class Conflicts(msgspec.Struct, frozen=True, kw_only=True):
         stays = {
             unit: by for unit, by in self.gave_way.items() if by not in stopped and self._is_in_the_way(by, states)
         }
-        starts = tuple(
-            UnitAction(verb=UnitVerb.START, unit=unit, reason=f"it had given way to {by}")
+        back = {
+            unit: by
             for unit, by in sorted(self.gave_way.items())
             if unit not in {*stays, *known, *down} and self._can_start(unit, states)
+        }
+        starts = tuple(
+            UnitAction(verb=UnitVerb.START, unit=unit, reason=f"it had given way to {by}")
+            for unit, by in back.items()
+            if states[unit].can_start
         )
+        stops = tuple(stop for stop, _ in down.values())
         return msgspec.structs.replace(
             planned,
-            stops=(*planned.stops, *(stop for stop, _ in down.values())),
+            stops=(*planned.stops, *(stop for stop in stops if states[stop.unit].can_stop)),
             actions=(*planned.actions, *starts),
             gave_way=stays | {unit: by for unit, (_, by) in down.items()},
+            notes=(
+                *planned.notes,
+                # PID 1 alone may do so, and does when the other starts.
+                *(f"{s.unit} stops, since {s.reason}" for s in stops if not states[s.unit].can_stop),
+                *(
+                    f"{unit} had given way to {by}, and may not be started by hand"
+                    for unit, by in back.items()
+                    if not states[unit].can_start
+                ),
+            ),
         )
 
     def _victims(self, planned: UnitPlan, states: Mapping[str, UnitState]) -> dict[str, tuple[UnitAction, str]]:

@@ -122,7 +122,7 @@ to = "opt/lifted/x"
         "bundle.toml:4: warning: values.c is a plain table, for its key 'secrt'; did you mean \"secret\"?",
         "bundle.toml:5: warning: the secret value d has a default, which everybody who has the image can read",
         "bundle.toml:7: warning: elsewhere.service is not shipped",
-        'bundle.toml:7: error: fooo.service is not shipped; did you mean "foo.service"?',
+        'bundle.toml:7: warning: fooo.service is not shipped; did you mean "foo.service"?',
         "bundle.toml:7: warning: noinst.service has no [Install] section: it is started, and not again after a boot",
         "bundle.toml:9: error: files: srv/nothing.conf names nothing below root/",
         "bundle.toml:11: error: files: etc/y*.j2 names nothing below root/",
@@ -298,3 +298,24 @@ def test_build_refuses_what_lint_calls_an_error_unless_told_otherwise(
     assert "bundle.toml:3" in said and "names nothing below root/" in said and "--no-lint" in said
     assert not (tmp_path / "out").exists()
     assert run([*command, "--no-lint"]) == 0
+
+
+def test_build_takes_what_systemd_and_a_host_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of it is an error: a target without a setting, a byte order mark, a unit of the host by a near name."""
+    units = tmp_path / "app/root/etc/systemd/system"
+    units.mkdir(parents=True)
+    service = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
+    for name, text in {
+        "app.target": "# all of it\n[Unit]\n",
+        "app.slice": "[Slice]\n",
+        "mnt-app.mount": "[Mount]\nWhat=/dev/app\n",
+        "mnt-app.automount": "[Install]\nWantedBy=multi-user.target\n",
+        "marked.service": f"\ufeff{service}",
+        "nfs-servers.service": service,
+        "empty.service": "# all in the drop-in\n",
+        "empty.service.d/10.conf": service,
+    }.items():
+        (units / name).parent.mkdir(exist_ok=True)
+        (units / name).write_text(text)
+    (tmp_path / "app/bundle.toml").write_text('[units]\nenable = ["nfs-server.service"]\n')
+    assert run(["build", str(tmp_path / "app"), "-o", f"oci:{tmp_path}/out"]) == 0, capsys.readouterr().err

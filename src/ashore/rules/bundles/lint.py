@@ -20,13 +20,12 @@ from ashore.rules.units import unitfile
 from ashore.rules.units.enablement import drop_in_folders, has_install, template_of, unit_of
 from ashore.rules.units.unitpaths import shipped
 
-_SECTIONS = {
+_SECTIONS = {  # without which systemd does not load a unit: a target or an automount needs none
     ".service": "Service",
     ".socket": "Socket",
     ".timer": "Timer",
     ".path": "Path",
     ".mount": "Mount",
-    ".automount": "Automount",
     ".swap": "Swap",
 }
 
@@ -112,10 +111,9 @@ def enable_findings(manifest: BundleManifest, document: Document, units: Mapping
         if name in units:
             if not has_install(units[name]):
                 yield warning(place, f"{unit} has no [Install] section: it is started, and not again after a boot")
-        elif near := _near_unit(unit, units):
-            yield error(place, f"{unit} is not shipped{near}")
-        else:
-            yield warning(place, f"{unit} is not shipped", "a host that does not have it refuses the bundle")
+        else:  # however near the name of one that is: nfs-server.service is the host's
+            near = _near_unit(unit, units)
+            yield warning(place, f"{unit} is not shipped{near}", "a host that does not have it refuses the bundle")
 
 
 def step_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
@@ -148,17 +146,16 @@ def unit_findings(path: str, target: str, text: str, dropins: Iterable[str] = ()
     where = printable(f"{ROOT}/{path}")
     rendered = path == target
     if rendered:
-        yield from _line_findings(where, text)
+        yield from _line_findings(where, text.removeprefix("\ufeff"))
     unit = unit_of(target)
     if unit is None or not target.endswith(f"/{unit}") or not text:  # an empty file masks its unit
         return
     settings = unitfile.parse(text)
-    if not settings:
-        yield error(where, "holds no setting", "write [Unit], [Service] and so on")
-        return
     section = _SECTIONS.get("." + unit.rpartition(".")[2])
     merged = (*settings, *unitfile.merged(dropins))
-    if section and not any(setting.section == section for setting in merged):
+    if section and not merged:
+        yield error(where, "holds no setting", "write [Unit], [Service] and so on")
+    elif section and not any(setting.section == section for setting in merged):
         yield error(where, f"has no [{section}] section")
     elif section == "Service" and rendered:
         if not _does_something(merged):

@@ -210,6 +210,15 @@ def test_what_is_dropped_and_started_once_more_by_what_still_runs_is_stopped_aga
     assert running(systemd) == {"app.service"}
 
 
+def test_what_nobody_may_stop_runs_on_without_its_file(host: Machine) -> None:
+    systemd = host.systemd = Reloading(host)
+    host.images.add(ONE, {APP: UNIT.format("app")})
+    systemd.add("app.service", can_stop=False)
+    host.install(ONE)
+    assert host.remove("app").plan.notes == ("app.service may not be stopped by hand: it runs on until the next boot",)
+    assert running(systemd) == {"app.service"}
+
+
 def test_what_comes_back_while_a_failed_change_is_undone_does_not_stay(host: Machine) -> None:
     systemd = host.systemd = Reloading(host)
     systemd.add("bad.service", Behaviour.FAILS)

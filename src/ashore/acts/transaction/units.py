@@ -38,6 +38,7 @@ def _states(systemd: Systemd, plan: Plan) -> Mapping[str, UnitState]:
     acted_on = [action.unit for action in (*plan.stops, *plan.actions)]
     names = {*acted_on, *plan.gave_way, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
     names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
+    names |= {unit for unit in unit_files(plan.steps, Action.REMOVE) if not is_template(unit)}
     states = dict(systemd.states(sorted(names))) if names else {}
     # What goes down with them belongs to nobody here perhaps, and has to come back all the same.
     while missing := dependants.unknown(acted_on, states):
@@ -86,7 +87,7 @@ def bring_up(
         systemd.daemon_reload()
         # A unit that had failed and has no file any more would be listed for ever.
         gone = unit_files(plan.steps, Action.REMOVE)
-        failed += stop_orphans(systemd, gone)
+        failed += stop_orphans(systemd, gone - _left_running(before))
         systemd.reset_failed([*(action.unit for action in plan.stops), *_listed(systemd, gone)])
     tools.placed()
     if plan.actions:
@@ -107,6 +108,11 @@ def bring_up(
             issues=failed,
         )
     return Started(watched=watched if plan.actions else (), since=since)
+
+
+def _left_running(before: Mapping[str, UnitState]) -> set[str]:
+    """What ran, and nobody may stop: without its file PID 1 would not refuse that any more."""
+    return {unit for unit, state in before.items() if state.running and not state.can_stop}
 
 
 def unit_files(steps: Iterable[Step], action: Action) -> frozenset[str]:

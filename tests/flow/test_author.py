@@ -319,3 +319,13 @@ def test_build_takes_what_systemd_and_a_host_take(tmp_path: Path, capsys: pytest
         (units / name).write_text(text)
     (tmp_path / "app/bundle.toml").write_text('[units]\nenable = ["nfs-server.service"]\n')
     assert run(["build", str(tmp_path / "app"), "-o", f"oci:{tmp_path}/out"]) == 0, capsys.readouterr().err
+
+
+def test_build_leaves_it_to_the_host_which_values_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    (folder / "root/etc").mkdir(parents=True)
+    (folder / "root/etc/a.conf.j2").write_text("{{ site }} {{ other }}\n")
+    (folder / "root/etc/b.conf.j2").write_text("{% if x is undefined %}{% set x = 'a' %}{% endif %}{{ x }}\n")
+    (folder / "bundle.toml").write_text('name = "app"\n[values]\nother = 1\n')
+    assert [found.where for found in lint(str(folder))] == ["root/etc/a.conf.j2:1"], "it may well be misspelled"
+    assert run(["build", str(folder), "-o", f"oci:{tmp_path}/out"]) == 0

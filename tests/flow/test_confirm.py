@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A change that has to be confirmed is kept by who still has a way in, and goes back by itself without one."""
 
-import contextlib
 import os
 import shutil
 import struct
@@ -18,7 +17,6 @@ from ashore.acts.change.farewell import farewell
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
-from ashore.cli import run
 from ashore.cli.render_plan import plan_text
 from ashore.errors import AshoreError, UnchangedError, UsageError
 from ashore.nouns.confirm import By, Provisional
@@ -487,25 +485,3 @@ def test_killed_at_any_call_a_change_waits_or_does_not_and_is_taken_back_in_time
         seen.add(states.index(state))
         shutil.rmtree(victim.folder)
     assert seen == {0, 1}
-
-
-@pytest.mark.parametrize("command", [("take-back",), ("recover", "--at-boot")], ids=" ".join)
-@pytest.mark.parametrize("up", [True, False], ids=["up", "booting"])
-def test_what_comes_after_our_unit_in_a_boot_does_not_wait_for_it_on_a_host_that_is_up(
-    live: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: bool, command: tuple[str, ...]
-) -> None:
-    assert isinstance(live.systemd, FakeSystemd)
-    live.systemd.units["sysinit.target"].active = "active" if up else "inactive"
-    said: list[str] = []
-    monkeypatch.setattr("ashore.acts.boot.early.notify.ready", lambda: said.append("ready"))
-
-    def act(_: Tools) -> Confirmed:
-        said.append("done")
-        return Confirmed(generation=1)
-
-    name = "early.recover_at_boot" if "recover" in command else "confirm.take_back_in_time"
-    monkeypatch.setattr(f"ashore.acts.boot.{name}", act)
-    for module in ("recover", "take_back"):
-        monkeypatch.setattr(f"ashore.cli.{module}.wired", lambda _: contextlib.nullcontext(live.tools()))
-    assert run(command) == 0
-    assert said == (["ready", "done", "ready"] if up else ["done", "ready"]), "what restarts it would wait for us"

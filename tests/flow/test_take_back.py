@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes back by itself asks nobody: what stands in its way goes to the store, and what cannot be had is said."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 
 from ashore.acts.boot import confirm as confirmation
+from ashore.acts.boot.confirm import Confirmed
 from ashore.acts.tools import Tools
+from ashore.cli import run
 from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, BusyError, ConflictError
 from ashore.mechanisms.state.holder import ask_to_end
@@ -20,6 +23,7 @@ from ashore.nouns.files import Kind
 from tests.fakes.bundles import File
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_replies import stalled
+from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
 from tests.flow.test_confirm import CONFIG, ONE, TWO, live, time_passes, waiting
 from tests.flow.test_kill import Story, in_child, kill_and_recover
@@ -341,3 +345,25 @@ def test_a_process_that_does_not_hold_the_lock_is_not_asked_whatever_its_number(
             assert other.poll() is None
         finally:
             other.kill()
+
+
+@pytest.mark.parametrize("command", [("take-back",), ("recover", "--at-boot")], ids=" ".join)
+@pytest.mark.parametrize("up", [True, False], ids=["up", "booting"])
+def test_what_comes_after_our_unit_in_a_boot_does_not_wait_for_it_on_a_host_that_is_up(
+    live: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: bool, command: tuple[str, ...]
+) -> None:
+    assert isinstance(live.systemd, FakeSystemd)
+    live.systemd.units["sysinit.target"].active = "active" if up else "inactive"
+    said: list[str] = []
+    monkeypatch.setattr("ashore.acts.boot.early.notify.ready", lambda: said.append("ready"))
+
+    def act(_: Tools) -> Confirmed:
+        said.append("done")
+        return Confirmed(generation=1)
+
+    name = "early.recover_at_boot" if "recover" in command else "confirm.take_back_in_time"
+    monkeypatch.setattr(f"ashore.acts.boot.{name}", act)
+    for module in ("recover", "take_back"):
+        monkeypatch.setattr(f"ashore.cli.{module}.wired", lambda _: contextlib.nullcontext(live.tools()))
+    assert run(command) == 0
+    assert said == (["ready", "done", "ready"] if up else ["done", "ready"]), "what restarts it would wait for us"

@@ -29,6 +29,8 @@ def changed_to(new: str, *, can_reload: bool = True, restart: tuple[str, ...] = 
     [
         ("size=1m", "size=2m", "reload"),
         ("Options=size=1m\n", "", "reload"),
+        ("size=1m", "size=1m,noexec,ro", "reload"),
+        ("size=1m", "size=1m,vers=4.2", "restart"),
         ("Description=a", "Description=b", "reload"),
         ("WantedBy=a.target", "WantedBy=b.target", "reload"),
         ("What=tmpfs", "What=/dev/sda", "restart"),

@@ -195,6 +195,11 @@ def test_a_value_bundle_that_is_no_table_is_one_as_any_other() -> None:
     manifest = parse_manifest(b"[values]\nbundle = 'x'\n", "b", "worker")
     assert merge_values(manifest, [said("10.toml", "bundle = 'y'\n")]).tree == {"bundle": "y"}
     assert merge_values(manifest, [said("10.toml", "[bundle.a]\nx = 2\n")]).tree == {"bundle": "x"}
+
+
+def test_what_stands_in_the_table_of_bundles_itself_is_told_to_the_bundle_that_has_a_value_of_that_name() -> None:
+    manifest = parse_manifest(b"[values]\nport = 1\n", "b", "worker")
     with pytest.raises(InputError) as caught:
         merge_values(manifest, [said("10.toml", "[bundle]\nport = 2\n")])
     assert [issue.where for issue in caught.value.issues] == ["10.toml:2"]
+    assert merge_values(manifest, [said("10.toml", "[bundle]\ncolor = 2\n")]).tree == {"port": 1}, "another's, perhaps"

@@ -44,8 +44,10 @@ class Tree(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(finding, where=f"{source}{colon}{line}") if source else finding
 
 
-def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
+def lint(folder: str, limits: Limits = DEFAULT, *, open_names: bool = False) -> tuple[Finding, ...]:
     """All that is wrong or odd in the bundle at `folder`, in the order of its files and lines.
+
+    With `open_names` nothing is said of values that templates read and the bundle does not declare: a host may.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -60,13 +62,13 @@ def lint(folder: str, limits: Limits = DEFAULT) -> tuple[Finding, ...]:
     findings += rules.as_errors(wrong)
     trees = _trees(folder, names)
     for tree in trees:
-        findings += map(tree.place, _tree_findings(tree, manifest, document, limits))
+        findings += map(tree.place, _tree_findings(tree, manifest, document, limits, None if open_names else manifest))
     if manifest and document:
         # What one platform alone has is named by a rule all the same.
         findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
         findings += rules.as_errors(template_issues(manifest, MANIFEST_NAME, time.monotonic))
-        findings += _default_findings(manifest, document)
+        findings += _default_findings(manifest, document, None if open_names else manifest)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
 
@@ -76,7 +78,7 @@ def errors(folder: str, limits: Limits = DEFAULT) -> list[Issue]:
     Raises:
         InputError: as `lint`.
     """
-    found = [finding for finding in lint(folder, limits) if finding.severity is Severity.ERROR]
+    found = [finding for finding in lint(folder, limits, open_names=True) if finding.severity is Severity.ERROR]
     return [Issue(where=finding.where, message=finding.message, remedy=finding.remedy) for finding in found]
 
 
@@ -116,7 +118,11 @@ def _manifest(data: bytes, name: str, limits: Limits) -> tuple[BundleManifest | 
 
 
 def _tree_findings(
-    tree: Tree, manifest: BundleManifest | None, document: Document | None, limits: Limits
+    tree: Tree,
+    manifest: BundleManifest | None,
+    document: Document | None,
+    limits: Limits,
+    names: BundleManifest | None,
 ) -> Iterator[Finding]:
     # Without a manifest there is still the tree to look at.
     declared = manifest or BundleManifest(name="bundle")
@@ -128,7 +134,7 @@ def _tree_findings(
         yield from rules.include_findings(manifest, document, tree.entries)
         yield from rules.enable_findings(manifest, document, units)
         yield from rules.step_findings(manifest, document, tree.entries)
-    yield from _template_findings(tree, manifest, texts)
+    yield from _template_findings(tree, manifest, texts, names)
     targets = {path: host_path(declared, path, tree.entries[path].kind) for path in texts}
     read = {target: texts[path] for path, target in targets.items() if is_unit_file(target)}
     for path, target in targets.items():
@@ -154,18 +160,20 @@ def _texts(tree: Tree, manifest: BundleManifest, limits: Limits) -> tuple[dict[s
     return texts, issues
 
 
-def _template_findings(tree: Tree, manifest: BundleManifest | None, texts: Mapping[str, str]) -> Iterator[Finding]:
+def _template_findings(
+    tree: Tree, manifest: BundleManifest | None, texts: Mapping[str, str], names: BundleManifest | None
+) -> Iterator[Finding]:
     templates = {p: t for p, t in texts.items() if is_template(manifest, p, tree.entries[p].kind)}
     if not templates:
         return
     from ashore.rules.bundles.templatecheck import Checker
 
-    checker = Checker(manifest)
+    checker = Checker(names)
     for path, text in templates.items():
         yield from rules.as_errors(checker.issues(text, f"{ROOT}/{printable(path)}"))
 
 
-def _default_findings(manifest: BundleManifest, document: Document) -> Iterator[Finding]:
+def _default_findings(manifest: BundleManifest, document: Document, names: BundleManifest | None) -> Iterator[Finding]:
     """Faults of the templates among the defaults."""
     texts = [pair for name, spec in manifest.values.items() for pair in _strings(name, spec, document)]
     templates = [(place, text) for place, text in texts if is_templated(text)]
@@ -173,7 +181,7 @@ def _default_findings(manifest: BundleManifest, document: Document) -> Iterator[
         return
     from ashore.rules.bundles.templatecheck import Checker
 
-    checker = Checker(manifest)
+    checker = Checker(names)
     for place, text in templates:
         file, _, line = place.rpartition(":")
         yield from rules.as_errors(checker.issues(text, file, int(line)))

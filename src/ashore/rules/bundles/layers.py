@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the files of values.d say to one bundle: their own keys, and over those what stands below its name. No I/O."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ashore.errors import Issue
@@ -39,11 +39,11 @@ def _below(document: "Document", bundle: str) -> Callable[[tuple[str, ...]], str
     return lambda path: document.place((BUNDLE, bundle, *path))
 
 
-def misplaced(document: "Document") -> Iterator[Issue]:
-    """What stands in ``[bundle]`` itself, as the keys of a value `bundle` would."""
+def misplaced(document: "Document", names: Container[str]) -> Iterator[Issue]:
+    """What stands in ``[bundle]`` itself and has one of `names`: it is meant for the bundle that has these values."""
     of_bundles = document.data.get(BUNDLE)
     for name, value in of_bundles.items() if isinstance(of_bundles, Mapping) else ():
-        if not isinstance(value, Mapping):
+        if name in names and not isinstance(value, Mapping):
             yield told_of_bundle(document.place((BUNDLE, name)))
 
 

@@ -55,7 +55,8 @@ class Checker:
         return (find_undeclared_variables(tree) - _GLOBALS) | below
 
     def _bare_names(self, tree: nodes.Template) -> list[tuple[int, str]]:
-        undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS if self.known else set()
+        own = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}  # perhaps in one branch only
+        undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS - own if self.known else set()
         guarded = {id(node) for node in _guarded(tree)}
         return [
             (node.lineno, f"{node.name} is not a value of this bundle{nearest(node.name, self.known | _GLOBALS)}")

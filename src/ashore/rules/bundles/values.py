@@ -147,7 +147,7 @@ def _of_bundles(manifest: BundleManifest, host_values: Sequence[Document], value
     spec = manifest.values.get(BUNDLE)
     said = any(path[0] == BUNDLE for path in values.origins)
     if spec is None or said or type_of(spec) not in (None, ValueType.TABLE, ValueType.ANY):
-        return [issue for document in tables for issue in misplaced(document)]
+        return [issue for document in tables for issue in misplaced(document, manifest.values)]
     return [told_of_bundle(document.place((BUNDLE,))) for document in tables]
 
 

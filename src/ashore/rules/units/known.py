@@ -89,7 +89,8 @@ class Known:
         before, after = self.settings_before(unit), self.reasons.settings(unit)
         changed = own_paths(unit, self.changes.replaced | self.changes.removed)
         known = all(path in self.host.texts for path in changed)
-        return known and _but_for_options(before) == _but_for_options(after)
+        options = {option.partition("=")[0] for option in _options(before) ^ _options(after)}
+        return known and options <= _REMOUNTED and _but_for_options(before) == _but_for_options(after)
 
     def masked(self, unit: str) -> bool:
         if self.reasons.unmasked(unit):
@@ -116,6 +117,21 @@ class Known:
         if unit not in self.new.wanted or unit in self.disabled or unit not in self.states:
             return False
         return not self.states[unit].condition and self.states[unit].active == "inactive"
+
+
+_REMOUNTED = frozenset(
+    {
+        *("ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync", "lazytime"),
+        *("atime", "noatime", "relatime", "norelatime", "strictatime", "diratime", "nodiratime", "nolazytime"),
+        *("size", "nr_inodes", "nr_blocks", "mode", "uid", "gid", "huge", "defaults", "nofail"),
+    }
+)
+"""Options that any file system, or a tmpfs, takes in a remount (mount(8)); others need to be mounted anew."""
+
+
+def _options(settings: Iterable[Setting]) -> frozenset[str]:
+    said = unitfile.last(tuple(settings), "Mount", "Options") or ""
+    return frozenset(option.strip() for option in said.split(",") if option.strip())
 
 
 def _but_for_options(settings: Iterable[Setting]) -> list[tuple[str, str, str]]:

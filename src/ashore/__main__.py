@@ -7,6 +7,8 @@ import sys
 
 _ALLOCATIONS = 1_000_000
 """Between two searches for garbage."""
+_INTERRUPTED = 130
+"""As `ashore.errors.ExitCode` has it, which may not be there yet."""
 
 
 def main() -> None:
@@ -20,9 +22,13 @@ def main() -> None:
     # Modules, and records by the thousand, are no garbage; the searches were a quarter of a run that does nothing.
     gc.set_threshold(_ALLOCATIONS)
     _end_in_order()
-    from ashore.cli import run
+    try:
+        from ashore.cli import run
 
-    _leave(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything began
+        code = _INTERRUPTED
+    _leave(code)
 
 
 def _open_closed() -> None:

@@ -72,6 +72,8 @@ def _kept(edit: Edit) -> str:
             return f"was a symlink to {printable(edit.entry.target)}"
         case Kind.DIR:
             return f"was a folder with mode {format_mode(edit.entry.mode)}"
+        case Kind.OTHER:
+            return "was a device, FIFO or socket, and is gone"
         case _:
             return f"kept as {edit.entry.digest}"
 

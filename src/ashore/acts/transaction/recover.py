@@ -19,6 +19,7 @@ from ashore.acts.transaction.collect import collect
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.host.config import read_config
+from ashore.mechanisms.own import ownunits
 from ashore.mechanisms.stage import mounts, swap
 from ashore.mechanisms.stage.staging import sweep
 from ashore.mechanisms.stage.sync import FEW, sync_swapped
@@ -30,6 +31,7 @@ from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Edit, Journal, Recovered, Staged, StagedStep
 from ashore.nouns.plan import Action
 from ashore.rules.files import retention
+from ashore.rules.provision.hostunits import RECOVER_PATH
 
 _ALL = 1 << 31
 
@@ -83,6 +85,7 @@ def go_back(tools: Tools, left: Journal | None) -> list[Issue]:
     Raises:
         ChangedError: a mount that it had touched is absent; nothing was done.
     """
+    ownunits.tidy(tools.host, RECOVER_PATH)
     if left is None:
         journal.drop(tools.state)
         return []

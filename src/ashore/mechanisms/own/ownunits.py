@@ -74,6 +74,17 @@ def drop(host: Beneath, texts: Mapping[str, str], links: Mapping[str, str]) -> N
         _remove(host, path)
 
 
+def tidy(host: Beneath, path: str) -> None:
+    """Take away what a kill left of writing it.
+
+    Raises:
+        OSError: it stays.
+    """
+    left = durable.beside(path)
+    if host.lstat(host.physical(left)) is not None:  # a file system that is read-only refuses even what is not there
+        _remove(host, left)
+
+
 def _remove(host: Beneath, path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         directory, name = host.at(host.physical(path))

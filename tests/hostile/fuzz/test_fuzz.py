@@ -20,8 +20,7 @@ from tests.hostile.fuzz.targets import CORPUS, TARGETS, Target, tried
 def timed(target: Target, data: bytes) -> None:
     begun = time.process_time()
     tried(target, data)
-    # The processor's time grows as well on a machine that is busy: what is endless takes far longer.
-    assert time.process_time() - begun < 5 * MOST_SECONDS
+    assert time.process_time() - begun < MOST_SECONDS
 
 
 @st.composite

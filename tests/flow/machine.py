@@ -71,6 +71,13 @@ class Machine:
         self.seconds = 0.0
         self.boot = "boot-1"
 
+    def copied(self, folder: Path) -> "Machine":
+        """It once more in another folder, with the same images and PID 1, at the same time."""
+        shutil.copytree(self.root, folder / "host", symlinks=True)
+        made = Machine(folder, self.images, self.systemd)
+        made.seconds = self.seconds
+        return made
+
     def tools(self) -> Tools:
         """Opened afresh, as each command does."""
         host, state, history, content = open_root(str(self.root))

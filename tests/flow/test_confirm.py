@@ -459,10 +459,7 @@ def test_killed_at_any_call_a_change_waits_or_does_not_and_is_taken_back_in_time
         earlier(template)
 
     def fresh(number: int) -> Machine:
-        shutil.copytree(template.root, quick_folder / str(number) / "host", symlinks=True)
-        made = Machine(quick_folder / str(number), template.images, template.systemd)
-        made.seconds = template.seconds
-        return made
+        return template.copied(quick_folder / str(number))
 
     whole = fresh(-1)
     total = in_child(story, whole, stop_at=-1)

@@ -261,10 +261,7 @@ def test_killed_at_any_call_what_was_in_the_way_is_there_or_in_the_store(quick_f
     template = blocked(prepared(quick_folder / "template"))
 
     def fresh(number: int) -> Machine:
-        shutil.copytree(template.root, quick_folder / str(number) / "host", symlinks=True)
-        made = Machine(quick_folder / str(number), template.images, template.systemd)
-        made.seconds = template.seconds
-        return made
+        return template.copied(quick_folder / str(number))
 
     whole = fresh(-1)
     total = in_child(story, whole, stop_at=-1)

@@ -461,3 +461,32 @@ def test_each_unit_is_looked_for_once_among_the_changed_and_the_shipped(monkeypa
     assert named.call_count == len(texts)
     looks = [call for call in own.call_args_list if call.args[1]]
     assert len(looks) == 2 * len(units), "what changed of it, and how it will be"
+
+
+def test_a_unit_named_for_a_file_and_known_to_nobody_is_told_of() -> None:
+    """A misspelled name would otherwise do nothing, silently, for ever."""
+    path = "etc/nginx/nginx.conf"
+    reactions = {path: Reaction(restart=("nginx.servcie.service",), reload=("mine.service", "ssh.service"))}
+    running = states("nginx.servcie.service", "mine.service", active="inactive", load="not-found")
+    running |= states("ssh.service", can_reload=True)
+    new = UnitSet(texts={f"{SYSTEM}/mine.service": FLANNEL})
+    result = plan(replaced(path), old=new, new=new, running=running, reactions=reactions)
+    assert said(result) == [f"reload ssh.service: {path} changed"]
+    assert result.notes == (
+        f"this host has no nginx.servcie.service, and nothing is restarted or reloaded by that name: {path} changed",
+    )
+
+
+def test_a_template_named_for_a_file_stands_for_its_instances_that_run() -> None:
+    path = "etc/worker.toml"
+    listed = ("worker@1.service", "worker@2.service", "workers@1.service")
+    reactions = {path: Reaction(restart=("worker@.service",))}
+    result = plan(replaced(path), running=states(*listed), reactions=reactions, host=HostUnits(listed=listed))
+    assert said(result) == [
+        f"restart worker@1.service: {path} changed",
+        f"restart worker@2.service: {path} changed",
+    ]
+    reactions = {path: Reaction(reload=("worker@.service",))}
+    running = states(*listed, can_reload=True)
+    result = plan(replaced(path), running=running, reactions=reactions, host=HostUnits(listed=listed))
+    assert [action.verb for action in result.actions] == ["reload", "reload"]

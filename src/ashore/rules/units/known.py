@@ -50,6 +50,10 @@ class Known:
         """Whether a bundle does, or did."""
         return self.old.ships(unit) or self.new.ships(unit)
 
+    def is_nowhere(self, unit: str) -> bool:
+        """Whether neither a bundle ships it nor the host has it."""
+        return not self.ships(unit) and unit in self.states and self.states[unit].load == "not-found"
+
     def is_spared(self, unit: str) -> bool:
         """Whether it is the host's, and not ours to restart."""
         return left_alone(unit) and not self.ships(unit)

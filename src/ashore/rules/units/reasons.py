@@ -3,7 +3,7 @@
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -32,10 +32,16 @@ _AT_WORK = re.compile(r"ashore-(?:(?:watch-)?[0-9a-f]{12}|recover|settle)\.servi
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``[[files]]`` declares for a path."""
+    """What ``[[files]]`` declares for a path: units, and templates, which stand for all their instances."""
 
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
+
+    def reloads(self, unit: str) -> bool:
+        return unit in self.reload or template_of(unit) in self.reload
+
+    def restarts(self, unit: str) -> bool:
+        return unit in self.restart or template_of(unit) in self.restart
 
 
 _NO_REACTION = Reaction()
@@ -88,13 +94,17 @@ class Reasons:
             for condition in differing(unit, self.settings(unit), self.changes.steps, self._host.links)
         ]
 
-    def declared(self, unit: str, kind: str) -> list[str]:
-        """``reload`` or ``restart`` of a changed file names it."""
-        return [
-            f"{path} {self.changes.word(path)}"
-            for path, reaction in sorted(self._reactions.items(), key=lambda item: item[0])
-            if unit in getattr(reaction, kind) and (path in self._all or path in self.changes.folders)
-        ]
+    def reloads(self, unit: str) -> list[str]:
+        """``reload`` of a changed file names it."""
+        return self._told(path for path, reaction in self._reactions.items() if reaction.reloads(unit))
+
+    def restarts(self, unit: str) -> list[str]:
+        """``restart`` of a changed file names it."""
+        return self._told(path for path, reaction in self._reactions.items() if reaction.restarts(unit))
+
+    def _told(self, paths: Iterable[str]) -> list[str]:
+        changed = sorted(path for path in paths if path in self._all or path in self.changes.folders)
+        return [f"{path} {self.changes.word(path)}" for path in changed]
 
     def defined(self, unit: str) -> bool:
         """Whether a unit file remains that says what the unit is: one of the host, below that of a bundle."""
@@ -132,7 +142,7 @@ class Reasons:
         return [f"{path}, named by {key}=, {self.changes.word(path)}" for path, key in sorted(keys.items())]
 
     def _reload_is_enough(self, unit: str, path: str) -> bool:
-        return unit in self._reactions.get(path, _NO_REACTION).reload
+        return self._reactions.get(path, _NO_REACTION).reloads(unit)
 
 
 def left_alone(unit: str) -> bool:

@@ -11,7 +11,7 @@ from ashore.nouns.units import HostUnits, UnitAction, UnitState, UnitVerb
 from ashore.rules.units import unitfile
 from ashore.rules.units.borrowed import may_stop, pulled_in, started, unlinked
 from ashore.rules.units.dependants import dependants, with_dependants
-from ashore.rules.units.enablement import is_template, unit_of
+from ashore.rules.units.enablement import is_template, template_of, unit_of
 from ashore.rules.units.hidden import hidden
 from ashore.rules.units.known import Known
 from ashore.rules.units.reasons import IN_UNIT_FOLDERS, Reasons
@@ -96,6 +96,7 @@ class _Planner(Known):
         declared = {unit for r in self.reactions.values() for unit in (*r.reload, *r.restart)}
         units = {unit for unit in shipped if unit} | declared | {*self.old.wanted, *self.new.wanted}
         units |= {unit for unit in self.host.listed if self.reasons.own(unit) or self.reasons.named(unit)}
+        units |= {unit for unit in self.host.listed if template_of(unit) in declared}
         units |= {unit for unit in self.host.mapped if unit.endswith(".service")}
         return tuple(sorted(unit for unit in units if not is_template(unit)))
 
@@ -145,7 +146,7 @@ class _Planner(Known):
             return _act(UnitVerb.START, unit, [f"{why}, and it had failed" for why in reasons]) if reasons else None
         if reasons:
             return _act(UnitVerb.RESTART, unit, reasons)
-        if reloads := [*self.reasons.declared(unit, "reload"), *self.remounts(unit)]:
+        if reloads := [*self.reasons.reloads(unit), *self.remounts(unit)]:
             if self.states[unit].can_reload:
                 return _act(UnitVerb.RELOAD, unit, reloads)
             return _act(UnitVerb.RESTART, unit, [f"{why}, and it cannot reload" for why in reloads])
@@ -176,7 +177,7 @@ class _Planner(Known):
     def restart_reasons(self, unit: str) -> list[str]:
         """Why it has to restart. A unit that no bundle has anything to do with restarts only while a process of
         its own runs: a oneshot of the host is not run again. Nor does it for a drop-in for all that are of its kind."""
-        reasons = [*self.own_reasons(unit), *self.reasons.declared(unit, "restart"), *self.other_reasons(unit)]
+        reasons = [*self.own_reasons(unit), *self.reasons.restarts(unit), *self.other_reasons(unit)]
         by_path: dict[str, str] = {}
         for why in reasons:
             by_path.setdefault(why.partition(" ")[0].rstrip(","), why)
@@ -226,7 +227,10 @@ class _Planner(Known):
     def note(self, unit: str) -> str:
         if self.runs(unit) and self.stop_reason(unit):
             return f"{unit} may not be stopped by hand: it runs on until the next boot"
-        affected = self.is_new(unit) or bool(self.restart_reasons(unit) or self.reasons.declared(unit, "reload"))
+        declared = [*self.reasons.restarts(unit), *self.reasons.reloads(unit)]
+        if declared and self.is_nowhere(unit):
+            return f"this host has no {unit}, and nothing is restarted or reloaded by that name: {declared[0]}"
+        affected = self.is_new(unit) or bool(declared or self.restart_reasons(unit))
         if not affected:
             runs_on = self.runs(unit) and self.let_go(unit)
             return f"no bundle enables {unit} any more; it is the host's, and runs on" if runs_on else ""

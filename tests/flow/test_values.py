@@ -172,6 +172,7 @@ def test_a_value_that_is_declared_and_not_set_is_named_where_it_is_read(host: Ma
     (issue,) = raised.value.issues
     assert f"{name}:1" in issue.where
     assert "the value token is not set: the join token (write token = ... in /etc/ashore/values.d" in issue.message
+    assert issue.message.endswith("or say --set-file token=FILE)"), "a command line shows it to all users of the host"
     host.install(ONE, sets={"token": "s3cret"})
     assert "s3cret" in host.read("etc/token.conf")
 
@@ -207,7 +208,7 @@ def test_all_that_is_missing_is_said_at_once_with_its_description(host: Machine)
         ONE,
         {"etc/a.j2": "{{ a }}"},
         '[values]\na = { required = true, description = "the first" }\n'
-        "b = { required = true }\nc = { required = true }\n",
+        "b = { required = true, secret = true }\nc = { required = true }\n",
     )
     with pytest.raises(InputError) as raised:
         host.install(ONE, sets={"c": 1})
@@ -216,6 +217,7 @@ def test_all_that_is_missing_is_said_at_once_with_its_description(host: Machine)
         True,
     ]
     assert "--set a=" in raised.value.issues[0].remedy
+    assert "--set-file b=FILE" in raised.value.issues[1].remedy
 
 
 def test_a_missing_value_of_one_bundle_keeps_the_others_from_changing(host: Machine) -> None:

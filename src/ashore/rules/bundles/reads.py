@@ -137,7 +137,8 @@ class View(Mapping[str, object]):
         """What to tell about a name that is not here."""
         if self.kind == "values" and not self.path and name in self.scope.values.unset:
             text = str(name)
-            return f"{not_set(text, self.scope.values.unset[text])} ({how_to_set(text)})"
+            remedy = how_to_set(text, secret=text in self.scope.values.secrets)
+            return f"{not_set(text, self.scope.values.unset[text])} ({remedy})"
         full = f"{self.kind}.{dotted((*self.path, str(name)))}"
         of_secret = self.kind == "values" and not self.scope.values.secrets.isdisjoint(self.path[:1])
         names = [] if of_secret else sorted(self.data)

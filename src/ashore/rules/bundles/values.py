@@ -105,7 +105,9 @@ def merge_values(
 
 
 def _missing(manifest: BundleManifest, name: str) -> Issue:
-    return Issue(where=manifest.name, message=not_set(name, manifest.values[name].description), remedy=how_to_set(name))
+    spec = manifest.values[name]
+    remedy = how_to_set(name, secret=spec.secret)
+    return Issue(where=manifest.name, message=not_set(name, spec.description), remedy=remedy)
 
 
 def not_set(name: str, described: str) -> str:
@@ -113,9 +115,10 @@ def not_set(name: str, described: str) -> str:
     return f"the value {name} is not set" + (f": {described}" if described else "")
 
 
-def how_to_set(name: str) -> str:
-    """And what to do about it."""
-    return f"write {name} = ... in {shown(VALUES_FOLDER)}/*.toml on the host, or say --set {name}=..."
+def how_to_set(name: str, *, secret: bool) -> str:
+    """And what to do about it: a command line, which all users of a host see, is no place for a secret."""
+    option = f"--set-file {name}=FILE" if secret else f"--set {name}=..."
+    return f"write {name} = ... in {shown(VALUES_FOLDER)}/*.toml on the host, or say {option}"
 
 
 def _nested(key: str, value: object) -> Tree:

@@ -18,8 +18,9 @@ INDEX = "io.ashore.index"
 
 SEGMENT = 2 * MIB
 """So much of a new file is made at a time."""
-CONTEXT = MIB
-"""So much of the old file is looked at before and after the same place."""
+CONTEXT = MIB // 2
+"""So much of the old file is looked at before and after the same place. More finds next to nothing more, and whoever
+applies a patch has it in memory twice."""
 
 
 class Patch(msgspec.Struct, frozen=True):

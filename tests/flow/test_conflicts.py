@@ -121,3 +121,38 @@ def test_what_nobody_may_start_does_not_keep_the_unit_from_its_removal(live: Mac
     assert note in live.remove("app").plan.notes
     assert "victim.service" not in running(systemd)
     assert live.tools().history.current().gave_way == {}
+
+
+def test_what_gave_way_to_a_unit_that_goes_stays_down_beside_its_successor(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add(TWO, {"etc/systemd/system/other.service": CONFLICTING})
+    systemd.add("other.service", conflicts=("victim.service",))
+    systemd.units["victim.service"].conflicted_by = ("app.service", "other.service")
+    systemd.units["needs.service"].pulls = ("victim.service",)
+    live.install(ONE)
+    live.install(TWO)
+    assert running(systemd) == {"other.service"}
+    live.remove("app")
+    assert running(systemd) == {"victim.service", "needs.service"}
+
+
+def test_what_gave_way_to_two_is_back_when_both_are_gone(live: Machine, systemd: FakeSystemd) -> None:
+    live.images.add("reg.example/other:1", {"etc/systemd/system/other.service": CONFLICTING})
+    systemd.add("other.service", conflicts=("victim.service",))
+    systemd.units["victim.service"].conflicted_by = ("app.service", "other.service")
+    systemd.units["needs.service"].pulls = ("victim.service",)
+    live.install(ONE)
+    live.install("reg.example/other:1")
+    live.remove("app")
+    assert running(systemd) == {"other.service"}
+    live.remove("other")
+    assert running(systemd) == {"victim.service", "needs.service"}
+
+
+def test_what_somebody_else_runs_in_the_place_of_it_is_not_taken_down(live: Machine, systemd: FakeSystemd) -> None:
+    live.install(ONE)
+    systemd.add("by-hand.service", running=True, conflicts=("victim.service",))
+    systemd.units["victim.service"].conflicted_by = ("app.service", "by-hand.service")
+    systemd.units["needs.service"].pulls = ("victim.service",)
+    live.remove("app")
+    assert running(systemd) == {"by-hand.service"}
+    assert live.tools().history.current().gave_way == {}

@@ -28,21 +28,18 @@ class Conflicts(msgspec.Struct, frozen=True, kw_only=True):
         """Units whose states have to be asked for before `settled` can answer."""
         starts = [action.unit for action in planned.actions]
         names = {*self.gave_way, *self.gave_way.values()}
-        names |= {other for unit in starts for other in self._of(unit, states)}
+        names |= {other for unit in (*starts, *self.gave_way) for other in self._of(unit, states)}
         return tuple(sorted({*(names - states.keys()), *unknown_dependants(names & states.keys(), states)}))
 
     def settled(self, planned: UnitPlan, states: Mapping[str, UnitState]) -> UnitPlan:
         """`planned`, with what gives way to its units, and what comes back."""
         known = {action.unit for action in (*planned.stops, *planned.actions)}
         down = {unit: found for unit, found in self._victims(planned, states).items() if unit not in known}
-        stopped = {stop.unit for stop in planned.stops}
-        stays = {
-            unit: by for unit, by in self.gave_way.items() if by not in stopped and self._is_in_the_way(by, states)
-        }
+        kept = self._kept_down(planned, states)
         back = {
             unit: by
             for unit, by in sorted(self.gave_way.items())
-            if unit not in {*stays, *known, *down} and self._can_start(unit, states)
+            if unit not in {*kept, *known, *down} and self._can_start(unit, states)
         }
         starts = tuple(
             UnitAction(verb=UnitVerb.START, unit=unit, reason=f"it had given way to {by}")
@@ -54,7 +51,8 @@ class Conflicts(msgspec.Struct, frozen=True, kw_only=True):
             planned,
             stops=(*planned.stops, *(stop for stop in stops if states[stop.unit].can_stop)),
             actions=(*planned.actions, *starts),
-            gave_way=stays | {unit: by for unit, (_, by) in down.items()},
+            gave_way={unit: by for unit, by in kept.items() if self._is_ours(by)}
+            | {unit: by for unit, (_, by) in down.items()},
             notes=(
                 *planned.notes,
                 # PID 1 alone may do so, and does when the other starts.
@@ -69,7 +67,7 @@ class Conflicts(msgspec.Struct, frozen=True, kw_only=True):
 
     def _victims(self, planned: UnitPlan, states: Mapping[str, UnitState]) -> dict[str, tuple[UnitAction, str]]:
         found: dict[str, tuple[UnitAction, str]] = {}
-        for by in [a.unit for a in planned.actions if a.verb in (UnitVerb.START, UnitVerb.RESTART)]:
+        for by in _starting(planned):
             ours = [name for name in self._of(by, states) if name in states and states[name].running and name != by]
             reasons = dict.fromkeys(sorted(ours), f"it conflicts with {by}, which starts")
             reasons |= {d.unit: f"it goes down with {d.cause}" for d in dependants(ours, states) if d.unit != by}
@@ -87,13 +85,41 @@ class Conflicts(msgspec.Struct, frozen=True, kw_only=True):
         host = () if self.situation.new.ships(unit) else state.conflicts
         return tuple(dict.fromkeys((*names, *host, *state.conflicted_by)))
 
+    def _kept_down(self, planned: UnitPlan, states: Mapping[str, UnitState]) -> dict[str, str]:
+        """What does not come back yet, each with what is in its way: the unit from before, or another that its start
+        would take down; and what needs such a one."""
+        stopped = {stop.unit for stop in planned.stops}
+        starts = _starting(planned)
+        up = {*starts, *(name for name, state in states.items() if state.running and name not in stopped)}
+        kept: dict[str, str] = {}
+        for unit, by in self.gave_way.items():
+            if by not in stopped and self._is_in_the_way(by, states):
+                kept[unit] = by
+            elif self._can_start(unit, states):
+                others = sorted(up.intersection((*starts, *self._of(unit, states))))
+                kept |= [(unit, other) for other in others if unit in self._of(other, states)][:1]
+        while more := {
+            unit: kept[needed]
+            for unit in self.gave_way.keys() & states.keys() - kept.keys()
+            for needed in kept.keys() & {*states[unit].pulls}
+        }:
+            kept |= more
+        return kept
+
     def _is_in_the_way(self, by: str, states: Mapping[str, UnitState]) -> bool:
-        new = self.situation.new
         others = {unit for unit, of in self.gave_way.items() if of == by}
-        return (new.ships(by) or by in new.wanted) and not others.isdisjoint(self._of(by, states))
+        return self._is_ours(by) and not others.isdisjoint(self._of(by, states))
+
+    def _is_ours(self, unit: str) -> bool:
+        """Whether a bundle has to do with it; what somebody else runs in the place of another is his."""
+        return self.situation.new.ships(unit) or unit in self.situation.new.wanted
 
     def _can_start(self, unit: str, states: Mapping[str, UnitState]) -> bool:
         old, new = self.situation.old, self.situation.new
         goes = old.ships(unit) and not new.ships(unit) and not self.reasons.defined(unit)
         state = states.get(unit)
         return not goes and state is not None and state.load == "loaded" and not state.running
+
+
+def _starting(planned: UnitPlan) -> list[str]:
+    return [a.unit for a in planned.actions if a.verb in (UnitVerb.START, UnitVerb.RESTART)]

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What gives way to a unit of a bundle, by ``Conflicts=``: planned, back after a failure, and when the unit goes."""
 
+import os
+
 import pytest
 
+from ashore.acts.boot.confirm import take_back_in_time
+from ashore.acts.boot.early import recover_at_boot
 from ashore.acts.change import install as stories
 from ashore.errors import UnitsFailedError
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -156,3 +160,45 @@ def test_what_somebody_else_runs_in_the_place_of_it_is_not_taken_down(live: Mach
     live.remove("app")
     assert running(systemd) == {"by-hand.service"}
     assert live.tools().history.current().gave_way == {}
+
+
+def after_a_boot(live: Machine) -> FakeSystemd:
+    """A host that comes up, whose PID 1 has left the victim out since app.service is enabled and conflicts with it."""
+    booted = FakeSystemd()
+    booted.add("multi-user.target", running=True)
+    booted.add("some.timer", running=True)
+    booted.add("ashore-unconfirmed.timer")
+    booted.add("victim.service", wanted_by=("multi-user.target",), needed_by=("needs.service",))
+    booted.add("needs.service", wanted_by=("some.timer",))
+    live.systemd, live.boot = booted, "boot-2"
+    return booted
+
+
+def test_it_starts_with_the_boot_that_takes_an_unconfirmed_change_back(live: Machine, systemd: FakeSystemd) -> None:
+    systemd.add("sysinit.target", running=True)
+    systemd.add("ashore-unconfirmed.timer")
+    live.install(ONE, confirm=60)
+    booted = after_a_boot(live)
+    assert take_back_in_time(live.tools()).taken_back
+    assert booted.log[-1] == "start victim.service, later", "what is not enabled starts with what needs it"
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_it_starts_with_the_boot_that_recovers(live: Machine, systemd: FakeSystemd, in_the_way: bool) -> None:
+    class PowerCut(FakeSystemd):
+        def daemon_reload(self) -> None:
+            os._exit(9)
+
+    child = os.fork()
+    if child == 0:
+        live.systemd = PowerCut(systemd.units)
+        live.install(ONE)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    booted = after_a_boot(live)
+    if in_the_way:
+        booted.add("by-hand.service", running=True, conflicts=("victim.service",))
+        booted.units["victim.service"].conflicted_by = ("by-hand.service",)
+    assert recover_at_boot(live.tools()).startswith("went back")
+    started = [line for line in booted.log if line != "daemon-reload"]
+    assert started == ([] if in_the_way else ["start victim.service, later"])

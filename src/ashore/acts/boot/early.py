@@ -4,6 +4,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.tools import Tools
@@ -17,6 +18,7 @@ from ashore.nouns.files import Kind
 from ashore.nouns.generation import Generation
 from ashore.nouns.journal import Recovered
 from ashore.nouns.plan import Plan
+from ashore.nouns.ports import Systemd
 from ashore.nouns.units import UnitAction, UnitState, UnitVerb
 from ashore.rules.provision.hostunits import INCOMPLETE
 from ashore.rules.units.disabled import without
@@ -24,6 +26,8 @@ from ashore.rules.units.enablement import enabled_by, unit_of
 
 _SECONDS = 30.0
 _UP = "sysinit.target"
+_TRIGGERS = (".timer", ".path", ".socket", ".automount")
+"""What pulls a unit in at its own time, not at the boot."""
 
 
 def is_up(tools: Tools) -> bool:
@@ -81,7 +85,9 @@ def recover_at_boot(tools: Tools) -> Recovered:
         touched = {action.unit for action in (*left.staged.stops, *left.staged.actions)}
         if touched or left.staged.daemon_reload:
             units = touched.intersection(enabled_here(tools, tools.history.current()))
-            _queue(tools, units, {action.unit: action.verb for action in left.staged.actions})
+            readers = {action.unit: action.verb for action in left.staged.actions}
+            stopped = {stop.unit for stop in left.staged.stops} if result is Recovered.BACK else set[str]()
+            _queue(tools, units, readers, stopped - units)
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -104,7 +110,7 @@ def held(tools: Tools, act: Callable[[], Outcome]) -> Outcome:
         raise
     _release(tools)
     enabled = enabled_here(tools, tools.history.current())
-    _queue(tools, enabled, _readers(result.plan, before, result.generation))
+    _queue(tools, enabled, _readers(result.plan, before, result.generation), before.gave_way.keys() - {*enabled})
     if tools.live and tools.history.due():
         _queue_due()
     return result
@@ -174,10 +180,13 @@ def _is_service(unit: str) -> bool:
     return unit.endswith(".service") and not unit.endswith("@.service")
 
 
-def _queue(tools: Tools, units: Iterable[str], readers: Mapping[str, UnitVerb]) -> None:
+def _queue(
+    tools: Tools, units: Iterable[str], readers: Mapping[str, UnitVerb], others: AbstractSet[str] = frozenset()
+) -> None:
     """PID 1 planned this boot by the unit files of the mix: have it start what it could not know of, in its order.
 
-    Of `readers`, those that already run began with the files that are gone: they reload or start anew.
+    Of `readers`, those that already run began with the files that are gone: they reload or start anew. Of `others`,
+    units of the host that were down by the change's hand, it starts what the boot wants.
     """
     if tools.systemd is None:
         return
@@ -185,9 +194,23 @@ def _queue(tools: Tools, units: Iterable[str], readers: Mapping[str, UnitVerb]) 
     with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
         states = tools.systemd.states(sorted(readers)) if readers else {}
         again = [_again(state, readers[unit]) for unit, state in states.items() if state.running]
-        tools.systemd.start_later(sorted({*units} - {action.unit for action in again}))
+        left_out = _left_out(tools.systemd, others)
+        tools.systemd.start_later(sorted({*units, *left_out} - {action.unit for action in again}))
         if again:
             tools.systemd.run_later(again)
+
+
+def _left_out(systemd: Systemd, units: AbstractSet[str]) -> set[str]:
+    """Those that something of this boot pulls in: what conflicted with one of them had PID 1 leave it out."""
+    states = systemd.states(sorted(units)) if units else {}
+    coming = {name for name in systemd.running() if not name.endswith(_TRIGGERS)} if units else set[str]()
+    return {
+        unit
+        for unit, state in states.items()
+        if state.load == "loaded"
+        and not coming.isdisjoint((*state.wanted_by, *state.needed_by))
+        and coming.isdisjoint((*state.conflicts, *state.conflicted_by))
+    }
 
 
 def _again(state: UnitState, verb: UnitVerb) -> UnitAction:

@@ -104,8 +104,12 @@ def test_what_is_confirmed_in_the_last_moment_is_not_taken_back(
 ) -> None:
     live.install(TWO)
     is_due = unconfirmed.is_due
+    asked = []
 
     def confirmed_now(tools: Tools, seen: Provisional) -> bool:
+        asked.append(seen)
+        if len(asked) == 1:  # before it has the lock
+            return is_due(tools, seen)
         assert confirmation.confirm(live.tools()).confirmed
         if again:
             live.install(OTHER, confirm=60)
@@ -172,6 +176,15 @@ def test_the_unit_that_takes_a_change_back_is_not_replaced_under_itself(live: Ma
     assert time_passes(live, 300).taken_back
     assert "restart ashore-unconfirmed.timer" not in live.systemd.log
     assert not armed(live)
+
+
+def test_a_daemon_reload_does_not_put_the_end_off(live: Machine) -> None:
+    """PID 1 reckons OnActiveSec= from each daemon-reload on, but not what is since the service ended last."""
+    live.install(TWO)
+    soon, whole, again = [line for line in live.read(TIMER).splitlines() if line.startswith("On")]
+    assert (soon, whole, again) == ("OnActiveSec=5", "OnActiveSec=300", "OnUnitInactiveSec=30")
+    assert not time_passes(live, 5).taken_back
+    assert armed(live) and waiting(live) is not None
 
 
 def test_a_damaged_record_holds_no_units_where_a_boot_would_go_back(live: Machine) -> None:

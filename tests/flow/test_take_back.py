@@ -19,6 +19,7 @@ from ashore.cli import run
 from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, BusyError, ConflictError
 from ashore.mechanisms.state.holder import ask_to_end
+from ashore.nouns.confirm import By
 from ashore.nouns.files import Kind
 from tests.fakes.bundles import File
 from tests.fakes.registry import FakeRegistry
@@ -317,7 +318,12 @@ def test_before_the_time_is_over_no_command_is_asked_to_end(
 ) -> None:
     live.install(TWO)
     running = at_work(registry, tmp_path, live)
+    tools = live.tools()
     try:
+        assert not confirmation.take_back_in_time(tools).taken_back, "it does not even wait for the lock"
+        waiting = tools.history.provisional()
+        assert waiting is not None
+        tools.history.await_confirmation(msgspec.structs.replace(waiting, by=By.SSH_LOGIN))
         with pytest.raises(BusyError):
             confirmation.take_back_in_time(live.tools())
         assert running.poll() is None

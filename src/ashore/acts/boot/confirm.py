@@ -70,6 +70,9 @@ def take_back_in_time(tools: Tools) -> Confirmed:
     Raises:
         AshoreError: it cannot be taken back now; the timer tries again.
     """
+    waiting = tools.history.provisional()
+    if waiting is not None and waiting.by is By.COMMAND and not unconfirmed.is_due(tools, waiting):
+        return Confirmed(generation=tools.history.current().number)  # Only a look: whoever is at work is not disturbed.
     with _locked_after_a_while(tools):
         recover(tools)
         waiting = tools.history.provisional()

@@ -88,7 +88,7 @@ RECOVER_TEXT = RECOVER_UNITS[RECOVER_PATH]
 UNCONFIRMED = "ashore-unconfirmed"
 UNCONFIRMED_TIMER = f"{UNCONFIRMED}.timer"
 _AGAIN = 30
-"""Seconds until another try, where a change could not be taken back."""
+"""Seconds until another look, or try, where a change could not be taken back."""
 _LOOK = 5
 """Seconds between two looks for a login."""
 
@@ -97,9 +97,10 @@ def unconfirmed_units(program: Sequence[str], within: float, *, look: bool) -> d
     """What takes an unconfirmed change back, by path: a timer, and its service, which a boot runs as well.
 
     A timer comes before what it starts, and by default after sysinit.target, which our service comes before: it has
-    to do without. With `look` the service is started all along, to see whether somebody has logged in.
+    to do without. The service is started all along as well: with `look`, to see whether somebody has logged in; else
+    since each daemon-reload has PID 1 reckon a timer's own time from then on, but not that since its service ended.
     """
-    first, again = (min(_LOOK, within), _LOOK) if look else (within, _AGAIN)
+    first, again = min(_LOOK, within), _LOOK if look else _AGAIN
     service = f"""\
 # Written by ashore: a change that nobody confirms is taken back, at the next boot before anything starts.
 [Unit]
@@ -129,6 +130,7 @@ Conflicts=shutdown.target
 
 [Timer]
 OnActiveSec={first:g}
+OnActiveSec={within:g}
 OnUnitInactiveSec={again}
 AccuracySec=100ms
 

@@ -74,6 +74,20 @@ def test_what_comes_of_them_is_checked_and_told_with_its_line(health: str, said:
     assert issue.startswith(f"bundle.toml:6: {said}")
 
 
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        ('http = "http://h:{{ port }}/"', "health[1].http: 'http://h:{{ x/' is not an http or https URL"),
+        ('tcp = "h:{{ port }}"', "health[1].tcp: 'h:{{ x' is not HOST:PORT"),
+        ('unit = "a@{{ port }}.service"', "health[1].unit: 'a@{{ x.service' is not a unit's name"),
+        ("unit = '{% raw %}{{ a }}{% endraw %}.service'", "health[1].unit: '{{ a }}.service' is not a unit's name"),
+    ],
+)
+def test_braces_that_come_of_them_are_no_template_again(health: str, said: str) -> None:
+    (issue,) = told(health, port="{{ x")
+    assert issue.startswith(f"bundle.toml:6: {said}")
+
+
 @pytest.mark.parametrize("text", ["http://h/{{ tok }}", "http://h/{{ derived }}", "{{ tok.nope }}", "{{ 1 + tok }}"])
 def test_secret_values_are_refused_and_not_shown(text: str) -> None:
     (issue,) = told(f'http = "{text}"', tok="hunter2")

@@ -103,7 +103,7 @@ def _filled_in(manifest: BundleManifest, texts: Mapping[Key, str], where: str) -
     for number, one in enumerate(health):
         keys = [key for key in lines if key[:2] == ("health", number)]
         if keys and texts.keys() >= set(keys):
-            read = Probe().read(_as_written(number, one, texts), at.below("health").below(number))
+            read = Probe(rendered=True).read(_as_written(number, one, texts), at.below("health").below(number))
             health[number] = read if isinstance(read, Health) else one
     enable = list(manifest.enable or ())
     for number in range(len(enable)):

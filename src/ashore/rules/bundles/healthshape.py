@@ -15,16 +15,20 @@ _LAST_PORT = 65535
 class Probe:
     """One [[health]]: a unit, a probe, or both."""
 
-    table = Table(
-        {
-            "unit": Field(OrTemplate(Unit()), "must be active, and stay so for the settle time"),
-            "http": Field(Text(), "must answer with a status from 200 to 399"),
-            "tcp": Field(Text(), "HOST:PORT must take a connection"),
-            "command": Field(Command(), "must end with 0"),
-            "within": Field(Seconds(), "how long it may take; 90s if not said"),
-            "settle": Field(Seconds(), "how long it must hold"),
-        }
-    )
+    def __init__(self, *, rendered: bool = False) -> None:
+        """`rendered`: no text of it is a template any more, whatever came of one."""
+        self.rendered = rendered
+        unit = Unit() if rendered else OrTemplate(Unit())
+        self.table = Table(
+            {
+                "unit": Field(unit, "must be active, and stay so for the settle time"),
+                "http": Field(Text(), "must answer with a status from 200 to 399"),
+                "tcp": Field(Text(), "HOST:PORT must take a connection"),
+                "command": Field(Command(), "must end with 0"),
+                "within": Field(Seconds(), "how long it may take; 90s if not said"),
+                "settle": Field(Seconds(), "how long it must hold"),
+            }
+        )
 
     def read(self, value: object, at: At) -> object:
         read = self.table.read(value, at)
@@ -35,11 +39,14 @@ class Probe:
             return at.problem(f"{at} has {' and '.join(probes)}", "one probe for each [[health]]: write two of them")
         if not probes and "unit" not in value:
             return at.problem(f"{at} checks nothing", "name a unit, http, tcp or command")
-        if "http" in read and not is_templated(read["http"]) and not _is_url(read["http"]):
+        if "http" in read and not self._is_template(read["http"]) and not _is_url(read["http"]):
             return at.below("http").problem(f"{at}.http: {read['http'][:80]!r} is not an http or https URL")
-        if "tcp" in read and not is_templated(read["tcp"]) and not _is_host_port(read["tcp"]):
+        if "tcp" in read and not self._is_template(read["tcp"]) and not _is_host_port(read["tcp"]):
             return at.below("tcp").problem(f"{at}.tcp: {read['tcp'][:80]!r} is not HOST:PORT")
         return Health(**read)
+
+    def _is_template(self, text: str) -> bool:
+        return not self.rendered and is_templated(text)
 
     def schema(self) -> Schema:
         return self.table.schema()

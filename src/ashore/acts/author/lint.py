@@ -67,7 +67,8 @@ def lint(folder: str, limits: Limits = DEFAULT, *, open_names: bool = False) -> 
         # What one platform alone has is named by a rule all the same.
         findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
-        findings += rules.as_errors(template_issues(manifest, MANIFEST_NAME, time.monotonic))
+        wrong_texts = template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=open_names)
+        findings += rules.as_errors(wrong_texts)
         findings += _default_findings(manifest, document, None if open_names else manifest)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 

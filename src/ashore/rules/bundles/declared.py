@@ -41,16 +41,18 @@ def declared(manifest: BundleManifest, templates: Templates, used: Reads) -> Dec
     return _filled_in(manifest, texts, MANIFEST_NAME)
 
 
-def template_issues(manifest: BundleManifest, where: str, clock: Callable[[], float]) -> tuple[Issue, ...]:
+def template_issues(
+    manifest: BundleManifest, where: str, clock: Callable[[], float], *, open_names: bool = False
+) -> tuple[Issue, ...]:
     """What is wrong with the templates, as far as that is plain without a host: with the defaults, where there are any.
 
-    `where` is how messages name the manifest.
+    `where` is how messages name the manifest. With `open_names` a value that it does not declare is the host's to give.
     """
     if not manifest.templates:
         return ()
     from ashore.rules.bundles.templatecheck import Checker
 
-    checker = Checker(manifest)
+    checker = Checker(None if open_names else manifest)
     optional = {name: msgspec.structs.replace(spec, required=False) for name, spec in manifest.values.items()}
     values = merge_values(msgspec.structs.replace(manifest, values=optional))
     templates = Templates(Facts(), values, DEFAULT, clock)

@@ -301,7 +301,8 @@ def test_build_refuses_what_lint_calls_an_error_unless_told_otherwise(
 
 
 def test_build_takes_what_systemd_and_a_host_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing of it is an error: a target without a setting, a byte order mark, a unit of the host by a near name."""
+    """Nothing of it is an error: a target without a setting, a byte order mark, a unit of the host by a near name, and
+    what only comes of a template."""
     units = tmp_path / "app/root/etc/systemd/system"
     units.mkdir(parents=True)
     service = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
@@ -314,10 +315,18 @@ def test_build_takes_what_systemd_and_a_host_take(tmp_path: Path, capsys: pytest
         "nfs-servers.service": service,
         "empty.service": "# all in the drop-in\n",
         "empty.service.d/10.conf": service,
+        "off.service": "[Unit]\nSuccessAction=poweroff\n",
+        "whole.service.j2": "{{ unit }}\n",
+        "made.service.j2": "[Unit]\nDescription={{ a }}\n{% for name in ['Service'] %}\n[{{ name }}]\n{% endfor %}\n",
+        "shell.service": "[Service]\nExecStart=${PREFIX}/bin/true\n$more\n",
+        "also.service": "$unit\n",
     }.items():
         (units / name).parent.mkdir(exist_ok=True)
         (units / name).write_text(text)
-    (tmp_path / "app/bundle.toml").write_text('[units]\nenable = ["nfs-server.service"]\n')
+    shell = ", ".join(f'"etc/systemd/system/{name}.service"' for name in ("shell", "also"))
+    (tmp_path / "app/bundle.toml").write_text(
+        f'[units]\nenable = ["nfs-server.service"]\n[templates]\nshell = [{shell}]\n'
+    )
     assert run(["build", str(tmp_path / "app"), "-o", f"oci:{tmp_path}/out"]) == 0, capsys.readouterr().err
 
 

@@ -21,7 +21,7 @@ from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
 from ashore.rules.bundles.declared import template_issues
 from ashore.rules.bundles.lint import Finding, Severity
 from ashore.rules.bundles.manifest import is_spec, parse_manifest, suspicions
-from ashore.rules.bundles.placing import host_path, is_template
+from ashore.rules.bundles.placing import host_path, is_shell, is_template
 from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import KEY_SIZE
 
@@ -141,7 +141,8 @@ def _tree_findings(
     for path, target in targets.items():
         if target in read:
             dropins = rules.drop_ins(target.rpartition("/")[2], read)
-            yield from rules.unit_findings(path, target, texts[path], dropins)
+            shell = is_shell(manifest, path, Kind.FILE)
+            yield from rules.unit_findings(path, target, texts[path], dropins, shell=shell)
     for path, entry in tree.entries.items():
         if entry.kind is Kind.FILE and entry.size <= KEY_SIZE:
             yield from rules.key_findings(path, tree.read(path, KEY_SIZE))

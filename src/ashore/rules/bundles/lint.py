@@ -28,6 +28,8 @@ _SECTIONS = {  # without which systemd does not load a unit: a target or an auto
     ".mount": "Mount",
     ".swap": "Swap",
 }
+_ANY_LINE = re.compile(r"^[^=\n]*(?:\{\{|\$)", re.MULTILINE)
+"""What stands in a template before any =: a section may come of it, or all of a file."""
 
 
 class Severity(StrEnum):
@@ -136,16 +138,19 @@ def _near_unit(unit: str, units: Iterable[str]) -> str:
     return near.replace('"?', f'.{suffix}"?')
 
 
-def unit_findings(path: str, target: str, text: str, dropins: Iterable[str] = ()) -> Iterator[Finding]:
+def unit_findings(
+    path: str, target: str, text: str, dropins: Iterable[str] = (), *, shell: bool = False
+) -> Iterator[Finding]:
     """Faults of a unit file that systemd would log and ignore, or refuse; `target` is its path on the host.
 
-    Of a template only what holds however it is rendered. `dropins`: the texts that the bundle lays over it.
+    Of a template, a `shell` one as well, only what holds however it is rendered. `dropins`: the texts that the bundle
+    lays over it.
 
     Source: systemd.syntax(7), systemd.service(5).
     """
     where = printable(f"{ROOT}/{path}")
-    rendered = path == target
-    if rendered:
+    as_it_is = path == target and not shell
+    if as_it_is:
         yield from _line_findings(where, text.removeprefix("\ufeff"))
     unit = unit_of(target)
     if unit is None or not target.endswith(f"/{unit}") or not text:  # an empty file masks its unit
@@ -153,11 +158,15 @@ def unit_findings(path: str, target: str, text: str, dropins: Iterable[str] = ()
     settings = unitfile.parse(text)
     section = _SECTIONS.get("." + unit.rpartition(".")[2])
     merged = (*settings, *unitfile.merged(dropins))
-    if section and not merged:
+    if section is None or (not as_it_is and _ANY_LINE.search(text)):
+        return
+    if not merged:
         yield error(where, "holds no setting", "write [Unit], [Service] and so on")
-    elif section and not any(setting.section == section for setting in merged):
+    elif not any(setting.section == section for setting in merged) and not (
+        section == "Service" and _does_something(merged)
+    ):
         yield error(where, f"has no [{section}] section")
-    elif section == "Service" and rendered:
+    elif section == "Service" and as_it_is:
         if not _does_something(merged):
             yield error(where, "has no ExecStart=")
         yield from _command_findings(where, settings)

@@ -126,7 +126,7 @@ to = "opt/lifted/x"
         "bundle.toml:7: warning: noinst.service has no [Install] section: it is started, and not again after a boot",
         "bundle.toml:9: error: files: srv/nothing.conf names nothing below root/",
         "bundle.toml:11: error: files: etc/y*.j2 names nothing below root/",
-        "bundle.toml:22: error: opt/lifted/x overlaps the include of x to opt/lifted",
+        "bundle.toml:22: warning: opt/lifted/x overlaps the include of x to opt/lifted",
         "root.arm64/opt/bin.j2:1: error: unexpected '}'",
         "root/dev: error: nothing may be placed below /dev",
         "root/dev/x: error: nothing may be placed below /dev",
@@ -328,6 +328,18 @@ def test_build_takes_what_systemd_and_a_host_take(tmp_path: Path, capsys: pytest
         f'[units]\nenable = ["nfs-server.service"]\n[templates]\nshell = [{shell}]\n'
     )
     assert run(["build", str(tmp_path / "app"), "-o", f"oci:{tmp_path}/out"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("second", "code"), [("two", 0), ("one", 3)])
+def test_two_includes_may_go_into_one_folder_if_they_bring_different_files(
+    tmp_path: Path, second: str, code: int
+) -> None:
+    for name in ("one", "two"):
+        put(tmp_path / name, {f"d/{name}": name})
+    include = '[[include]]\nfolder = "{}"\npath = "d"\nto = "opt/bin"\n'
+    folder = put(tmp_path / "app", {"bundle.toml": include.format("a") + include.format("b"), "root/etc/x": ""})
+    given = ["--folder", f"a={tmp_path}/one", "--folder", f"b={tmp_path}/{second}"]
+    assert run(["build", folder, *given, "-o", f"oci:{tmp_path}/out"]) == code
 
 
 def test_build_leaves_it_to_the_host_which_values_there_are(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def include_findings(manifest: BundleManifest, document: Document, entries: Mapp
         place = document.place(("include", number, "to"))
         for other in manifest.includes[:number]:
             if _overlap(include.to, other.to):
-                yield error(place, f"{include.to} overlaps the include of {other.source} to {other.to}")
+                # Which files both bring is known when it is built; two folders may well go into one.
+                text = f"{include.to} overlaps the include of {other.source} to {other.to}"
+                yield warning(place, text, "a path that both bring cannot be built")
         found = entries.get(include.to)
         if found is not None and found.kind is not Kind.DIR:
             yield error(place, f"{include.to} exists as a {found.kind} below {ROOT}/", "remove one of them")

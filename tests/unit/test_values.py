@@ -132,6 +132,27 @@ def test_a_set_is_read_as_the_type_that_the_value_has(text: str, value: object) 
     assert type(tree[key]) is type(value)
 
 
+CHOICES = """[values]
+scale = { type = "float", choices = [1, 2.5] }
+on = { type = "any", choices = [1, "x"] }
+pair = { default = { a = 1 }, choices = [{ a = 1 }, { a = 2 }] }
+"""
+
+
+@pytest.mark.parametrize("sets", [{"scale": 1.0}, {"scale": 1}, {"scale": 2.5}, {"on": 1}, {"pair.a": 2}])
+def test_what_is_equal_to_a_choice_is_one(sets: dict[str, object]) -> None:
+    merge_values(parse_manifest(CHOICES.encode(), "b", "worker"), (), sets)
+
+
+@pytest.mark.parametrize("sets", [{"scale": 2}, {"on": True}, {"pair.a": 3}, {"pair.b": 1}, {"pair": {"b": 1}}])
+def test_what_is_none_of_the_choices_is_refused(sets: dict[str, object]) -> None:
+    with pytest.raises(InputError) as caught:
+        merge_values(parse_manifest(CHOICES.encode(), "b", "worker"), (), sets)
+    (issue,) = caught.value.issues
+    assert issue.where == f"--set {next(iter(sets))}"
+    assert "must be" in issue.message
+
+
 def test_a_key_of_a_table_has_the_type_that_the_default_has_there() -> None:
     limits = typed(**{"limits.cpu": "2", "limits.memory": 4, "limits.more": [1], "limits.host": 1}).tree["limits"]
     assert limits == {"cpu": 2, "memory": "4", "more": [1], "host": 1}

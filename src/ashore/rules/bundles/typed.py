@@ -84,8 +84,8 @@ def fits(kind: ValueType | None, value: object) -> bool:
 
 
 def among(choices: tuple[object, ...], value: object) -> bool:
-    """Whether `value` is one of them: true is not 1."""
-    return any(_kind(choice) is _kind(value) and choice == value for choice in choices)
+    """Whether `value` is one of them: true is not 1, but 1.0 is."""
+    return any(isinstance(choice, bool) is isinstance(value, bool) and choice == value for choice in choices)
 
 
 def fitted(spec: ValueSpec, value: object) -> object:

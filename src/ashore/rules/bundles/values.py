@@ -164,8 +164,13 @@ def _unfit(manifest: BundleManifest, values: Values) -> list[Issue]:
         Issue(where=where, message=message, remedy=f"write {remedy}" if remedy and where.startswith("--set") else "")
         for name in sorted({path[0] for path in values.origins} & manifest.values.keys())
         for path, message, remedy in misfits(name, manifest.values[name], values.tree[name])
-        if (where := values.origin(path))
+        if (where := values.origin(path) or _said_below(values, path))
     ]
+
+
+def _said_below(values: Values, path: Path) -> str:
+    """Where a key of a table was said, which is none of the choices with it."""
+    return next((where for below, where in values.origins.items() if below[: len(path)] == path), "")
 
 
 def _defer(value: object) -> object:

@@ -44,11 +44,18 @@ def _open_closed() -> None:
 
 
 def _end_in_order() -> None:
-    """Told to end, by PID 1, `timeout` or a terminal that is gone, go back as if somebody had pressed Ctrl-C."""
+    """Told to end, by PID 1, `timeout` or a terminal that is gone, go back as if somebody had pressed Ctrl-C.
+
+    Once: `timeout`, a shell whose terminal goes and the end of a session tell it twice, and would cut the way back off.
+    Who cannot wait for that presses Ctrl-C, or kills.
+    """
     import signal
     import stat
 
     def end(number: int, _: object) -> None:
+        for told in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(told) is end:
+                signal.signal(told, lambda *_: None)  # not SIG_IGN, which programs that we run would have as well
         for stream in (1, 2) if number == signal.SIGHUP else ():
             if stat.S_ISCHR(os.fstat(stream).st_mode):  # the terminal: what is said on the way back would fail
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

@@ -64,6 +64,27 @@ main()
     assert subprocess.run(["sh", "-c", program]).returncode == 0
 
 
+@pytest.mark.parametrize(("second", "said"), [("SIGHUP", "went back\n"), ("SIGTERM", "went back\n"), ("SIGINT", "")])
+@pytest.mark.parametrize("first", ["SIGHUP", "SIGTERM"])
+def test_who_tells_it_twice_does_not_cut_the_way_back_off(first: str, second: str, said: str) -> None:
+    """As `timeout` does, and a shell whose terminal is gone; a Ctrl-C still counts."""
+    script = f"""
+import signal, ashore.cli
+def run(arguments):
+    try:
+        signal.raise_signal(signal.{first})
+    except KeyboardInterrupt:
+        signal.raise_signal(signal.{second})
+        print("went back")
+        return 130
+ashore.cli.run = run
+from ashore.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, said, "")
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_what_is_still_being_written_is_waited_for(stream: str) -> None:
     """As in the service of PID 1, where a thread writes: a slow reader gets all of it."""

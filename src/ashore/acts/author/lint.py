@@ -44,10 +44,11 @@ class Tree(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(finding, where=f"{source}{colon}{line}") if source else finding
 
 
-def lint(folder: str, limits: Limits = DEFAULT, *, open_names: bool = False) -> tuple[Finding, ...]:
+def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tuple[Finding, ...]:
     """All that is wrong or odd in the bundle at `folder`, in the order of its files and lines.
 
-    With `open_names` nothing is said of values that templates read and the bundle does not declare: a host may.
+    `to_build`: nothing is said of values that templates read and the bundle does not declare (a host may), and no file
+    is opened for warnings.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -61,15 +62,17 @@ def lint(folder: str, limits: Limits = DEFAULT, *, open_names: bool = False) -> 
     document = toml.parse(data or b"", MANIFEST_NAME) if manifest else None
     findings += rules.as_errors(wrong)
     trees = _trees(folder, names)
+    names_of = None if to_build else manifest
     for tree in trees:
-        findings += map(tree.place, _tree_findings(tree, manifest, document, limits, None if open_names else manifest))
+        findings += map(tree.place, _tree_findings(tree, manifest, document, limits, names_of))
+        findings += () if to_build else map(tree.place, _key_findings(tree))
     if manifest and document:
         # What one platform alone has is named by a rule all the same.
         findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
-        wrong_texts = template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=open_names)
+        wrong_texts = template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=to_build)
         findings += rules.as_errors(wrong_texts)
-        findings += _default_findings(manifest, document, None if open_names else manifest)
+        findings += _default_findings(manifest, document, names_of)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
 
@@ -79,7 +82,7 @@ def errors(folder: str, limits: Limits = DEFAULT) -> list[Issue]:
     Raises:
         InputError: as `lint`.
     """
-    found = [finding for finding in lint(folder, limits, open_names=True) if finding.severity is Severity.ERROR]
+    found = [finding for finding in lint(folder, limits, to_build=True) if finding.severity is Severity.ERROR]
     return [Issue(where=finding.where, message=finding.message, remedy=finding.remedy) for finding in found]
 
 
@@ -143,6 +146,9 @@ def _tree_findings(
             dropins = rules.drop_ins(target.rpartition("/")[2], read)
             shell = is_shell(manifest, path, Kind.FILE)
             yield from rules.unit_findings(path, target, texts[path], dropins, shell=shell)
+
+
+def _key_findings(tree: Tree) -> Iterator[Finding]:
     for path, entry in tree.entries.items():
         if entry.kind is Kind.FILE and entry.size <= KEY_SIZE:
             yield from rules.key_findings(path, tree.read(path, KEY_SIZE))

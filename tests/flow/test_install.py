@@ -238,6 +238,18 @@ def test_an_adopted_symlink_comes_back(host: Machine) -> None:
     assert host.tree() == before
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_fifo_that_was_taken_over_does_not_come_back(host: Machine, folder: bool) -> None:
+    host.images.add(ONE, {"etc/app": "x"})
+    os.mkfifo(host.root / "etc/app")
+    host.install(ONE, adopt_all=True)
+    if folder:
+        host.images.add(ONE, {"etc/app/a": "x"})
+        host.install(ONE)
+    host.remove("app")
+    assert not host.exists("etc/app")
+
+
 def test_an_adopted_file_that_is_what_the_bundle_wants_is_not_written(host: Machine) -> None:
     host.write("etc/app.conf", "the same\n")
     status = host.marks("etc/app.conf")

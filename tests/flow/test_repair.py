@@ -371,3 +371,12 @@ def test_killed_at_any_call_a_repair_is_done_or_not(quick_folder: Path) -> None:
         seen.add(trees.index(victim.tree()))
         shutil.rmtree(victim.folder)
     assert seen == {0, 1}
+
+
+def test_a_fifo_that_an_upgrade_left_alone_is_not_what_a_repair_brings_back(live: Machine) -> None:
+    (live.root / "etc/app/app.conf").unlink()
+    os.mkfifo(live.root / "etc/app/app.conf")
+    live.install(TWO)
+    (live.root / "etc/app/app.conf").unlink()
+    repair(live.tools(), Scope())
+    assert live.read("etc/app/app.conf") == "two\n"

@@ -109,6 +109,17 @@ def test_a_folder_in_the_way_of_a_file_goes_with_all_that_is_in_it(live: Machine
     assert not live.exists("etc/one")
 
 
+def test_a_fifo_that_somebody_had_made_of_a_file_does_not_come_back(live: Machine) -> None:
+    live.images.add(ONE, {CONFIG: "Port 22\n", "etc/one": "1\n"})
+    live.images.add(TWO, {CONFIG: "AllowUsers nobody\n"})
+    live.install(ONE, confirm=0)
+    (live.root / "etc/one").unlink()
+    os.mkfifo(live.root / "etc/one")
+    live.install(TWO)
+    went_back(live)
+    assert live.read("etc/one") == "1\n"
+
+
 def test_a_folder_of_the_new_version_that_others_wrote_into_goes_as_well(live: Machine) -> None:
     versions(live, {"etc/one": "1\n"}, {"etc/one/a": "2\n"})
     live.write("etc/one/b", "a file\n")

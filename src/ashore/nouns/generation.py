@@ -9,7 +9,7 @@ import msgspec
 from ashore.nouns.bundle import BundleStep, Health
 from ashore.nouns.confirm import Confirm
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, OnEdit, Stat
+from ashore.nouns.files import Entry, Kind, OnEdit, Stat
 
 
 class Verb(StrEnum):
@@ -103,6 +103,11 @@ class FileRecord(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
     def lay(self) -> Entry | None:
         """What lay there at commit."""
         return None if self.deleted else (self.found or self.put or self.base or self.entry)
+
+    @property
+    def given_back(self) -> Entry | None:
+        """What comes back when no bundle has the path any more: a device, FIFO or socket cannot."""
+        return None if self.original is None or self.original.kind is Kind.OTHER else self.original
 
     @property
     def pending(self) -> bool:

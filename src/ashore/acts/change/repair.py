@@ -19,7 +19,7 @@ from ashore.errors import UsageError
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Asked
-from ashore.nouns.files import Decided
+from ashore.nouns.files import Decided, Kind
 from ashore.nouns.generation import FileRecord, Generation, Verb
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.files.drift import Drift, Verdict, repairable, restarting
@@ -120,7 +120,8 @@ def _put_right(part: Part, paths: Collection[str], records: Mapping[str, FileRec
     for item in part.wanted:
         if item.path in paths and item.path in records:
             record = records[item.path]
-            edit = None if to_bundles else record.found or record.put
+            found = record.found if record.found is not None and record.found.kind is not Kind.OTHER else None
+            edit = None if to_bundles else found or record.put
             base = record.base if edit is not None else None
             item = msgspec.structs.replace(item, decided=Decided.TAKE, edit=edit, edit_of=base)
         wanted.append(item)

@@ -15,7 +15,7 @@ from ashore.acts.tools import Tools
 from ashore.errors import InputError, UnchangedError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.ask import Ask
-from ashore.nouns.files import Entry, shown
+from ashore.nouns.files import Entry, Kind, shown
 from ashore.nouns.generation import EMPTY, BundleRecord, Generation
 from ashore.nouns.units import UnitAction
 from ashore.rules.files import retention
@@ -207,6 +207,9 @@ def _with_edits(part: Part, edits: Mapping[str, Entry | None], at_hand: Supply) 
         edit = edits.get(item.path, item.edit)
         absent = edits[item.path] is None if item.path in edits else item.absent
         if absent or (edit is not None and edit.same(item.entry)):
+            edit = None
+        if edit is not None and edit.kind is Kind.OTHER:
+            notes.append(f"the device, FIFO or socket that lay at {shown(item.path)} at that time does not come back")
             edit = None
         if edit is not None and edit.digest and at_hand.missing([edit.digest]):
             notes.append(f"the edit of {shown(item.path)} from that time is no longer in the store")

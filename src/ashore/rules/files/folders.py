@@ -166,7 +166,7 @@ def _leftovers(
             steps.append(Step(action=Action.RMDIR, path=path, old=status.entry, edited=True, note=IN_THE_WAY))
             leaving.add(path)
             continue
-        original = record.original if path not in desired else None
+        original = record.given_back if path not in desired else None
         if status is not None and status.entry.kind is not Kind.DIR:
             continue
         if status is not None:

@@ -21,7 +21,7 @@ def plan_unwanted(desired: FileSet, current: Generation, view: View, draft: Draf
         folder = path in desired
         if folder and desired[path].entry.kind is not Kind.DIR:
             continue
-        original = record.original
+        original = record.given_back
         if original is not None and (folder or path in above()):
             original = None  # The folder's record has it from now on: it comes back when that goes.
         elif original is not None and (solid := _file_above(path, desired)):

@@ -130,6 +130,21 @@ def test_a_folder_of_the_new_version_that_others_wrote_into_goes_as_well(live: M
     assert kept(live) == {"etc/one/a": "", "etc/one/a/c": "where a file was\n", "etc/one/b": "a file\n"}
 
 
+@pytest.mark.parametrize("what", ["file", "link", "fifo"])
+def test_what_somebody_put_for_a_folder_of_the_new_version_goes_as_well(live: Machine, what: str) -> None:
+    versions(live, {"etc/one": "1\n"}, {"etc/one/a/b": "2\n"})
+    shutil.rmtree(live.root / "etc/one/a")
+    if what == "file":
+        live.write("etc/one/a", "a file\n")
+    elif what == "link":
+        (live.root / "etc/one/a").symlink_to("elsewhere")
+    else:
+        os.mkfifo(live.root / "etc/one/a")
+    went_back(live)
+    assert live.read("etc/one") == "1\n"
+    assert kept(live) == {"etc/one/a": {"file": "a file\n", "link": "elsewhere", "fifo": ""}[what]}
+
+
 def test_a_folder_that_the_edited_file_of_both_versions_became_goes(live: Machine) -> None:
     versions(live, {"etc/one": "1\n"}, {"etc/one": "2\n"})
     (live.root / "etc/one").unlink()

@@ -34,9 +34,9 @@ def _lying(tools: Tools, path: str) -> Iterator[str]:
 
 
 def _is_ours(tools: Tools, current: Generation, path: str) -> bool:
-    """Whether a record says what becomes of it: that of a folder, or of a file where one lies."""
+    """Whether a record says what becomes of it: that of a folder where one lies, or of a file where none does."""
     record = current.files.get(path)
-    return record is not None and (record.entry.kind is Kind.DIR or not _is_folder(tools, path))
+    return record is not None and (record.entry.kind is Kind.DIR) is _is_folder(tools, path)
 
 
 def _is_folder(tools: Tools, path: str) -> bool:

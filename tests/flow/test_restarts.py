@@ -328,3 +328,26 @@ def test_a_unit_that_had_failed_leaves_no_failure_behind_when_its_file_goes(
     }
     changes[by]()
     assert [name for name, unit in systemd.units.items() if unit.active == "failed"] == ["other.service"]
+
+
+def test_only_of_a_change_that_brings_an_image_it_is_said_that_the_image_is_held(
+    live: Machine, chained: FakeSystemd
+) -> None:
+    other = "reg.example/other:1"
+    drop_in = "etc/systemd/system/b.service.d/1.conf"
+    live.images.add(other, {drop_in: "[Service]\nEnvironment=A=1\n"})
+    live.install(other)
+    up = chained._up
+
+    def starts(unit: FakeUnit) -> None:
+        right = live.exists(drop_in) and live.read("etc/b.conf") != "2"
+        chained.units["b.service"].behaviour = Behaviour.STAYS if right else Behaviour.FAILS
+        up(unit)
+
+    chained._up = starts  # type: ignore[method-assign]
+    with pytest.raises(UnitsFailedError) as raised:
+        live.remove("other")
+    assert raised.value.remedy == "" and not live.tools().history.held()
+    with pytest.raises(UnitsFailedError) as raised:
+        live.install(TWO)
+    assert raised.value.remedy.startswith("the image is held")

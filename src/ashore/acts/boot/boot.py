@@ -122,7 +122,8 @@ def _held(tools: Tools, asks: Sequence[Ask], records: Sequence[BundleRecord | No
     for ask, record in zip(asks, records, strict=True):
         digest = named_digest(tools, ask)
         if digest in held and (record is None or record.digest != digest):
-            reason = f"{digest} is held ({held[digest].reason}); it is installed again only by: ashore install"
+            by = "ashore install, or ashore follow" if held[digest].alone else "ashore install"
+            reason = f"{digest} is held ({held[digest].reason}); it is installed again only by: {by}"
             if all(records):
                 return reason
             raise UnchangedError(f"{ask.written or ask.reference} is not installed", cause=reason)

@@ -11,12 +11,17 @@ from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
 from ashore.rules.blame import to_blame
 
+_REMEDY = "the image is held: it is installed again only by a new tag or an explicit install"
+
 
 def hold(tools: Tools, verb: Verb, plan: Plan, current: Generation, error: AshoreError) -> None:
-    """Of a change that failed: no automatic path tries it again."""
+    """Of a change that failed: no automatic path tries its new images again, and the error says so."""
     what = "units failed" if isinstance(error, UnitsFailedError) else "a validator refused it"
     reason = f"{what}: {error.issues[0]}" if error.issues else without_promise(error)
     new = _changed_bundles(plan, current)
+    if not new:  # a removal, or a repair
+        return
+    error.remedy = error.remedy or _REMEDY
     # A round of `follow` tries each by itself next, and so finds out.
     blamed = frozenset() if verb is Verb.FOLLOW else to_blame(error.issues, new, plan.files)
     tools.history.hold(_held(tools, tools.history.held(), new, reason, blamed))

@@ -102,11 +102,7 @@ def bring_up(
         watched = to_watch(plan, before, touched=touched, answered=answered)
         failed = list(watch(systemd, watched, clock=tools.clock, sleep=tools.sleep))
     if failed:
-        raise UnitsFailedError(
-            f"units did not come up{AS_BEFORE}",
-            remedy="the image is held: it is installed again only by a new tag or an explicit install",
-            issues=failed,
-        )
+        raise UnitsFailedError(f"units did not come up{AS_BEFORE}", issues=failed)
     return Started(watched=watched if plan.actions else (), since=since)
 
 

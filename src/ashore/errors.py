@@ -154,4 +154,9 @@ def reason_of(error: Exception) -> str:
     """Why something failed, in words: what the system said, and of which file."""
     if not isinstance(error, OSError):
         return str(error)
-    return (error.strerror or str(error)) + (f" ({error.filename})" if error.filename else "")
+    return words_of(error) + (f" ({error.filename})" if error.filename else "")
+
+
+def words_of(error: OSError) -> str:
+    """What the system said: one that has no number says it as any error does."""
+    return error.strerror or str(error)

@@ -4,7 +4,7 @@
 import msgspec
 
 from ashore.acts.tools import Tools
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.own import ownunits
 from ashore.mechanisms.state import following
@@ -26,7 +26,7 @@ def enable(tools: Tools, every: float) -> bool:
     try:
         changed = ownunits.place(tools.host, follow_units(tools.program, every, delay), FOLLOW_LINKS)
     except OSError as error:
-        raise UnchangedError(f"cannot write {FOLLOW_TIMER}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot write {FOLLOW_TIMER}", cause=words_of(error)) from error
     if tools.systemd is not None:
         if changed:
             tools.systemd.daemon_reload()
@@ -51,7 +51,7 @@ def disable(tools: Tools) -> bool:
             tools.systemd.run([UnitAction(verb=UnitVerb.STOP, unit=FOLLOW_TIMER, reason="")], _SECONDS)
         ownunits.drop(tools.host, texts, FOLLOW_LINKS)
     except OSError as error:
-        raise UnchangedError(f"cannot remove {FOLLOW_TIMER}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot remove {FOLLOW_TIMER}", cause=words_of(error)) from error
     if tools.systemd is not None:
         tools.systemd.daemon_reload()
     return True

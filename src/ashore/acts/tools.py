@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.errors import UnchangedError, UsageError
+from ashore.errors import UnchangedError, UsageError, words_of
 from ashore.mechanisms.attributes import may_own
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.cache import Cache
@@ -104,7 +104,7 @@ def host_at(root: str) -> Beneath:
             remedy="make it, as a host's: mkdir -p DIR/etc DIR/var/lib",
         ) from error
     except OSError as error:
-        raise UnchangedError(f"cannot open the root {printable(root)}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot open the root {printable(root)}", cause=words_of(error)) from error
 
 
 def open_root(root: str) -> tuple[Beneath, State, History, ContentStore]:

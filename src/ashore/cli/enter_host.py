@@ -6,7 +6,7 @@ import os
 import click
 
 from ashore.cli.options import ROOT
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("TERM", "COLUMNS", "NO_COLOR")
@@ -24,5 +24,5 @@ def command(root: str, argv: tuple[str, ...]) -> None:
         os.chdir(ROOT)
         os.execvpe(argv[0], argv, environment)  # noqa: S606 - no shell
     except OSError as error:
-        cause = f"{argv[0]}: {error.strerror or error}"
+        cause = f"{argv[0]}: {words_of(error)}"
         raise UnchangedError("cannot run a program of the host", cause=cause, remedy="add --privileged") from error

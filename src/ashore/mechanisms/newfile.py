@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 from ashore.mechanisms.durable import write_all
 
 
@@ -56,4 +56,4 @@ def write_fault(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnchangedError(f"cannot write {place}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot write {place}", cause=words_of(error)) from error

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, words_of
 
 # What a child may see of our environment; credentials and Python settings stay here.
 _PASSED_ON = ("PATH", "HOME", "TERM", "XDG_RUNTIME_DIR", "TMPDIR")
@@ -158,4 +158,4 @@ def _passed_on() -> dict[str, str]:
 
 
 def _not_run(argv: Sequence[str], error: OSError) -> AshoreError:
-    return AshoreError(f"cannot run {shlex.join(argv)}", cause=error.strerror or str(error))
+    return AshoreError(f"cannot run {shlex.join(argv)}", cause=words_of(error))

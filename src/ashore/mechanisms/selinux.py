@@ -4,7 +4,7 @@
 import errno
 import os
 
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import shown
 from ashore.nouns.limits import MIB
@@ -84,4 +84,4 @@ def _read(host: Beneath, path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UnchangedError(f"cannot read {shown(path)}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot read {shown(path)}", cause=words_of(error)) from error

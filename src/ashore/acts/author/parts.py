@@ -3,7 +3,7 @@
 
 import os
 
-from ashore.errors import InputError, Issue
+from ashore.errors import InputError, Issue, words_of
 from ashore.mechanisms.images import folder as folders
 from ashore.nouns.bundle import MANIFEST_NAME
 from ashore.nouns.files import printable
@@ -37,7 +37,7 @@ def tops(folder: str) -> tuple[tuple[str, ...], list[Issue]]:
     try:
         names = sorted(name for name in os.listdir(folder) if name == ROOT or name.startswith(f"{ROOT}."))
     except OSError as error:
-        raise InputError(f"cannot read {printable(folder)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {printable(folder)}", cause=words_of(error)) from error
     found = [(name, top_issue(name, is_folder=os.path.isdir(os.path.join(folder, name)))) for name in names]
     whole = tuple(name for name, issue in found if not issue and os.path.isdir(os.path.join(folder, name)))
     return whole, [issue for _, issue in found if issue]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, Issue, UnchangedError
+from ashore.errors import AshoreError, InputError, Issue, UnchangedError, words_of
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
@@ -105,7 +105,7 @@ def place_recovery(host: Beneath) -> bool:
             return False
         return ownunits.place(host, RECOVER_UNITS, RECOVER_LINKS)
     except OSError as error:
-        raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot write {RECOVER_PATH}", cause=words_of(error)) from error
 
 
 def drop_layout(host: Beneath, layout: str) -> None:
@@ -182,5 +182,5 @@ def _place_layout(host: Beneath, source: str, name: str) -> str:
             shutil.rmtree(os.path.join(incoming, left), ignore_errors=True)
         ownbuild.copy_tree(source, target)
     except OSError as error:
-        raise UnchangedError("cannot place the image on the host", cause=error.strerror or str(error)) from error
+        raise UnchangedError("cannot place the image on the host", cause=words_of(error)) from error
     return f"{INCOMING}/{name}"

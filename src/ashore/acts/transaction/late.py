@@ -10,7 +10,7 @@ from collections.abc import Collection
 import msgspec
 
 from ashore.acts.tools import Tools
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, words_of
 from ashore.mechanisms.pid1 import watched as record
 from ashore.nouns.duration import after
 from ashore.nouns.generation import Generation, Verb
@@ -43,7 +43,7 @@ def note(tools: Tools, started: Started, generation: Generation, back: int) -> N
         if late is not None:
             record.leave(tools.host.root, late)
     except OSError as error:
-        tools.progress.say(f"what was started is not watched any longer: {error.strerror or error}")
+        tools.progress.say(f"what was started is not watched any longer: {words_of(error)}")
 
 
 def see_to(tools: Tools) -> None:

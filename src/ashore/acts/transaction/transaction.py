@@ -27,6 +27,7 @@ from ashore.errors import (
     UnitsFailedError,
     reason_of,
     without_promise,
+    words_of,
 )
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage import swap
@@ -194,7 +195,7 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
             swap.do(tools.host, areas, step)
         except OSError as error:
             where = shown(step.step.path)
-            raise UnchangedError(f"cannot {step.step.action} {where}", cause=error.strerror or str(error)) from error
+            raise UnchangedError(f"cannot {step.step.action} {where}", cause=words_of(error)) from error
     sync_swapped(tools.host, areas, [step.step for step in staged.steps if not step.carried])
 
 

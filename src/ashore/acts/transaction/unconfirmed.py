@@ -2,7 +2,7 @@
 """What sees to an unconfirmed change while ashore does not run: a timer of PID 1, there before the change is final."""
 
 from ashore.acts.tools import Tools
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 from ashore.mechanisms.own import ownunits
 from ashore.nouns.confirm import By, Confirm, Provisional
 from ashore.nouns.duration import after
@@ -42,7 +42,7 @@ def begin(tools: Tools, confirm: Confirm, back: int) -> Provisional:
     except OSError as error:
         raise UnchangedError(
             "what would take an unconfirmed change back cannot be placed",
-            cause=error.strerror or str(error),
+            cause=words_of(error),
             remedy="make /etc/systemd/system writable, or change without confirmation: --no-confirm",
         ) from error
     return made

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, Issue
+from ashore.errors import AshoreError, InputError, Issue, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import reference, toml, window
 from ashore.nouns.config import CONFIG_PATH, HostConfig, Pull
@@ -66,7 +66,7 @@ def read_config(host: Beneath) -> HostConfig:
     except FileNotFoundError:
         return HostConfig()
     except OSError as error:
-        raise InputError(f"cannot read {where}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {where}", cause=words_of(error)) from error
     issues: list[Issue] = []
     at = At(toml.parse(data, where), issues)
     read = cast("dict[str, Any]", _DOCUMENT.read(dict(at.document.data), at))

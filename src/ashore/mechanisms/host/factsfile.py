@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ashore.errors import InputError, Issue
+from ashore.errors import InputError, Issue, words_of
 from ashore.nouns import strictjson
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
@@ -29,7 +29,7 @@ def load(path: str) -> Facts:
         with open(descriptor, "rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
-        raise InputError(f"cannot read facts from {shown}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read facts from {shown}", cause=words_of(error)) from error
     if len(data) > _LARGEST:
         raise InputError(f"the facts in {shown} have more than {_LARGEST} bytes")
     try:

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import shown
 from ashore.nouns.triggers import Setting
@@ -42,7 +42,7 @@ def write(host: Beneath, setting: Setting) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        cause = error.strerror or str(error)
+        cause = words_of(error)
         raise AshoreError(f"{shown(setting.path)} cannot be set to {setting.value!r}", cause=cause) from error
 
 

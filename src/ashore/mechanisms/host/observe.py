@@ -4,7 +4,7 @@
 import os
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
-from ashore.errors import UnchangedError
+from ashore.errors import UnchangedError, words_of
 from ashore.mechanisms.attributes import see, stat_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import Seen, parent, shown
@@ -48,7 +48,7 @@ def observe(
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise UnchangedError(f"cannot read {shown(path)}", cause=error.strerror or str(error)) from error
+            raise UnchangedError(f"cannot read {shown(path)}", cause=words_of(error)) from error
     return found
 
 

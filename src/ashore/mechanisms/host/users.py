@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from ashore.errors import InputError
+from ashore.errors import InputError, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.files import shown
 from ashore.nouns.limits import MIB
@@ -33,7 +33,7 @@ def _entries(host: Beneath, path: str) -> Iterator[tuple[str, int]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"cannot read {shown(path)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {shown(path)}", cause=words_of(error)) from error
     seen = set()
     for line in data.decode(errors="surrogateescape").splitlines():
         name, *rest = line.split(":")

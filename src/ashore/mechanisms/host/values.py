@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's own values: ``etc/ashore/values.d/*.toml``, in the order of their names."""
 
-from ashore.errors import InputError, Issue
+from ashore.errors import InputError, Issue, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.nouns import toml
 from ashore.nouns.config import VALUES_FOLDER
@@ -21,7 +21,7 @@ def read_values(host: Beneath) -> tuple[Document, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise InputError(f"cannot read {shown(VALUES_FOLDER)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {shown(VALUES_FOLDER)}", cause=words_of(error)) from error
     found = []
     issues: list[Issue] = []
     for name in names:
@@ -31,7 +31,7 @@ def read_values(host: Beneath) -> tuple[Document, ...]:
         try:
             document = toml.parse(host.read_bytes(path, DEFAULT.bundle_toml), shown(path), values="")
         except OSError as error:
-            issues.append(Issue(where=shown(path), message=f"cannot be read: {error.strerror or error}"))
+            issues.append(Issue(where=shown(path), message=f"cannot be read: {words_of(error)}"))
         except InputError as error:
             issues += error.issues
         else:

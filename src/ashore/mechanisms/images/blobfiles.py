@@ -5,7 +5,7 @@ import os
 import stat
 from typing import Protocol
 
-from ashore.errors import AshoreError, InputError
+from ashore.errors import AshoreError, InputError, words_of
 from ashore.mechanisms.images.streams import Readable
 from ashore.mechanisms.images.tar import TarReader
 from ashore.nouns.files import parent, printable
@@ -80,7 +80,7 @@ def open_whole(path: str, place: str) -> tuple[FilePart, int]:
         )
         raise InputError(f"{place} is missing", remedy=remedy) from error
     except OSError as error:
-        raise AshoreError(f"cannot read {place}", cause=error.strerror or str(error)) from error
+        raise AshoreError(f"cannot read {place}", cause=words_of(error)) from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

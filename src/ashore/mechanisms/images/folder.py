@@ -3,7 +3,7 @@
 
 import os
 
-from ashore.errors import InputError
+from ashore.errors import InputError, words_of
 from ashore.nouns.files import printable
 
 
@@ -21,7 +21,7 @@ def read(folder: str, path: str, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"cannot read {printable(whole)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {printable(whole)}", cause=words_of(error)) from error
 
 
 def write_new(folder: str, contents: dict[str, str]) -> None:
@@ -45,4 +45,4 @@ def write_new(folder: str, contents: dict[str, str]) -> None:
         import shutil
 
         shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"cannot make {printable(folder)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot make {printable(folder)}", cause=words_of(error)) from error

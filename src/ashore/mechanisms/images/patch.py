@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import InputError, words_of
 from ashore.mechanisms.images.streams import Readable
 from ashore.nouns.delta import CONTEXT, SEGMENT, Patch
 from ashore.nouns.limits import KIB, MIB, Limits
@@ -68,7 +68,7 @@ class FileContent(msgspec.Struct, frozen=True):
                 pieces.append(piece)
                 got += len(piece)
         except OSError as error:
-            raise InputError("the old content cannot be read", cause=error.strerror or str(error)) from error
+            raise InputError("the old content cannot be read", cause=words_of(error)) from error
         return b"".join(pieces)  # of one piece, which is usual, that is no copy
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import InputError, words_of
 from ashore.mechanisms.images.blobfiles import open_whole
 from ashore.mechanisms.images.streams import Readable
 from ashore.nouns.files import Entry, Kind, printable
@@ -56,9 +56,7 @@ def scan(folder: str) -> dict[str, Source]:
                 if source.entry.kind is Kind.DIR:
                     waiting.append(path)
         except OSError as error:
-            raise InputError(
-                f"cannot read {printable(os.path.join(folder, below))}", cause=error.strerror or str(error)
-            ) from error
+            raise InputError(f"cannot read {printable(os.path.join(folder, below))}", cause=words_of(error)) from error
     return found
 
 
@@ -71,7 +69,7 @@ def scan_at(path: str) -> dict[str, Source]:
     try:
         top = _source(path)
     except OSError as error:
-        raise InputError(f"cannot read {printable(path)}", cause=error.strerror or str(error)) from error
+        raise InputError(f"cannot read {printable(path)}", cause=words_of(error)) from error
     return {"": top} | (scan(path) if top.entry.kind is Kind.DIR else {})
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from ashore.errors import AshoreError, InputError, VerificationError
+from ashore.errors import AshoreError, InputError, VerificationError, words_of
 from ashore.nouns.digest import Digest
 from ashore.nouns.limits import KIB
 
@@ -148,7 +148,7 @@ class CountedHashed:
         try:
             count = self._source.readinto(buffer) or 0
         except OSError as error:
-            raise AshoreError(f"cannot read {self._name}", cause=error.strerror or str(error)) from error
+            raise AshoreError(f"cannot read {self._name}", cause=words_of(error)) from error
         if count:
             self._count += count
             self._hash.update(memoryview(buffer)[:count])

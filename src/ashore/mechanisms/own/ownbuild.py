@@ -10,7 +10,7 @@ import sys
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, UnchangedError, UsageError, VerificationError
+from ashore.errors import AshoreError, InputError, UnchangedError, UsageError, VerificationError, words_of
 from ashore.mechanisms import durable
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.sources import Source, scan
@@ -77,9 +77,7 @@ def read(folder: str) -> OwnBuild:
         sources = scan(folder)
         architecture = _architecture(os.path.join(folder, _PROGRAM))
     except OSError as error:
-        raise InputError(
-            f"{printable(folder)} is no self-contained build", cause=error.strerror or str(error)
-        ) from error
+        raise InputError(f"{printable(folder)} is no self-contained build", cause=words_of(error)) from error
     if not any(path.startswith(f"{C_LIBRARY}/") for path in sources):
         raise InputError(
             f"{printable(folder)} is no self-contained build",
@@ -108,7 +106,7 @@ def place(host: Beneath, folder: str, version: str, expected: Digest) -> str:
     except OSError as error:
         raise UnchangedError(
             f"cannot place ashore in {shown(BUILDS)}",
-            cause=error.strerror or str(error),
+            cause=words_of(error),
             remedy="/opt must be a folder that can be written, with room for 30 MB",
         ) from error
 
@@ -122,7 +120,7 @@ def point(host: Beneath, program: str) -> None:
     try:
         _link(host, f"/{program}")
     except OSError as error:
-        raise UnchangedError(f"cannot write {shown(PROGRAM_LINK)}", cause=error.strerror or str(error)) from error
+        raise UnchangedError(f"cannot write {shown(PROGRAM_LINK)}", cause=words_of(error)) from error
 
 
 def drop(host: Beneath, program: str) -> None:

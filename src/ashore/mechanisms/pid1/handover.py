@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from ashore.errors import AshoreError, BusyError, NotFollowedError, UnchangedError
+from ashore.errors import AshoreError, BusyError, NotFollowedError, UnchangedError, words_of
 from ashore.mechanisms import process
 from ashore.nouns.units import UNIT_FOLDERS
 
@@ -218,7 +218,7 @@ def _write(root: str, name: str, data: bytes) -> str:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
             file.write(data)
     except OSError as error:
-        raise UnchangedError("cannot hand over to PID 1", cause=error.strerror or str(error)) from error
+        raise UnchangedError("cannot hand over to PID 1", cause=words_of(error)) from error
     return path
 
 

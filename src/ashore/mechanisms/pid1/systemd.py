@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from ashore.errors import AshoreError, UnchangedError
+from ashore.errors import AshoreError, UnchangedError, words_of
 from ashore.mechanisms.pid1.dbus import Call, Connection, Reply, Signal
 from ashore.mechanisms.pid1.unitstate import NAME, broken, properties_of, questions, state_of
 from ashore.nouns.ports import Systemd
@@ -81,7 +81,7 @@ def connect(root: str, doors: Sequence[Door] = (PRIVATE, BUS)) -> Systemd:
         try:
             return DBusSystemd(partial(door, root))
         except OSError as error:
-            causes.append(f"{error.strerror or error}")
+            causes.append(words_of(error))
     raise UnchangedError(
         "cannot reach systemd",
         cause="; ".join(dict.fromkeys(causes)),
@@ -216,7 +216,7 @@ class DBusSystemd:
 def _lost(error: OSError) -> AshoreError:
     return AshoreError(
         "the connection to systemd broke",
-        cause=error.strerror or str(error),
+        cause=words_of(error),
         remedy="see whether PID 1 is alive: systemctl status",
     )
 

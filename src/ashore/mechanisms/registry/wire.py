@@ -10,6 +10,7 @@ import ssl
 import time
 from typing import Any
 
+from ashore.errors import words_of
 from ashore.mechanisms.registry.proxies import Proxy
 from ashore.mechanisms.registry.urls import Url
 
@@ -186,5 +187,5 @@ def fault_of(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):
         return "proxy", str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        return "unreachable", error.strerror or str(error)
+        return "unreachable", words_of(error)
     return "protocol", str(error)

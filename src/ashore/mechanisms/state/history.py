@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from ashore.errors import ChangedError
+from ashore.errors import ChangedError, words_of
 from ashore.mechanisms import durable
 from ashore.mechanisms.state.state import State
 from ashore.nouns.confirm import Provisional
@@ -98,7 +98,7 @@ class History:
         try:
             data = durable.read_all(self.state.fd, name, _LIMIT)
         except OSError as error:
-            raise durable.damaged(name, error.strerror or str(error)) from error
+            raise durable.damaged(name, words_of(error)) from error
         generation = self._read[number] = durable.unseal(data, Generation, name)
         return generation
 

@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
-from ashore.errors import BusyError, UnchangedError
+from ashore.errors import BusyError, UnchangedError, words_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath, Following
 from ashore.nouns.config import STATE_FOLDER
@@ -54,8 +54,8 @@ class State:
             try:
                 self._fd = self._open()
             except OSError as error:
-                cause = error.strerror or str(error)
-                raise UnchangedError(f"cannot read {shown(STATE_FOLDER)}", cause=cause, remedy="run as root") from error
+                message = f"cannot read {shown(STATE_FOLDER)}"
+                raise UnchangedError(message, cause=words_of(error), remedy="run as root") from error
         return self._fd
 
     def _open(self) -> int | None:
@@ -105,7 +105,7 @@ class State:
         except OSError as error:
             raise UnchangedError(
                 f"cannot write ashore's state folder {shown(STATE_FOLDER)}",
-                cause=error.strerror or str(error),
+                cause=words_of(error),
                 remedy="run as root, on a root whose /var/lib can be written",
             ) from error
 
@@ -120,8 +120,8 @@ class State:
         try:
             descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
         except OSError as error:
-            cause, remedy = error.strerror or str(error), "put right what is named, then try again"
-            raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=cause, remedy=remedy) from error
+            remedy = "put right what is named, then try again"
+            raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=words_of(error), remedy=remedy) from error
         try:
             if not _lock(descriptor, tries=5):
                 holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()

@@ -117,7 +117,6 @@ def settings_in(
     *,
     credentials: dict[str, tuple[str, str]] | None = None,
     environ: dict[str, str] | None = None,
-    tls_verify: bool | None = None,
     limits: Limits = LIMITS,
     waits: Waits | None = None,
 ) -> RegistrySettings:
@@ -125,7 +124,7 @@ def settings_in(
     environment = dict(environ or {})
     if credentials is not None:
         environment["REGISTRY_AUTH_FILE"] = auth_file(folder, **credentials)
-    made = load_settings(folder, environment, folder, tls_verify=tls_verify, limits=limits)
+    made = load_settings(folder, environment, folder, limits=limits)
     return msgspec.structs.replace(made, sleep=waits or Waits(), jitter=lambda: 0.0)
 
 

@@ -152,20 +152,18 @@ def test_a_client_certificate_without_its_key(tls: FakeRegistry, certificate: Pa
 
 
 def test_insecure_takes_any_certificate(tls: FakeRegistry, tmp_path: Path) -> None:
-    _write(tmp_path, "etc/containers/registries.conf", f'[[registry]]\nlocation = "{tls.host}"\ninsecure = true\n')
-    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
     with pytest.raises(RegistryError, match="not trusted"):
-        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=True)).resolve()
-
-
-def test_tls_verify_false_takes_any_certificate(tls: FakeRegistry, tmp_path: Path) -> None:
-    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=False)).resolve()
+        open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
+    _mark_insecure(tmp_path, tls.host)
+    open_at(f"{tls.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
 
 
 def test_loopback_may_speak_plain_http(plain: FakeRegistry, tmp_path: Path) -> None:
     open_at(f"{plain.host}/team/app:1.0", settings_in(str(tmp_path))).resolve()
-    with pytest.raises(RegistryError):
-        open_at(f"{plain.host}/team/app:1.0", settings_in(str(tmp_path), tls_verify=True)).resolve()
+
+
+def _mark_insecure(root: Path, host: str) -> None:
+    _write(root, "etc/containers/registries.conf", f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
 
 
 def _own_address() -> str:
@@ -192,7 +190,7 @@ def test_elsewhere_plain_http_needs_insecure(tmp_path: Path) -> None:
         with pytest.raises(RegistryError):
             open_at(f"{fake.host}/team/app:1.0", settings).resolve()
         assert fake.seen == []
-        _write(tmp_path, "etc/containers/registries.conf", f'[[registry]]\nlocation = "{fake.host}"\ninsecure = true\n')
+        _mark_insecure(tmp_path, fake.host)
         open_at(f"{fake.host}/team/app:1.0", settings).resolve()
 
 
@@ -263,9 +261,8 @@ def test_a_proxy_is_led_through_with_connect(tls: FakeRegistry, tmp_path: Path) 
     proxy = Proxy(tls.host)
     tls.auth = "basic"
     environ = {"HTTPS_PROXY": f"http://pat:pw-of-pat@127.0.0.1:{proxy.port}"}
-    settings = settings_in(
-        str(tmp_path), credentials={"reg.invalid": (tls.user, tls.password)}, environ=environ, tls_verify=False
-    )
+    _mark_insecure(tmp_path, "reg.invalid")
+    settings = settings_in(str(tmp_path), credentials={"reg.invalid": (tls.user, tls.password)}, environ=environ)
     repository = open_at("reg.invalid/team/app:1.0", settings)
     repository.resolve()
     assert drain(repository.blob(blob_of(LAYER))) == LAYER
@@ -280,7 +277,8 @@ def test_a_proxy_is_led_through_with_connect(tls: FakeRegistry, tmp_path: Path) 
 def test_an_ipv6_address_has_brackets_for_a_proxy(tls: FakeRegistry, tmp_path: Path) -> None:
     proxy = Proxy(tls.host)
     environ = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
-    open_at("[2001:db8::1]:5000/team/app:1.0", settings_in(str(tmp_path), environ=environ, tls_verify=False)).resolve()
+    _mark_insecure(tmp_path, "[2001:db8::1]:5000")
+    open_at("[2001:db8::1]:5000/team/app:1.0", settings_in(str(tmp_path), environ=environ)).resolve()
     proxy.close()
     assert proxy.heads[0].startswith("CONNECT [2001:db8::1]:5000 ")
     assert {seen.headers["Host"] for seen in tls.seen} == {"[2001:db8::1]:5000"}
@@ -290,7 +288,7 @@ def test_a_proxy_for_plain_http_is_told_the_whole_url(plain: FakeRegistry, tmp_p
     proxy = Proxy(plain.host)
     environ = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "HTTPS_PROXY": ""}
     # Port 443 of this name answers nobody: http is what is left for an insecure registry.
-    _write(tmp_path, "etc/containers/registries.conf", '[[registry]]\nlocation = "reg.invalid"\ninsecure = true\n')
+    _mark_insecure(tmp_path, "reg.invalid")
     settings = settings_in(str(tmp_path), environ=environ)
     with pytest.raises(RegistryError, match="no such host"):
         open_at("reg.invalid/team/app:1.0", settings).resolve()
@@ -339,7 +337,8 @@ def test_a_proxy_whose_first_address_is_dead_has_its_time_to_answer(
     monkeypatch.setattr(time, "monotonic", lambda: clock() + late[0])
     monkeypatch.setattr(socket, "create_connection", second_address)
     environ = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
-    settings = settings_in(str(tmp_path), environ=environ, tls_verify=False)
+    _mark_insecure(tmp_path, "reg.invalid")
+    settings = settings_in(str(tmp_path), environ=environ)
     open_at("reg.invalid/team/app:1.0", settings).resolve()
     proxy.close()
     assert proxy.heads[0].startswith("CONNECT reg.invalid:443 ")

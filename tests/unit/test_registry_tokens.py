@@ -250,7 +250,7 @@ def test_the_scope_is_not_for_the_challenge_to_choose(query: str) -> None:
         return b'{"token": "t"}'
 
     place, source = urls.parse("https://reg.example/v2/"), Source(host="reg.example", repository="a")
-    policy = TlsPolicy(source=source, registries=Registries(), tls_verify=None)
+    policy = TlsPolicy(source=source, registries=Registries())
     challenge = [f'Bearer realm="https://auth.example/token{query}",service="s",scope="repository:me/private:pull"']
     for credential in (OWN, Credential(token="identity")):
         authenticator = Authenticator(lambda host, repository, found=credential: found, fetch, policy)  # type: ignore[misc]
@@ -348,7 +348,7 @@ def test_whose_credential_a_token_server_gets(registry: str, realm: str, insecur
         return OWN
 
     lax = Registries(entries=(registries._Registry(location="lab.example", insecure=True),))
-    policy = TlsPolicy(source=source, registries=lax, tls_verify=None)
+    policy = TlsPolicy(source=source, registries=lax)
     authenticator = Authenticator(find, fetch, policy)
     challenge = [f'Bearer realm="{realm}"']
     if sent == "refused":

@@ -13,18 +13,15 @@ class TlsPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Source
     registries: Registries
-    tls_verify: bool | None
 
     def insecure(self, url: Url) -> bool:
         """Whether the host of `url` was marked insecure by its owner's will."""
-        if self.tls_verify is not None:
-            return not self.tls_verify
         own = url.host == urls.parse(f"https://{self.source.host}").host and self._named(url)
         return self.source.insecure if own else self.registries.insecure(url.host_port)
 
     def plain(self, url: Url) -> bool:
         """Whether http will do: for what is insecure, and for loopback, which no stranger overhears."""
-        return self.insecure(url) or (self.tls_verify is not True and urls.is_loopback(url.host))
+        return self.insecure(url) or urls.is_loopback(url.host)
 
     def verified(self, url: Url) -> bool:
         """Whether an answer from `url` is surely from its host."""

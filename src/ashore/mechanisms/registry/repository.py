@@ -44,7 +44,7 @@ def open_repository(
     store = settings.credentials(registries.helpers)
     sessions = [
         Session(
-            TlsPolicy(source=source, registries=registries, tls_verify=settings.tls_verify),
+            TlsPolicy(source=source, registries=registries),
             transport=transport,
             store=store,
             limits=settings.limits,

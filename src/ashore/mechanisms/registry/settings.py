@@ -18,8 +18,6 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     config_root: str
     environ: Mapping[str, str]
     home: str
-    tls_verify: bool | None = None
-    """None: as registries.conf says. False: all registries are insecure. True: none is, not even on loopback."""
     limits: Limits = DEFAULT
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
@@ -43,14 +41,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_settings(
-    config_root: str,
-    environ: Mapping[str, str],
-    home: str,
-    *,
-    tls_verify: bool | None = None,
-    limits: Limits = DEFAULT,
+    config_root: str, environ: Mapping[str, str], home: str, *, limits: Limits = DEFAULT
 ) -> RegistrySettings:
     """Settings for the configuration below `config_root` and the credentials of a user. Reads nothing yet."""
-    return RegistrySettings(
-        config_root=config_root, environ=dict(environ), home=home, tls_verify=tls_verify, limits=limits
-    )
+    return RegistrySettings(config_root=config_root, environ=dict(environ), home=home, limits=limits)

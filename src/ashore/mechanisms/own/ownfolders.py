@@ -4,7 +4,6 @@
 import contextlib
 import os
 
-from ashore.mechanisms import durable
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.state.state import State
 from ashore.nouns.files import ancestors
@@ -21,7 +20,7 @@ def make(host: Beneath, path: str) -> str:
         state = State(host)
         try:
             noted = made(state)
-            durable.replace(state.prepare(), _NAME, durable.seal(sorted({*noted, *missing})))
+            state.write(_NAME, sorted({*noted, *missing}))
         finally:
             state.close()
     for folder in missing:
@@ -37,12 +36,7 @@ def made(state: State) -> tuple[str, ...]:
     Raises:
         ChangedError: the note is damaged.
     """
-    if state.fd is None:
-        return ()
-    try:
-        return durable.unseal(durable.read_all(state.fd, _NAME, _LIMIT), tuple[str, ...], _NAME)
-    except FileNotFoundError:
-        return ()
+    return state.read(_NAME, tuple[str, ...], _LIMIT) or ()
 
 
 def drop(host: Beneath, folders: tuple[str, ...]) -> None:

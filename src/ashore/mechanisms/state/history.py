@@ -4,7 +4,6 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
 
 from ashore.errors import ChangedError, words_of
 from ashore.mechanisms import durable
@@ -14,13 +13,13 @@ from ashore.nouns.generation import EMPTY, Generation
 from ashore.nouns.journal import Due, Edit, Held
 from ashore.nouns.surrogates import told
 
-T = TypeVar("T")
-
 _LIMIT = 1 << 30
 _NAME = re.compile(r"(\d{6,})\.json")
 _TAIL = 1 << 20
-_DUE = "due.json"
-_PROVISIONAL = "provisional.json"
+_NUMBER = 4096
+"""Bytes: far more than a number has."""
+_HELD, _EDITS, _DISCARDED = "held.json", "edits.json", "discarded.json"
+_DUE, _PROVISIONAL = "due.json", "provisional.json"
 _TOLD = re.compile(rb'"generation":[1-9]')
 """How the audit log speaks of a generation that came to be; a first one that failed is 0."""
 
@@ -76,13 +75,7 @@ class History:
 
     def current_number(self) -> int | None:
         """The pointer; None where there is none."""
-        if self.state.fd is None:
-            return None
-        try:
-            data = durable.read_all(self.state.fd, "current", 4096)
-        except FileNotFoundError:
-            return None
-        return durable.unseal(data, int, "current")
+        return self.state.read("current", int, _NUMBER)
 
     def read(self, number: int) -> Generation:
         """A generation.
@@ -133,69 +126,44 @@ class History:
 
     def point(self, number: int) -> None:
         """Make `number` the current generation: the last durable act of a transaction."""
-        durable.replace(self.state.prepare(), "current", durable.seal(number))
+        self.state.write("current", number)
 
     def held(self) -> Mapping[str, Held]:
         """Digests that failed or were rolled back."""
-        return self._read_map("held.json", Held)
+        return self.state.read(_HELD, dict[str, Held]) or {}
 
     def hold(self, held: Mapping[str, Held]) -> None:
-        durable.replace(self.state.prepare(), "held.json", durable.seal(dict(held)))
+        self.state.write(_HELD, dict(held))
 
     def provisional(self) -> Provisional | None:
         """What waits for confirmation; None if nothing does."""
-        if self.state.fd is None:
-            return None
-        try:
-            data = durable.read_all(self.state.fd, _PROVISIONAL, _LIMIT)
-        except FileNotFoundError:
-            return None
-        return durable.unseal(data, Provisional, _PROVISIONAL)
+        return self.state.read(_PROVISIONAL, Provisional)
 
     def await_confirmation(self, provisional: Provisional | None) -> None:
         """Record what waits for confirmation from now on, None that nothing does."""
-        base = self.state.prepare()
-        if provisional is None:
-            durable.remove(base, _PROVISIONAL)
-        else:
-            durable.replace(base, _PROVISIONAL, durable.seal(provisional))
+        self.state.write(_PROVISIONAL, provisional)
 
     def edits(self) -> tuple[Edit, ...]:
         """Administrators' edits of collected generations: in the store until they are discarded."""
-        return tuple(self._read_map("edits.json", Edit).values())
+        return tuple((self.state.read(_EDITS, dict[str, Edit]) or {}).values())
 
     def keep_edits(self, edits: tuple[Edit, ...]) -> None:
-        durable.replace(self.state.prepare(), "edits.json", durable.seal({edit.key: edit for edit in edits}))
+        self.state.write(_EDITS, {edit.key: edit for edit in edits})
 
     def due(self) -> tuple[Due, ...]:
         """Commands that wait for a booted host, in order."""
-        if self.state.fd is None:
-            return ()
-        try:
-            data = durable.read_all(self.state.fd, _DUE, _LIMIT)
-        except FileNotFoundError:
-            return ()
-        return durable.unseal(data, tuple[Due, ...], _DUE)
+        return self.state.read(_DUE, tuple[Due, ...]) or ()
 
     def set_due(self, due: tuple[Due, ...]) -> None:
-        if due:
-            durable.replace(self.state.prepare(), _DUE, durable.seal(due))
-        else:
-            durable.remove(self.state.prepare(), _DUE)
+        self.state.write(_DUE, due or None)
 
     def discarded(self) -> int:
         """Edits of generations up to this number were given up: nobody gets them back, and nobody is told of them."""
-        if self.state.fd is None:
-            return 0
-        try:
-            data = durable.read_all(self.state.fd, "discarded.json", 4096)
-        except FileNotFoundError:
-            return 0
-        return durable.unseal(data, int, "discarded.json")
+        return self.state.read(_DISCARDED, int, _NUMBER) or 0
 
     def discard_edits(self, number: int) -> None:
         """Give up the edits of all generations up to `number`."""
-        durable.replace(self.state.prepare(), "discarded.json", durable.seal(number))
+        self.state.write(_DISCARDED, number)
 
     def audit(self, line: Mapping[str, object]) -> None:
         """Append to the audit log, once a transaction: a line that is there already is not written again."""
@@ -221,15 +189,6 @@ class History:
         except FileNotFoundError:
             return False
         return _TOLD.search(data) is not None
-
-    def _read_map(self, name: str, kind: type[T]) -> dict[str, T]:
-        if self.state.fd is None:
-            return {}
-        try:
-            data = durable.read_all(self.state.fd, name, _LIMIT)
-        except FileNotFoundError:
-            return {}
-        return durable.unseal(data, dict[str, kind], name)  # type: ignore[valid-type]
 
     def _names(self) -> list[str]:
         if self.state.fd is None:

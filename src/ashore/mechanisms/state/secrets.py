@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secret values given by --set: kept apart from every record, named by a salted hash. 0600 in a 0700 folder."""
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -29,14 +28,11 @@ class Secrets:
         Raises:
             ChangedError: they are damaged.
         """
-        if self.state.fd is not None:
-            with contextlib.suppress(FileNotFoundError):
-                return durable.unseal(durable.read_all(self.state.fd, _SALT, 4096), bytes, _SALT)
-        if not create:
-            return b""
-        fresh = os.urandom(32)
-        durable.replace(self.state.prepare(), _SALT, durable.seal(fresh))
-        return fresh
+        salt = self.state.read(_SALT, bytes, 4096)
+        if salt is None and create:
+            salt = os.urandom(32)
+            self.state.write(_SALT, salt)
+        return salt or b""
 
     def name(self, value: object, salt: bytes) -> str:
         """The salted hash that stands for `value` in records."""

@@ -8,15 +8,19 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from ashore.errors import BusyError, UnchangedError, words_of
-from ashore.mechanisms import syscalls
+from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.beneath import Beneath, Following
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import ancestors, printable, shown
 
+T = TypeVar("T")
+
 _ASKING = 0.02
 """Seconds."""
+_LIMIT = 1 << 30
 _FOLDERS = ("generations", "content", "secrets", "stage")
 
 
@@ -175,6 +179,28 @@ class State:
                             os.unlink(left, dir_fd=folder)
             finally:
                 os.close(folder)
+
+    def read(self, name: str, type_: type[T], limit: int = _LIMIT) -> T | None:
+        """The value of a sealed file, None where there is none. Nothing is made by asking.
+
+        Raises:
+            ChangedError: it has more than `limit` bytes, or is not what ashore wrote.
+        """
+        if self.fd is None:
+            return None
+        try:
+            data = durable.read_all(self.fd, name, limit)
+        except FileNotFoundError:
+            return None
+        return durable.unseal(data, type_, name)
+
+    def write(self, name: str, value: object) -> None:
+        """Have the sealed file `name` hold `value`; None: there is none from then on."""
+        base = self.prepare()
+        if value is None:
+            durable.remove(base, name)
+        else:
+            durable.replace(base, name, durable.seal(value))
 
     def at_rest(self, ask: Callable[[], bool]) -> bool:
         """What `ask` says while no other ashore is at work, False if one is: what looks unfinished then is not."""

@@ -6,7 +6,7 @@ import click
 from ashore.acts.tools import Tools
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option, seconds_given
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode, UsageError
 from ashore.nouns.files import printable
@@ -36,8 +36,7 @@ def command(act: str | None, every: str | None, for_time: str | None, root: str,
     pause = seconds_given("--for", for_time) if for_time else None
     with wired(root) as tools:
         if act is None:
-            if (code := carried_out_by_pid1(tools)) is not None:
-                return code
+            leave_to_pid1(tools)
             return _round(tools, as_json=as_json)
         said, changed = _act(tools, act, seconds, pause)
     if as_json:

@@ -13,7 +13,7 @@ from ashore.cli.options import (
     root_option,
     values_options,
 )
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import asks, wired
 from ashore.nouns.confirm import Asked
 
@@ -37,7 +37,7 @@ def command(
     given: Given,
     limit_rate: int,
     root_in_image: str,
-) -> int | None:
+) -> None:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
     from ashore.acts.change.asking import unchanged
     from ashore.cli.render_outcome import show
@@ -45,11 +45,9 @@ def command(
     wanted = asks(references, given, root_in_image=root_in_image)
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         outcome = unchanged(tools, wanted)
-        if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
-            return code
         if outcome is None:
+            leave_to_pid1(tools)
             from ashore.acts.change.install import install
 
             outcome = install(tools, wanted, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)
-    return None

@@ -7,7 +7,7 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.nouns.files import Decided, shown
 
@@ -62,9 +62,9 @@ def show_command(context: click.Context, path: str, root: str, as_json: bool) ->
 @json_option
 @debug_option
 @click.pass_context
-def take_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> int | None:
+def take_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> None:
     """Place the version that waits for each PATH; what lies there now stays in the store."""
-    return _settle(paths, *_anywhere(context, root, as_json), Decided.TAKE)
+    _settle(paths, *_anywhere(context, root, as_json), Decided.TAKE)
 
 
 @command.command("keep")
@@ -73,9 +73,9 @@ def take_command(context: click.Context, paths: tuple[str, ...], root: str, as_j
 @json_option
 @debug_option
 @click.pass_context
-def keep_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> int | None:
+def keep_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> None:
     """Leave each PATH as it is, and list it no longer until a newer version comes."""
-    return _settle(paths, *_anywhere(context, root, as_json), Decided.KEEP)
+    _settle(paths, *_anywhere(context, root, as_json), Decided.KEEP)
 
 
 def _anywhere(context: click.Context, root: str, as_json: bool) -> tuple[str, bool]:
@@ -88,16 +88,14 @@ def _anywhere(context: click.Context, root: str, as_json: bool) -> tuple[str, bo
     return root, as_json or above.params["as_json"]
 
 
-def _settle(paths: tuple[str, ...], root: str, as_json: bool, decided: Decided) -> int | None:
+def _settle(paths: tuple[str, ...], root: str, as_json: bool, decided: Decided) -> None:
     from ashore.acts.change.pending import settle
     from ashore.cli.render_outcome import show
 
     with wired(root) as tools:
-        if (code := carried_out_by_pid1(tools)) is not None:
-            return code
+        leave_to_pid1(tools)
         outcome = settle(tools, paths, decided)
     show(outcome, as_json=as_json)
-    return None
 
 
 def _line(item: "Pending") -> str:

@@ -8,7 +8,7 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import confirm_options, debug_option, json_option, root_option
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import UsageError
 from ashore.nouns.confirm import Asked
@@ -24,9 +24,7 @@ from ashore.nouns.confirm import Asked
 @root_option
 @json_option
 @debug_option
-def command(
-    names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool
-) -> int | None:
+def command(names: tuple[str, ...], purge: bool, yes: bool, confirm: float | None, root: str, as_json: bool) -> None:
     """Remove the named bundles: their units stop, their files go, and what was there before comes back."""
     from ashore.acts.change.farewell import boots_again, farewell
     from ashore.acts.change.install import remove
@@ -40,8 +38,7 @@ def command(
     if purge and not yes and sys.stdin.isatty():
         click.confirm("There will be no way back to what is removed. Go on?", abort=True, err=True)
     with wired(root) as tools:
-        if (code := carried_out_by_pid1(tools)) is not None:
-            return code
+        leave_to_pid1(tools)
         left: Sequence[object] = ()
         if names:
             outcome = remove(tools, names, purge=purge, confirm=Asked(seconds=confirm))
@@ -53,4 +50,3 @@ def command(
             output.say("ashore itself is gone as well")
         if boots_again(tools):
             output.say("note: ashore-boot.service is enabled, so the next boot installs its bundle again")
-    return None

@@ -6,7 +6,7 @@ import msgspec
 
 from ashore.cli import output
 from ashore.cli.options import confirm_options, debug_option, json_option, root_option
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 
 
@@ -27,7 +27,7 @@ def command(
     confirm: float | None,
     root: str,
     as_json: bool,
-) -> int | None:
+) -> None:
     """Put right what diff shows: all that changed since the last transaction, or what is named, kept edits too."""
     from ashore.acts.change.install import BACK
     from ashore.acts.change.repair import Scope, repair
@@ -35,11 +35,9 @@ def command(
     from ashore.cli.render_outcome import show
 
     with wired(root) as tools:
-        if (code := carried_out_by_pid1(tools)) is not None:
-            return code
+        leave_to_pid1(tools)
         asked = msgspec.structs.replace(BACK, seconds=confirm)
         done = repair(tools, Scope(names=names, kept=kept, foreign=foreign, verify=verify), confirm=asked)
     for item in done.left:
         output.say(f"left as it is: {drift_text(item)}")
     show(done.outcome, as_json=as_json)
-    return None

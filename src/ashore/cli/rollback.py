@@ -5,7 +5,7 @@ import click
 import msgspec
 
 from ashore.cli.options import confirm_options, debug_option, json_option, root_option
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import UsageError
 
@@ -17,7 +17,7 @@ from ashore.errors import UsageError
 @root_option
 @json_option
 @debug_option
-def command(generation: int | None, bundle: str, confirm: float | None, root: str, as_json: bool) -> int | None:
+def command(generation: int | None, bundle: str, confirm: float | None, root: str, as_json: bool) -> None:
     """Go back to the generation before, or to GENERATION, without a network. Once more goes further back."""
     from ashore.acts.change.install import BACK, roll_back
     from ashore.cli.render_outcome import show
@@ -25,8 +25,6 @@ def command(generation: int | None, bundle: str, confirm: float | None, root: st
     if generation is not None and bundle:
         raise UsageError("a generation is of the whole host", remedy="give either GENERATION or --bundle")
     with wired(root) as tools:
-        if (code := carried_out_by_pid1(tools)) is not None:
-            return code
+        leave_to_pid1(tools)
         outcome = roll_back(tools, to=generation, bundle=bundle, confirm=msgspec.structs.replace(BACK, seconds=confirm))
     show(outcome, as_json=as_json)
-    return None

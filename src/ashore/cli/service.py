@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import click
 import msgspec
 
 from ashore.acts.tools import Tools
@@ -20,18 +21,22 @@ class Request(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
-def carried_out_by_pid1(tools: Tools) -> int | None:
-    """Hand this command line over and return its exit code; None where it is to be done here.
+def leave_to_pid1(tools: Tools) -> None:
+    """Hand this command line over, and end with its exit code. Returns where it is to be done here.
 
     It is done here on an offline root, inside the service, and in any unit's own process.
+
+    Raises:
+        click.exceptions.Exit: it is done.
     """
     from ashore.mechanisms.pid1.handover import hand_over, own_command, under_pid1
 
     if not tools.live or _INSIDE in os.environ or under_pid1():
-        return None
+        return
     request = Request(arguments=tuple(sys.argv[1:]))
     sys.stdout.flush()
-    return hand_over(msgspec.json.encode(request), root=tools.host.root, command=(*own_command(), "carry-out"))
+    command = (*own_command(), "carry-out")
+    raise click.exceptions.Exit(hand_over(msgspec.json.encode(request), root=tools.host.root, command=command))
 
 
 def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:

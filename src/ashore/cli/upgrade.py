@@ -12,7 +12,7 @@ from ashore.cli.options import (
     root_option,
     values_options,
 )
-from ashore.cli.service import carried_out_by_pid1
+from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import ask_of_values, wired
 from ashore.nouns.confirm import Asked
 from ashore.nouns.generation import Verb
@@ -35,7 +35,7 @@ def command(
     confirm: float | None,
     given: Given,
     limit_rate: int,
-) -> int | None:
+) -> None:
     """Ask the registry again for the images of the named bundles (all, if none is named), and install what is new."""
     from ashore.acts.change.asking import unchanged, upgrades
     from ashore.cli.render_outcome import show
@@ -44,11 +44,9 @@ def command(
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         wanted = upgrades(tools.history.current(), names, asked)
         outcome = unchanged(tools, wanted, without_gone=not names)
-        if outcome is None and (code := carried_out_by_pid1(tools)) is not None:
-            return code
         if outcome is None:
+            leave_to_pid1(tools)
             from ashore.acts.change.install import install
 
             outcome = install(tools, wanted, Verb.UPGRADE, adopt_all=adopt, confirm=Asked(seconds=confirm))
     show(outcome, as_json=as_json)
-    return None

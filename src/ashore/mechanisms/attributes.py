@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind, Seen, Stat
@@ -46,13 +47,10 @@ def see(directory: int, name: str, status: os.stat_result) -> Seen:
         target = os.readlink(name, dir_fd=directory)
     elif kind in (Kind.FILE, Kind.DIR):
         extra = os.O_DIRECTORY if kind is Kind.DIR else os.O_NONBLOCK
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | extra, dir_fd=directory)
-        try:
+        with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | extra, dir_fd=directory)) as descriptor:
             xattrs = read_xattrs(descriptor)
             if kind is Kind.FILE:
                 digest, size = hash_file(descriptor)
-        finally:
-            os.close(descriptor)
     entry = Entry(
         kind=kind,
         mode=mode,

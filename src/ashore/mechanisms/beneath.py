@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from ashore.mechanisms import syscalls
+from ashore.mechanisms.descriptors import READ_FOLDER, closing
 from ashore.nouns.files import ancestors, parent
 
 _CACHED_FOLDERS = 400
 """Well below the usual limit of 1,024 descriptors."""
 _NO_FOLDER: tuple[str | None, int] = (None, -1)
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PHYSICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _LOGICAL = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _MOST_SYMLINKS = 40
@@ -79,7 +79,7 @@ class Beneath:
                 if known is None:
                     descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
                 else:  # one name, not followed: nothing that has to be resolved
-                    descriptor = os.open(name, _FOLDER, dir_fd=known)
+                    descriptor = os.open(name, READ_FOLDER, dir_fd=known)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     raise NotADirectoryError(errno.ENOTDIR, "a symlink is no folder", path) from error
@@ -119,11 +119,8 @@ class Beneath:
 
     def listdir(self, path: str) -> list[str]:
         """The names in a folder, sorted. A logical path."""
-        descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY, follow=True)
-        try:
+        with closing(self.open(path, os.O_RDONLY | os.O_DIRECTORY, follow=True)) as descriptor:
             return sorted(os.listdir(descriptor))
-        finally:
-            os.close(descriptor)
 
     def read_bytes(self, path: str, limit: int) -> bytes:
         """The content of the regular file at a logical path.
@@ -131,16 +128,13 @@ class Beneath:
         Raises:
             OSError: nothing lies there, or no regular file, or more than `limit` bytes (EFBIG).
         """
-        descriptor = self.open_regular(path)
-        try:
+        with closing(self.open_regular(path)) as descriptor:
             data = bytearray()
             while len(data) <= limit and (piece := os.read(descriptor, min(1 << 20, limit + 1 - len(data)))):
                 data += piece
             if len(data) > limit:
                 raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
             return bytes(data)
-        finally:
-            os.close(descriptor)
 
     def open_regular(self, path: str) -> int:
         """Open the regular file at a logical path to read it; OSError if nothing lies there, or no regular file."""

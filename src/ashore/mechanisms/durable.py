@@ -11,6 +11,7 @@ import msgspec
 
 from ashore.errors import ChangedError
 from ashore.mechanisms import jsonpieces
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.nouns.digest import of
 
 T = TypeVar("T")
@@ -49,12 +50,10 @@ def replace(
         new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory
     )
     try:
-        try:
+        with closing(descriptor):
             for piece in (data,) if isinstance(data, bytes) else data:
                 write_all(descriptor, piece)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         for old, into in ((new, name), *along):
             os.rename(old, into, src_dir_fd=directory, dst_dir_fd=directory)
     except Exception:
@@ -95,7 +94,7 @@ def read_all(directory: int, name: str, limit: int) -> bytes:
         OSError: it is missing or unreadable.
         ChangedError: it is larger than any state of ashore can be.
     """
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    descriptor = os.open(name, READ_FILE | os.O_NONBLOCK, dir_fd=directory)
     with os.fdopen(descriptor, "rb", buffering=0) as file:  # a buffered one would make room for all that it may read
         data = file.readall() if os.fstat(descriptor).st_size <= limit else None
     if data is None or len(data) > limit:

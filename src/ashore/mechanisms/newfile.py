@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ashore.errors import UnchangedError, words_of
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.durable import write_all
 
 
@@ -38,11 +39,9 @@ class NewFile:
         """Give it its name, durably."""
         os.fsync(self.descriptor)
         os.rename(self._beside, self._final)
-        folder = os.open(os.path.dirname(self._final) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with closing(os.open(os.path.dirname(self._final) or ".", flags)) as folder:
             os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 
 from ashore.acts.tools import Tools
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.host.packages import owners
 from ashore.mechanisms.stage.supply import Supply
 from ashore.nouns.digest import Digest
@@ -83,10 +84,8 @@ class Libraries:
             descriptor = self._supply.open(entry.digest)
             if descriptor is None:
                 return ""
-            try:
+            with closing(descriptor):
                 self._names[entry.digest] = elf.soname(lambda offset, length: os.pread(descriptor, length, offset))
-            finally:
-                os.close(descriptor)
         return self._names[entry.digest]
 
     def _read(self, path: str, texts: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from ashore.acts.transaction import late, steps, triggers, unconfirmed, unitsbac
 from ashore.acts.transaction.collect import collect
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.own import ownunits
 from ashore.mechanisms.stage import mounts, swap
@@ -245,7 +246,7 @@ def _keep_one(
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
             return None  # It was kept before a crash, or is no file.
         raise
-    try:
+    with closing(descriptor):
         if sync:
             os.fsync(descriptor)  # Who wrote it last may not have: in the store a name promises its content.
         digest, size = hash_file(descriptor)
@@ -259,21 +260,16 @@ def _keep_one(
             return digest
         tools.content.put(digest, descriptor, sync=sync)
         return None
-    finally:
-        os.close(descriptor)
 
 
 def _open_displaced(area: int, name: str) -> int:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = READ_FILE | os.O_NONBLOCK
     try:
         return os.open(name, flags, dir_fd=area)
     except PermissionError:
         # Without root not even its owner reads one of mode 0200. It is no file of the host any more.
-        there = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area)
-        try:
+        with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area)) as there:
             os.chmod(f"/proc/self/fd/{there}", 0o600)
-        finally:
-            os.close(there)
         return os.open(name, flags, dir_fd=area)
 
 

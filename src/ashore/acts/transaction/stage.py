@@ -9,12 +9,14 @@ from ashore.acts.plan.label import check_labels, label_of
 from ashore.acts.tools import Tools
 from ashore.errors import Issue, UnchangedError
 from ashore.mechanisms import syscalls
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.selinux import set_label
 from ashore.mechanisms.stage.staging import Loose, Staging
 from ashore.mechanisms.stage.supply import Supply, place
 from ashore.mechanisms.stage.swap import dress_folder, make_folder, place_link
 from ashore.mechanisms.stage.sync import FEW, sync_staged
 from ashore.mechanisms.state.content import ContentStore
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind, OnEdit, parent, shown
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.journal import Staged, StagedStep
@@ -142,22 +144,22 @@ def _store_versions(staging: Staging, store: ContentStore, supply: Supply, plan:
     what bundles are rendered again from.
     """
     for bundle in plan.bundles:
-        if bundle.source and not store.has(bundle.source) and (packed := supply.open(bundle.source)) is not None:
-            try:
-                store.put(bundle.source, packed)
-            finally:
-                os.close(packed)
+        if bundle.source and not store.has(bundle.source):
+            _take_in(store, bundle.source, supply.open(bundle.source))
     for _, record in versions_beside(store, plan):
-        entry = record.entry
-        if record.base is not None and record.base.kind is Kind.FILE and not store.has(record.base.digest):
-            _store_base_of_package(store, supply, record.base)
-        source = supply.open(entry.digest) or staging.open_loose(entry.digest)
-        if source is None:
-            continue  # It lay in a place that somebody edited since: who takes it fetches it. `complete` says so.
-        try:
-            store.put(entry.digest, source)
-        finally:
-            os.close(source)
+        digest, base = record.entry.digest, record.base
+        if base is not None and base.kind is Kind.FILE and not store.has(base.digest):
+            # What a package placed is the base of the first merge with an edit of it: nobody but us keeps it for that.
+            _take_in(store, base.digest, supply.open(base.digest))
+        # It may have lain in a place that somebody edited since: who takes it fetches it then. `complete` says so.
+        _take_in(store, digest, supply.open(digest) or staging.open_loose(digest))
+
+
+def _take_in(store: ContentStore, digest: Digest, source: int | None) -> None:
+    """Store the content that is open, if it is anywhere."""
+    if source is not None:
+        with closing(source):
+            store.put(digest, source)
 
 
 def versions_beside(store: ContentStore, plan: Plan) -> list[tuple[str, FileRecord]]:
@@ -173,28 +175,14 @@ def versions_beside(store: ContentStore, plan: Plan) -> list[tuple[str, FileReco
     return found
 
 
-def _store_base_of_package(store: ContentStore, supply: Supply, base: Entry) -> None:
-    """What a package placed is the base of the first merge with an edit of it: nobody but us keeps it for that."""
-    source = supply.open(base.digest) if base.kind is Kind.FILE else None
-    if source is not None:
-        try:
-            store.put(base.digest, source)
-        finally:
-            os.close(source)
-
-
 def _store_bases(staging: Staging, store: ContentStore, plan: Plan, steps: tuple[StagedStep, ...]) -> None:
     """Configuration is kept twice: later edits are compared, and merged, with what was placed."""
     bases = [s for s in steps if s.inode and _is_base(plan, s)]
     batch = len(bases) > FEW
     for staged in bases:
         assert staged.step.new is not None
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(staged.name, flags, dir_fd=staging.fd(staged.area))
-        try:
+        with closing(os.open(staged.name, READ_FILE, dir_fd=staging.fd(staged.area))) as descriptor:
             store.put(staged.step.new.digest, descriptor, sync=not batch)
-        finally:
-            os.close(descriptor)
     if batch:
         store.sync()
 

@@ -16,6 +16,7 @@ import msgspec
 from ashore.errors import AshoreError
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.host import network
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import MIB
@@ -155,11 +156,8 @@ def _unquoted(text: str) -> str:
 def _architecture(host: Beneath) -> str | None:
     for path in _PROGRAMS:
         with contextlib.suppress(OSError):
-            descriptor = host.open(path, os.O_RDONLY | os.O_NONBLOCK, follow=True)
-            try:
+            with closing(host.open(path, os.O_RDONLY | os.O_NONBLOCK, follow=True)) as descriptor:
                 header = os.read(descriptor, 20)
-            finally:
-                os.close(descriptor)
             if len(header) == 20 and header.startswith(b"\x7fELF"):
                 little = header[5] == 1
                 (machine,) = struct.unpack("<H" if little else ">H", header[18:20])

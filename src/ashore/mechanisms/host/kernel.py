@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ashore.errors import AshoreError, words_of
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 from ashore.nouns.files import shown
 from ashore.nouns.triggers import Setting
 
@@ -34,13 +35,10 @@ def write(host: Beneath, setting: Setting) -> None:
     ends = b"\n" if setting.path.startswith(SYSCTLS) or not setting.value else b""
     data = setting.value.encode(errors="replace") + ends
     try:
-        descriptor = host.open(setting.path, os.O_WRONLY | os.O_TRUNC, follow=True)
-        try:
+        with closing(host.open(setting.path, os.O_WRONLY | os.O_TRUNC, follow=True)) as descriptor:
             # A value is taken in one piece: a second write would be a second value.
             if os.write(descriptor, data) != len(data):
                 raise OSError(errno.EIO, "it was taken in part", setting.path)
-        finally:
-            os.close(descriptor)
     except OSError as error:
         cause = words_of(error)
         raise AshoreError(f"{shown(setting.path)} cannot be set to {setting.value!r}", cause=cause) from error

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 
 _SESSIONS = "run/systemd/sessions"
 _WTMP = "var/log/wtmp"
@@ -62,13 +63,11 @@ def _by_wtmp(host: Beneath, since: float, uptime: float) -> bool:
         descriptor = host.open(_WTMP, os.O_RDONLY | os.O_NONBLOCK, follow=True)
     except OSError:
         return False
-    try:
+    with closing(descriptor):
         size = os.fstat(descriptor).st_size
         whole = size - size % record.size
         start = max(0, whole - _TAIL * record.size)
         data = os.pread(descriptor, whole - start, start)
-    finally:
-        os.close(descriptor)
     for kind, pid, line, _, _, where, _, _, seconds, *_ in record.iter_unpack(
         data[: len(data) - len(data) % record.size]
     ):

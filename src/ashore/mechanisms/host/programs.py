@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 
 _FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd", "lib/systemd")
 
@@ -24,11 +25,9 @@ class HostPrograms:
                     descriptor = host.open(path, os.O_PATH, follow=True)
                 except OSError:
                     continue
-                try:
+                with closing(descriptor):
                     if os.fstat(descriptor).st_mode & 0o111:
                         return f"/{path}"
-                finally:
-                    os.close(descriptor)
         return ""
 
     def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,14 +26,11 @@ _BATCH = 500
 def owners(host: Beneath, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The package of each path; `names` has for each path all the names that a package may know it by."""
     for database in DATABASES:
-        with contextlib.suppress(OSError):
-            descriptor = host.open(database, os.O_RDONLY | os.O_NONBLOCK, follow=True)
-            try:
-                if _has_log(host, database):
-                    return _asked_copy(host, database, descriptor, names)
-                return _asked(f"/proc/self/fd/{descriptor}", names)
-            finally:
-                os.close(descriptor)
+        flags = os.O_RDONLY | os.O_NONBLOCK
+        with contextlib.suppress(OSError), closing(host.open(database, flags, follow=True)) as descriptor:
+            if _has_log(host, database):
+                return _asked_copy(host, database, descriptor, names)
+            return _asked(f"/proc/self/fd/{descriptor}", names)
     return {}
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ashore.errors import UnchangedError, reason_of
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.images.inuse import InUse
 from ashore.mechanisms.state.content import copy, hash_file
 from ashore.mechanisms.state.known import FOLDER
@@ -81,7 +82,7 @@ class Cache:
     def open(self, key: str, digest: Digest) -> int | None:
         """A content of that image; the reader checks the digest."""
         with contextlib.suppress(OSError):
-            return os.open(os.path.join(self.path, key, hex_of(digest)), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return os.open(os.path.join(self.path, key, hex_of(digest)), READ_FILE)
         return None
 
     def kept(self, key: str) -> frozenset[Digest]:
@@ -101,10 +102,8 @@ class Cache:
         descriptor = self.open(key, digest)
         if descriptor is None:
             return False
-        try:
+        with closing(descriptor):
             right = hash_file(descriptor)[0] == digest
-        finally:
-            os.close(descriptor)
         if not right:
             os.unlink(os.path.join(self.path, key, hex_of(digest)))
         return right
@@ -188,7 +187,7 @@ class CacheSink:
             self._copy(digest, directory, name)
 
     def _copy(self, digest: Digest, directory: int, name: str) -> None:
-        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        source = os.open(name, READ_FILE, dir_fd=directory)
         file = self.create(name, 0)
         try:
             _, size = copy(source, file.fd)

@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import os
 
-_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from ashore.mechanisms.descriptors import READ_FOLDER, closing
 
 
 class InUse:
@@ -24,7 +24,7 @@ class InUse:
             if make:
                 os.makedirs(path, mode=0o700, exist_ok=True)
             held = self._held.pop(path, None)
-            descriptor = os.open(path, _FLAGS) if held is None else held
+            descriptor = os.open(path, READ_FOLDER) if held is None else held
             if held is None:
                 with contextlib.suppress(OSError):  # of a file system that has no locks
                     fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for who takes it away
@@ -41,13 +41,9 @@ class InUse:
         import shutil
 
         self.release(path)
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, _FLAGS)
-            try:
-                if _is_free(descriptor) and _lies_at(descriptor, path):
-                    shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+        with contextlib.suppress(OSError), closing(os.open(path, READ_FOLDER)) as descriptor:
+            if _is_free(descriptor) and _lies_at(descriptor, path):
+                shutil.rmtree(path, ignore_errors=True)
 
     def release(self, path: str) -> None:
         if (descriptor := self._held.pop(path, None)) is not None:

@@ -15,6 +15,7 @@ import msgspec
 
 from ashore.errors import InputError
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.images.blobfiles import BlobFiles, FolderFiles
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, pipe, read_all
 from ashore.mechanisms.newfile import NewFile, write_fault
@@ -141,16 +142,13 @@ class LayoutWriter:
         self._change_index(lambda present: named_index(present, descriptor, self._tag))
 
     def _change_index(self, change: Callable[[tuple[Descriptor, ...]], Index]) -> None:
-        with write_fault(self._path):
-            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(folder, fcntl.LOCK_EX)  # another build or pull may name its image at the same time
-                index = change(self._present())
-                durable.replace(folder, LAYOUT_NAME, LAYOUT_TEXT, mode=0o644)
-                durable.replace(folder, INDEX_NAME, msgspec.json.encode(index), mode=0o644)
-            finally:
-                os.close(folder)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with write_fault(self._path), closing(os.open(self._path, flags)) as folder:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(folder, fcntl.LOCK_EX)  # another build or pull may name its image at the same time
+            index = change(self._present())
+            durable.replace(folder, LAYOUT_NAME, LAYOUT_TEXT, mode=0o644)
+            durable.replace(folder, INDEX_NAME, msgspec.json.encode(index), mode=0o644)
 
     def _present(self) -> tuple[Descriptor, ...]:
         if not os.path.lexists(os.path.join(self._path, INDEX_NAME)):

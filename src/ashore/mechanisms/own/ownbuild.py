@@ -13,6 +13,7 @@ import msgspec
 from ashore.errors import AshoreError, InputError, UnchangedError, UsageError, VerificationError, words_of
 from ashore.mechanisms import durable
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.images.sources import Source, scan
 from ashore.mechanisms.own import ownfolders
 from ashore.mechanisms.syscalls import syncfs
@@ -179,11 +180,8 @@ def copy_tree(source: str, target: str) -> None:
 
 def sync(folder: str) -> None:
     """Have all that was written on the file system of `folder` on its disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
         syncfs(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_strangers(host: Beneath) -> None:

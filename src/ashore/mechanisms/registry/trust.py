@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ashore.errors import InputError, UsageError
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.ifthere import listdir_if_there
 from ashore.nouns.files import printable
 
@@ -103,8 +104,5 @@ def _use(made: "ssl.SSLContext", host: Beneath, path: str) -> None:
 @contextlib.contextmanager
 def _opened(host: Beneath, path: str) -> Iterator[str]:
     """A path for OpenSSL, which takes nothing else, to a file beneath the root."""
-    descriptor = host.open_regular(path)
-    try:
+    with closing(host.open_regular(path)) as descriptor:
         yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ import msgspec
 
 from ashore.mechanisms.attributes import passes_on, stat_of
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.stage.mounts import Key, key, top_of
 from ashore.mechanisms.stage.newfolders import TREE, NewFolders
 from ashore.mechanisms.stage.swap import is_folder
@@ -183,7 +184,7 @@ class Staging:
         """A descriptor of a loose file of this content, in any area."""
         lent = self._lent.get(digest)
         for loose in (*self._loose.get(digest, ()), *([lent] if lent else ())):
-            return os.open(loose.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd(loose.area))
+            return os.open(loose.name, READ_FILE, dir_fd=self.fd(loose.area))
         return None
 
     def lies_ready(self, digest: Digest) -> bool:
@@ -238,7 +239,7 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
     except FileNotFoundError:
         _remove_if_empty(host, parent(area.path))
         return
-    try:
+    with closing(folder):
         names = os.listdir(folder)
         batch = sum(1 for name in names if _FROM_STORE.fullmatch(name)) > FEW
         for name in names:
@@ -255,8 +256,6 @@ def sweep(host: Beneath, area: Area, store: ContentStore) -> None:
                 os.unlink(name, dir_fd=folder)
         if batch:
             store.sync()
-    finally:
-        os.close(folder)
     host.forget()
     directory, name = host.at(area.path)
     os.rmdir(name, dir_fd=directory)
@@ -268,11 +267,8 @@ def _give_back(folder: int, name: str, digest: Digest, store: ContentStore, *, s
     # After a swap the name holds what was displaced, of any kind: only the content tells.
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return False
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    try:
+    with closing(os.open(name, READ_FILE | os.O_NONBLOCK, dir_fd=folder)) as descriptor:
         return hash_file(descriptor)[0] == digest and store.take(digest, folder, name, sync=sync)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_if_empty(host: Beneath, path: str) -> None:

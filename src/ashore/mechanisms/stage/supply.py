@@ -9,6 +9,7 @@ from ashore.errors import DamagedContentError, UnchangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import give
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.stage.staging import Loose, Staging
 from ashore.mechanisms.state.content import ContentStore, copy, hash_file
 from ashore.nouns.digest import Digest, hex_of
@@ -99,10 +100,8 @@ class Supply:
         descriptor = self.open(digest)
         if descriptor is None:
             return None
-        try:
+        with closing(descriptor):
             return os.pread(descriptor, limit, 0)
-        finally:
-            os.close(descriptor)
 
     def text(self, digest: Digest, limit: int) -> str:
         """As `read`, as text; empty where it is nowhere."""
@@ -124,16 +123,14 @@ def place(staging: Staging, store: ContentStore, supply: Supply, entry: Entry, a
         staging.lend(entry.digest, loose)
         return loose
     if loose is not None:
-        name, flags = loose.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=staging.fd(area))
+        name = loose.name
+        descriptor = os.open(name, READ_FILE, dir_fd=staging.fd(area))
     else:
         name, descriptor = _from_store(staging, store, entry.digest, area) or _copied(
             staging, store, supply, entry.digest, area
         )
-    try:
+    with closing(descriptor):
         inode = give(descriptor, entry)
-    finally:
-        os.close(descriptor)
     placed = Loose(area, name, inode, entry.mode, entry.uid, entry.gid)
     staging.lend(entry.digest, placed)
     return placed

@@ -14,6 +14,7 @@ from ashore.errors import Issue
 from ashore.mechanisms import selinux, syscalls
 from ashore.mechanisms.attributes import give, may_own
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import READ_FOLDER, closing
 from ashore.nouns.files import Entry, shown
 from ashore.nouns.journal import StagedStep
 from ashore.nouns.plan import Action
@@ -137,11 +138,8 @@ def dress_folder(host: Beneath, directory: int, name: str, entry: Entry, label: 
 
 
 def _change_folder(directory: int, name: str, entry: Entry) -> int:
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
+    with closing(os.open(name, READ_FOLDER, dir_fd=directory)) as descriptor:
         return give(descriptor, entry)
-    finally:
-        os.close(descriptor)
 
 
 def _locate(host: Beneath, path: str) -> tuple[int, str] | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.descriptors import READ_FILE
 from ashore.nouns.files import parent
 from ashore.nouns.plan import Action, Step
 
@@ -87,7 +88,7 @@ def sync_staged(areas: Sequence[int], names: Sequence[tuple[int, str]]) -> None:
         opened: list[int] = []
         try:
             for name in files:
-                opened.append(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area))
+                opened.append(os.open(name, READ_FILE, dir_fd=area))
                 syscalls.start_writing(opened[-1])  # so that the first sync has little to leave to the others
             for descriptor in opened:
                 os.fsync(descriptor)

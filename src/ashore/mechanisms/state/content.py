@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ashore.errors import VerificationError
 from ashore.mechanisms import durable, syscalls
+from ashore.mechanisms.descriptors import READ_FILE, READ_FOLDER, closing
 from ashore.mechanisms.state.state import State
 from ashore.nouns.digest import Digest, hex_of
 
@@ -59,7 +60,7 @@ class ContentStore:
         if self.state.fd is None:
             return None
         try:
-            return os.open(_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.state.fd)
+            return os.open(_path(digest), READ_FILE, dir_fd=self.state.fd)
         except FileNotFoundError:
             return None
 
@@ -80,15 +81,12 @@ class ContentStore:
         if digest in self._unsynced or self.has(digest):
             return
         folder, name = self._folder(digest, sync=sync), hex_of(digest)
-        try:
+        with closing(folder):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            target = os.open(f".{name}.new", flags, 0o600, dir_fd=folder)
-            try:
+            with closing(os.open(f".{name}.new", flags, 0o600, dir_fd=folder)) as target:
                 found, _ = copy(source, target)
                 if sync:
                     os.fsync(target)
-            finally:
-                os.close(target)
             if found != digest:
                 os.unlink(f".{name}.new", dir_fd=folder)
                 raise VerificationError(f"content changed while it was stored: expected {digest}, found {found}")
@@ -98,8 +96,6 @@ class ContentStore:
                 return
             os.rename(f".{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def sync(self) -> None:
         """Make everything that was put or taken without sync durable; what was put is in the store from then on."""
@@ -117,11 +113,8 @@ class ContentStore:
         base = self.state.prepare()
         # One after the other: the first has the file system write what all of them wait for.
         for path in sorted({"content", "content/sha256", *(os.path.dirname(_path(digest)) for digest in digests)}):
-            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
-            try:
+            with closing(os.open(path, READ_FOLDER, dir_fd=base)) as folder:
                 os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def take(self, digest: Digest, directory: int, name: str, *, sync: bool = True) -> bool:
         """Move a file of the same mount in, without copying. False where that cannot be: copy it then.
@@ -143,7 +136,8 @@ class ContentStore:
         except OSError:
             return False
         if sync:
-            self._sync_folder(digest)
+            with closing(self._folder(digest, sync=True)) as folder:
+                os.fsync(folder)
         return True
 
     def give(self, digest: Digest, directory: int, name: str) -> None:
@@ -161,17 +155,15 @@ class ContentStore:
         for digest, _ in list(self.digests()):
             descriptor = self.open(digest)
             assert descriptor is not None
-            try:
+            with closing(descriptor):
                 found, _ = hash_file(descriptor)
-            finally:
-                os.close(descriptor)
             if found != digest:
                 self.discard(digest)
 
     def digests(self) -> Iterator[tuple[Digest, int]]:
         """Everything stored, with its size in bytes. What another ashore takes away meanwhile is left out."""
         for folder in self._folders():
-            try:
+            with closing(folder):
                 for name in os.listdir(folder):
                     if not name.startswith("."):
                         try:
@@ -179,27 +171,22 @@ class ContentStore:
                         except FileNotFoundError:
                             continue
                         yield Digest("sha256:" + name), size
-            finally:
-                os.close(folder)
 
     def retain(self, needed: Iterable[Digest]) -> int:
         """Drop everything that is not `needed`, unfinished writes too; return the bytes freed."""
         keep, freed = {hex_of(d) for d in needed}, 0
         self._unsynced.clear()
         for folder in self._folders():
-            try:
+            with closing(folder):
                 for name in set(os.listdir(folder)) - keep:
                     freed += os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
                     os.unlink(name, dir_fd=folder)
-            finally:
-                os.close(folder)
         return freed
 
     def _folder(self, digest: Digest, *, sync: bool) -> int:
         base = self.state.prepare()
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(FileNotFoundError):
-            return os.open(os.path.dirname(_path(digest)), flags, dir_fd=base)
+            return os.open(os.path.dirname(_path(digest)), READ_FOLDER, dir_fd=base)
         here = "content"
         for part in ("sha256", hex_of(digest)[:2]):
             here = f"{here}/{part}"
@@ -208,17 +195,10 @@ class ContentStore:
             except FileExistsError:
                 continue
             if sync:
-                above = os.open(os.path.dirname(here), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=base)
-                os.fsync(above)
-                os.close(above)
-        return os.open(here, flags, dir_fd=base)
-
-    def _sync_folder(self, digest: Digest) -> None:
-        folder = self._folder(digest, sync=True)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                with closing(os.open(os.path.dirname(here), flags, dir_fd=base)) as above:
+                    os.fsync(above)
+        return os.open(here, READ_FOLDER, dir_fd=base)
 
     def _folders(self) -> Iterator[int]:
         if self.state.fd is None:
@@ -227,11 +207,9 @@ class ContentStore:
             top = os.open("content/sha256", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.state.fd)
         except FileNotFoundError:
             return
-        try:
+        with closing(top):
             for name in sorted(os.listdir(top)):
-                yield os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-        finally:
-            os.close(top)
+                yield os.open(name, READ_FOLDER, dir_fd=top)
 
 
 def _path(digest: Digest) -> str:

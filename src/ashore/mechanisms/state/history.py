@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ashore.errors import ChangedError, words_of
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.state.state import State
 from ashore.nouns.confirm import Provisional
 from ashore.nouns.generation import EMPTY, Generation
@@ -108,21 +109,15 @@ class History:
 
     def write(self, generation: Generation) -> None:
         """Store a generation, not yet the current one."""
-        folder = self.state.folder("generations")
-        try:
+        with closing(self.state.folder("generations")) as folder:
             durable.replace(folder, f"{generation.number:06}.json", durable.seal(generation))
             self._read[generation.number] = generation
-        finally:
-            os.close(folder)
 
     def drop(self, number: int) -> None:
         """Forget a generation."""
-        folder = self.state.folder("generations")
-        try:
+        with closing(self.state.folder("generations")) as folder:
             durable.remove(folder, f"{number:06}.json")
             self._read.pop(number, None)
-        finally:
-            os.close(folder)
 
     def point(self, number: int) -> None:
         """Make `number` the current generation: the last durable act of a transaction."""
@@ -169,8 +164,7 @@ class History:
         """Append to the audit log, once a transaction: a line that is there already is not written again."""
         data = told(line) + b"\n"
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open("audit.jsonl", flags, 0o600, dir_fd=self.state.prepare())
-        try:
+        with closing(os.open("audit.jsonl", flags, 0o600, dir_fd=self.state.prepare())) as descriptor:
             end = os.fstat(descriptor).st_size
             tail = os.pread(descriptor, _TAIL, max(0, end - _TAIL))
             if data in tail:
@@ -178,8 +172,6 @@ class History:
             # A torn last line, from a crash, must not swallow this one.
             durable.write_all(descriptor, data if not tail or tail.endswith(b"\n") else b"\n" + data)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _told_of_any(self) -> bool:
         if self.state.fd is None:
@@ -197,7 +189,5 @@ class History:
             folder = os.open("generations", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.state.fd)
         except FileNotFoundError:
             return []
-        try:
+        with closing(folder):
             return os.listdir(folder)
-        finally:
-            os.close(folder)

@@ -7,6 +7,7 @@ Source: proc_pid_fdinfo(5), which shows the locks that a process holds by each d
 import os
 import signal
 
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.state.state import State
 
 
@@ -17,11 +18,8 @@ def ask_to_end(state: State) -> bool:
     very lock.
     """
     try:
-        descriptor = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
-        try:
+        with closing(os.open("lock", READ_FILE, dir_fd=state.fd)) as descriptor:
             process, status = int(os.pread(descriptor, 100, 0)), os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
         if process <= 1 or process == os.getpid() or not _holds(process, status):
             return False
         os.kill(process, signal.SIGTERM)

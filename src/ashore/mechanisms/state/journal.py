@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import READ_FOLDER, closing
 from ashore.mechanisms.state.state import State
 from ashore.nouns.bundle import Phase
 from ashore.nouns.journal import Begun, Journal, Staged, Verdict
@@ -44,16 +45,10 @@ def reserve(state: State, size: int) -> None:
     Raises:
         OSError: there is too little.
     """
-    folder = state.folder(_FOLDER)
-    try:
+    with closing(state.folder(_FOLDER)) as folder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(_RESERVE, flags, 0o600, dir_fd=folder)
-        try:
+        with closing(os.open(_RESERVE, flags, 0o600, dir_fd=folder)) as descriptor:
             os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
-    finally:
-        os.close(folder)
 
 
 def release(state: State) -> bool:
@@ -79,20 +74,14 @@ def ran(state: State, names: tuple[str, ...]) -> None:
 
 def ran_of(state: State) -> tuple[str, ...]:
     """What `ran` wrote down last."""
-    folder = state.folder(_FOLDER)
-    try:
+    with closing(state.folder(_FOLDER)) as folder:
         return _read(folder, _RAN, _NAMES) or ()
-    finally:
-        os.close(folder)
 
 
 def units_begun(state: State) -> None:
     """Note that units are acted on from now on."""
-    folder = state.folder(_FOLDER)
-    try:
+    with closing(state.folder(_FOLDER)) as folder:
         os.close(os.open(_UNITS, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder))
-    finally:
-        os.close(folder)
 
 
 def has_units_begun(state: State) -> bool:
@@ -111,13 +100,10 @@ def withdraw(state: State) -> None:
     Raises:
         OSError: it may be there, or not; both ways recovery makes something whole of it.
     """
-    folder = state.folder(_FOLDER)
-    try:
+    with closing(state.folder(_FOLDER)) as folder:
         with contextlib.suppress(FileNotFoundError):
             os.rename(_IS_JUDGED, _IS_STAGED, src_dir_fd=folder, dst_dir_fd=folder)
         durable.remove(folder, _VERDICT)
-    finally:
-        os.close(folder)
 
 
 def read(state: State) -> Journal | None:
@@ -129,11 +115,11 @@ def read(state: State) -> Journal | None:
     if state.fd is None:
         return None
     try:
-        folder = os.open(_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
+        folder = os.open(_FOLDER, READ_FOLDER, dir_fd=state.fd)
     except FileNotFoundError:
         _refuse_orphans(state, _FOLDER)
         return None
-    try:
+    with closing(folder):
         names = set(os.listdir(folder))
         first = next((name for name in (_IS_JUDGED, _IS_STAGED, _BEGUN) if name in names), None)
         begun = _read(folder, first, Begun) if first else None
@@ -155,8 +141,6 @@ def read(state: State) -> Journal | None:
             ran=_read(folder, _RAN, _NAMES) or (),
             units_begun=_UNITS in names or (staged is not None and not staged.notes_units),
         )
-    finally:
-        os.close(folder)
 
 
 def exists(state: State) -> bool:
@@ -188,15 +172,13 @@ def drop(state: State) -> None:
 def _sweep(base: int) -> bool:
     """Whether there was a verdict in what is swept now; it goes last, so that a second try sees it too."""
     try:
-        folder = os.open(_DONE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=base)
+        folder = os.open(_DONE, READ_FOLDER, dir_fd=base)
     except FileNotFoundError:
         return False
-    try:
+    with closing(folder):
         names = sorted(os.listdir(folder))
         for name in names:
             os.unlink(name, dir_fd=folder)
-    finally:
-        os.close(folder)
     os.rmdir(_DONE, dir_fd=base)
     return _VERDICT in names
 
@@ -209,13 +191,11 @@ def _runs_before(what: Staged) -> bool:
 def _orphans(state: State) -> list[str]:
     """Staging folders beside the state: each transaction has one, from after its journal to before that goes."""
     try:
-        folder = os.open(_AREAS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=state.fd)
+        folder = os.open(_AREAS, READ_FOLDER, dir_fd=state.fd)
     except FileNotFoundError:
         return []
-    try:
+    with closing(folder):
         return sorted(os.listdir(folder))
-    finally:
-        os.close(folder)
 
 
 def _refuse_orphans(state: State, missing: str) -> None:
@@ -228,11 +208,8 @@ def _refuse_orphans(state: State, missing: str) -> None:
 
 
 def _write(state: State, name: str, value: object, *, along: Sequence[tuple[str, str]] = ()) -> None:
-    folder = state.folder(_FOLDER)
-    try:
+    with closing(state.folder(_FOLDER)) as folder:
         durable.replace(folder, name, durable.seal(value), along=along)
-    finally:
-        os.close(folder)
 
 
 def _read(folder: int, name: str, kind: type[T]) -> T | None:

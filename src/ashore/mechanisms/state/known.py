@@ -9,6 +9,7 @@ import contextlib
 import os
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.nouns.digest import Digest, hex_of, of
 from ashore.nouns.limits import Limits
 
@@ -38,7 +39,7 @@ class Known:
         """A file that somebody may have changed."""
         path = os.path.join(self._path, name)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(path, READ_FILE | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as file:
                 data = file.read(self.most + 1)
             os.utime(path)  # what is used stays longest
@@ -58,11 +59,8 @@ class Known:
             os.makedirs(self._path, mode=0o700, exist_ok=True)
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                descriptor = os.open(beside, flags, 0o600)
-                try:
+                with closing(os.open(beside, flags, 0o600)) as descriptor:
                     durable.write_all(descriptor, data)
-                finally:
-                    os.close(descriptor)
                 os.rename(beside, path)
             except OSError:
                 os.unlink(beside)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ashore.mechanisms import durable
+from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.state.state import State
 
 _SALT = "salt"
@@ -41,11 +42,8 @@ class Secrets:
     def put(self, value: object, salt: bytes) -> str:
         """Store a value; returns its name."""
         name = self.name(value, salt)
-        folder = self.state.folder("secrets")
-        try:
+        with closing(self.state.folder("secrets")) as folder:
             durable.replace(folder, name, durable.seal(value))
-        finally:
-            os.close(folder)
         return name
 
     def get(self, name: str) -> object:
@@ -66,9 +64,6 @@ class Secrets:
         """Drop what no kept generation refers to."""
         if self.state.fd is None:
             return
-        folder = self.state.folder("secrets")
-        try:
+        with closing(self.state.folder("secrets")) as folder:
             for name in set(os.listdir(folder)) - set(names):
                 os.unlink(name, dir_fd=folder)
-        finally:
-            os.close(folder)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from ashore.errors import BusyError, UnchangedError, words_of
 from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.beneath import Beneath, Following
+from ashore.mechanisms.descriptors import READ_FILE, READ_FOLDER, closing
 from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.files import ancestors, printable, shown
 
@@ -126,7 +127,7 @@ class State:
         except OSError as error:
             remedy = "put right what is named, then try again"
             raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=words_of(error), remedy=remedy) from error
-        try:
+        with closing(descriptor):
             if not _lock(descriptor, tries=5):
                 holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
                 raise BusyError(
@@ -138,8 +139,6 @@ class State:
             with contextlib.suppress(OSError):  # it tells who holds the lock, and is not what holds it
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             yield
-        finally:
-            os.close(descriptor)
 
     def purge(self) -> None:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
@@ -171,14 +170,11 @@ class State:
     def tidy(self) -> None:
         """Remove files that a killed run had begun to write. The lock is held."""
         for name in (".", "generations", "secrets"):
-            folder = self.folder(name)
-            try:
+            with closing(self.folder(name)) as folder:
                 for left in os.listdir(folder):
                     if left.startswith(".") and left.endswith(".new"):
                         with contextlib.suppress(OSError):  # it does no harm, and whoever writes next will tell
                             os.unlink(left, dir_fd=folder)
-            finally:
-                os.close(folder)
 
     def read(self, name: str, type_: type[T], limit: int = _LIMIT) -> T | None:
         """The value of a sealed file, None where there is none. Nothing is made by asking.
@@ -207,17 +203,15 @@ class State:
         if self.fd is None:
             return ask()
         try:
-            descriptor = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            descriptor = os.open("lock", READ_FILE, dir_fd=self.fd)
         except OSError:
             return ask()
-        try:
+        with closing(descriptor):
             return _lock(descriptor) and ask()
-        finally:
-            os.close(descriptor)
 
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.prepare())
+        return os.open(name, READ_FOLDER, dir_fd=self.prepare())
 
 
 def _lock(descriptor: int, tries: int = 1) -> bool:

@@ -12,9 +12,7 @@ from ashore.errors import InputError
 Digest = NewType("Digest", str)
 """``sha256:`` and 64 lower-case hex digits, checked by whoever made it (`parse`, `of`, the wire types)."""
 
-_PATTERN = r"^sha256:[0-9a-f]{64}$"
-_CHECKED = re.compile(_PATTERN + r"(?!\n)")
-
+_CHECKED = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX = 64
 
 WireDigest = Annotated[Digest, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
@@ -39,12 +37,17 @@ def parse(text: str) -> Digest:
 
 def is_digest(text: str) -> bool:
     """Whether `text` is ``sha256:`` and 64 lower-case hex digits."""
-    return _CHECKED.match(text) is not None
+    return _CHECKED.fullmatch(text) is not None
 
 
 def of(data: bytes) -> Digest:
     """The digest of `data`."""
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+    return of_hash(hashlib.sha256(data))
+
+
+def of_hash(hashed: "hashlib._Hash") -> Digest:
+    """The digest of all that was put into a SHA-256."""
+    return Digest("sha256:" + hashed.hexdigest())
 
 
 def hex_of(digest: Digest) -> str:

@@ -22,7 +22,7 @@ from ashore.mechanisms.images.streams import BytesStream, Part, Readable, read_a
 from ashore.mechanisms.images.table import Listed, Position
 from ashore.mechanisms.images.tables import Tables, index_digest
 from ashore.nouns.delta import ARTIFACT, Directory, Patch
-from ashore.nouns.digest import Digest, of
+from ashore.nouns.digest import Digest, of, of_hash
 from ashore.nouns.image import Descriptor, VerifiedImage
 from ashore.nouns.ports import ContentSink, ImageReader, RangedReader, ReferrerReader
 from ashore.rules.images.deltas import carried, choose_delta, parse_delta
@@ -127,7 +127,7 @@ class Deltas:
             write(data)
 
         apply(source, patch, self._delta.directory.segment, old, both, self._limits)
-        if (found := "sha256:" + hashed.hexdigest()) != patch.new:
+        if (found := of_hash(hashed)) != patch.new:
             raise VerificationError("it makes another content than it says", cause=f"found {found}")
 
     def _sources(self, patches: Sequence[Patch]) -> Iterator[tuple[Patch, Readable]]:

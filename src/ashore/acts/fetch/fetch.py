@@ -13,7 +13,7 @@ from ashore.mechanisms.images.compression import open_layer
 from ashore.mechanisms.images.readahead import ReadAhead
 from ashore.mechanisms.images.streams import Readable, Told, distrusted, pipe, read_all
 from ashore.mechanisms.images.tar import TarReader
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.files import Entry, shown
 from ashore.nouns.image import Descriptor, Image, Index, Platform, VerifiedImage
 from ashore.nouns.layer import Member
@@ -264,7 +264,7 @@ def _copy(members: TarReader, sink: _Kept, path: str, size: int) -> Digest:
     except BaseException:
         content.abort()
         raise
-    digest = Digest("sha256:" + hashed.hexdigest())
+    digest = of_hash(hashed)
     content.commit(digest, size)
     sink.paths.add(path)
     return digest

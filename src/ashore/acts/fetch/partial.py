@@ -14,7 +14,7 @@ from ashore.mechanisms.images.readahead import opened_ahead
 from ashore.mechanisms.images.streams import Readable, distrusted, read_all
 from ashore.mechanisms.images.table import Listed, Position, members, parse, position
 from ashore.nouns.amounts import size
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import Descriptor, VerifiedImage
 from ashore.nouns.limits import Limits
@@ -231,7 +231,7 @@ class PartialImage:
                     break
                 hashed.update(piece)
                 file.write(piece)
-            found = Digest("sha256:" + hashed.hexdigest())
+            found = of_hash(hashed)
             if count != place.size or found != place.digest:
                 raise _not_as_named(where, f"found {found}")
         except BaseException:

@@ -19,7 +19,7 @@ from ashore.mechanisms.images.streams import Readable, pipe
 from ashore.mechanisms.images.table import PREFIXES, TocEntry
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.nouns.delta import INDEX
-from ashore.nouns.digest import Digest, of
+from ashore.nouns.digest import Digest, of, of_hash
 from ashore.nouns.image import OCI_LAYER, Descriptor
 from ashore.nouns.layer import Member, TarEntry
 
@@ -89,7 +89,7 @@ class ChunkedLayer:
         annotations = {prefix + key: value for prefix in PREFIXES for key, value in values.items()}
         if (index := encode(self._toc)) is not None:
             annotations[INDEX] = of(index)
-        return self.blob.descriptor(f"{OCI_LAYER}+zstd", annotations), Digest("sha256:" + self._diff.hexdigest())
+        return self.blob.descriptor(f"{OCI_LAYER}+zstd", annotations), of_hash(self._diff)
 
     def _content(self, content: Readable, size: int) -> tuple[str, bytes]:
         crc, hashed = Crc64(), hashlib.sha256()
@@ -103,7 +103,7 @@ class ChunkedLayer:
 
         pipe(content, write)
         self.blob.write(self._zstd.flush(self._zstd.FLUSH_FRAME))
-        return f"sha256:{hashed.hexdigest()}", crc.digest()
+        return of_hash(hashed), crc.digest()
 
     def _raw(self, data: bytes) -> None:
         self._diff.update(data)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.images.streams import BLOCK, Pieces, Poured, Readable, Unpacked, cut_off, in_pieces
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.image import DOCKER_LAYER, OCI_LAYER
 from ashore.nouns.limits import KIB, MIB, Limits
 
@@ -87,7 +87,7 @@ class Layer(Poured):
             raise InputError(f"{self._name} is too large", cause=f"an image may hold {self._most} bytes uncompressed")
         if self._diff_id:
             self._hash.update(piece)
-            if not piece and (found := "sha256:" + self._hash.hexdigest()) != self._diff_id:
+            if not piece and (found := of_hash(self._hash)) != self._diff_id:
                 raise VerificationError(
                     f"{self._name} is not what the image's config names",
                     cause=f"{self._diff_id} expected, {found} came",

@@ -20,7 +20,7 @@ from ashore.mechanisms.images.compression import open_layer
 from ashore.mechanisms.images.layout import read_document
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, pipe, read_all
 from ashore.mechanisms.newfile import write_fault
-from ashore.nouns.digest import Digest, hex_of, of
+from ashore.nouns.digest import Digest, hex_of, of, of_hash
 from ashore.nouns.files import printable
 from ashore.nouns.image import (
     DOCKER_CONFIG,
@@ -110,7 +110,7 @@ class DockerArchiveReader:
             if suffix:  # some tools compress what they save
                 hashed.update(start)
                 pipe(source, hashed.update)
-                digest = Digest("sha256:" + hashed.hexdigest())
+                digest = of_hash(hashed)
         finally:
             source.close()
         self._names[digest] = name

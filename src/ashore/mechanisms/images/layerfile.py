@@ -17,7 +17,7 @@ from ashore.mechanisms.images.blobfiles import FilePart
 from ashore.mechanisms.images.streams import CountedHashed, Readable, pipe
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.mechanisms.newfile import write_fault
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.image import OCI_LAYER, Descriptor
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.ports import Stream
@@ -46,7 +46,7 @@ class Blob:
 
     def descriptor(self, media_type: str, annotations: Mapping[str, str]) -> Descriptor:
         """What it holds now."""
-        digest = Digest("sha256:" + self._hash.hexdigest())
+        digest = of_hash(self._hash)
         return Descriptor(media_type=media_type, digest=digest, size=self.size, annotations=annotations)
 
     def open(self, descriptor: Descriptor) -> Stream:
@@ -115,7 +115,7 @@ class _WholeLayer:
         self._write(END)
         if self._compressor:
             self.blob.write(self._compressor.flush())
-        return self.blob.descriptor(self._media_type, {}), Digest("sha256:" + self._diff.hexdigest())
+        return self.blob.descriptor(self._media_type, {}), of_hash(self._diff)
 
     def _write(self, data: bytes | memoryview) -> None:
         self._diff.update(data)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from ashore.errors import AshoreError, InputError, VerificationError, words_of
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.limits import KIB
 
 BLOCK = 256 * KIB
@@ -157,7 +157,7 @@ class CountedHashed:
                 f"{self._name} has the wrong size",
                 cause=f"{self._size} bytes were announced, {'more' if count else self._count} came",
             )
-        if not count and (found := "sha256:" + self._hash.hexdigest()) != self._digest:
+        if not count and (found := of_hash(self._hash)) != self._digest:
             raise VerificationError(
                 f"{self._name} has the wrong digest", cause=f"{self._digest} expected, {found} came"
             )

@@ -17,7 +17,7 @@ from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.images.sources import Source, scan
 from ashore.mechanisms.own import ownfolders
 from ashore.mechanisms.syscalls import syncfs
-from ashore.nouns.digest import Digest, hex_of, of
+from ashore.nouns.digest import Digest, hex_of, of, of_hash
 from ashore.nouns.files import Kind, printable, shown
 from ashore.nouns.installer import BIN, BUILDS, C_LIBRARY, PROGRAM_LINK
 
@@ -278,7 +278,7 @@ def _digest_of(sources: dict[str, Source]) -> Digest:
 
 def _hash(path: str) -> Digest:
     with open(path, "rb") as file:
-        return Digest("sha256:" + hashlib.file_digest(file, "sha256").hexdigest())
+        return of_hash(hashlib.file_digest(file, "sha256"))
 
 
 def _architecture(program: str) -> str:

@@ -165,8 +165,8 @@ class BlobStream:
         return 0
 
     def _check_digest(self) -> None:
-        if self._hash.hexdigest() != digests.hex_of(self._descriptor.digest):
-            raise self._wrong(f"its bytes have the digest sha256:{self._hash.hexdigest()}")
+        if (found := digests.of_hash(self._hash)) != self._descriptor.digest:
+            raise self._wrong(f"its bytes have the digest {found}")
 
     def _wrong(self, cause: str) -> VerificationError:
         self.close()

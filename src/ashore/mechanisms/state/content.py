@@ -11,7 +11,7 @@ from ashore.errors import VerificationError
 from ashore.mechanisms import durable, syscalls
 from ashore.mechanisms.descriptors import READ_FILE, READ_FOLDER, closing
 from ashore.mechanisms.state.state import State
-from ashore.nouns.digest import Digest, hex_of
+from ashore.nouns.digest import Digest, hex_of, of_hash
 
 _LEAST, _MOST = 1 << 12, 1 << 18
 """Bytes that are read at once: as many as the file has, within these."""
@@ -23,7 +23,7 @@ def hash_file(descriptor: int) -> tuple[Digest, int]:
     for piece in _pieces(descriptor):
         hashed.update(piece)
         size += len(piece)
-    return Digest("sha256:" + hashed.hexdigest()), size
+    return of_hash(hashed), size
 
 
 def copy(source: int, target: int) -> tuple[Digest, int]:
@@ -33,7 +33,7 @@ def copy(source: int, target: int) -> tuple[Digest, int]:
         hashed.update(piece)
         durable.write_all(target, piece)
         size += len(piece)
-    return Digest("sha256:" + hashed.hexdigest()), size
+    return of_hash(hashed), size
 
 
 def _pieces(descriptor: int) -> Iterator[memoryview]:

@@ -10,6 +10,9 @@ from typing import ClassVar
 
 import msgspec
 
+NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON of the type that is asked for."""
+
 
 class ExitCode(IntEnum):
     """The documented exit codes (docs/reference/exit-codes.md). Stable: scripts depend on them."""

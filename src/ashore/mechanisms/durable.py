@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.errors import ChangedError
+from ashore.errors import NOT_DECODED, ChangedError
 from ashore.mechanisms import jsonpieces
 from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.nouns.digest import of
@@ -133,7 +133,7 @@ def unseal(data: bytes, type_: type[T], name: str) -> T:
         if sealed.schema == _ESCAPED:
             return jsonpieces.plain(sealed.body, type_)
         return msgspec.json.decode(sealed.body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_DECODED as error:
         raise damaged(name, str(error)) from error
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import NOT_DECODED, InputError
 from ashore.mechanisms.images.table import TocEntry
 
 _Line = tuple[str, str, str, int, int, int, int, str, int, int, dict[str, str]]
@@ -67,5 +67,5 @@ def decode(data: bytes, where: str) -> Iterator[TocEntry]:
                 offset=start,
                 end_offset=start + length,
             )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_DECODED as error:
         raise InputError(f"{where}: its compact index is malformed", cause=str(error)) from error

@@ -12,7 +12,7 @@ import tempfile
 
 import msgspec
 
-from ashore.errors import InputError, UsageError
+from ashore.errors import NOT_DECODED, InputError, UsageError
 from ashore.mechanisms.durable import write_all
 from ashore.mechanisms.images.archive import TarFileWriter
 from ashore.mechanisms.images.blobfiles import ArchiveFiles, FilePart
@@ -75,7 +75,7 @@ class DockerArchiveReader:
         data = read_all(source, limit=self._limits.manifest, name=f"{self._files.place}: {printable(saved.config)}")
         try:
             diff_ids = msgspec.json.decode(data, type=ImageConfig).rootfs.diff_ids
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except NOT_DECODED as error:
             raise InputError(f"{self._files.place}: the image's config is malformed", cause=str(error)) from error
         if len(diff_ids) > self._limits.layers:  # before one of them is read
             raise InputError(f"{self._files.place}: {len(diff_ids)} layers, more than {self._limits.layers}")

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import NOT_DECODED, InputError
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.images.blobfiles import BlobFiles, FolderFiles
@@ -215,7 +215,7 @@ def media_type_of(data: bytes) -> str:
     """
     try:
         shape = msgspec.json.decode(data, type=_Shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_DECODED as error:
         raise InputError("a manifest is malformed", cause=str(error)) from error
     return shape.media_type or (OCI_MANIFEST if shape.manifests is msgspec.UNSET else OCI_INDEX)
 

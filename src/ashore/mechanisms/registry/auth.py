@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
-from ashore.errors import RegistryError
+from ashore.errors import NOT_DECODED, RegistryError
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import Credential
 from ashore.mechanisms.registry.policy import TlsPolicy
@@ -160,7 +160,7 @@ def _refused(place: Url, realm: str, cause: str) -> RegistryError:
 def _read_token(realm: Url, data: bytes) -> tuple[str, float]:
     try:
         answer = msgspec.json.decode(data, type=TokenAnswer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_DECODED:
         answer = TokenAnswer()
     token = answer.token or answer.access_token
     if not _BEARABLE.fullmatch(token):

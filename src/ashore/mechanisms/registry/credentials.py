@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, RegistryError
+from ashore.errors import NOT_DECODED, AshoreError, InputError, RegistryError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.ifthere import read_if_there
 from ashore.nouns import strictjson
@@ -147,7 +147,7 @@ class CredentialStore:
             raise RegistryError(f"{program} gave no credential for {host}", cause=printable(said[:300]))
         try:
             answer = msgspec.json.decode(done.stdout, type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except NOT_DECODED:
             # Its output is a secret: nothing of it is shown.
             raise RegistryError(f"{program} did not answer with JSON") from None
         if answer.username == "<token>":
@@ -189,7 +189,7 @@ def _load(path: str, config_root: str) -> _AuthFile | None:
         raise InputError(f"{printable(path)} is too large for an auth file", remedy=remedy)
     try:
         return msgspec.json.decode(data or b"{}", type=_AuthFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_DECODED as error:
         raise InputError(f"{printable(path)} is not an auth file", cause=_place(error, data), remedy=remedy) from None
 
 

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from ashore.errors import RegistryError
+from ashore.errors import NOT_DECODED, RegistryError
 from ashore.mechanisms.registry import retry
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.nouns.files import printable
@@ -108,7 +108,7 @@ def _said(response: Response, limit: int) -> str:
     try:
         problems = msgspec.json.decode(body, type=_Problems)
         text = "; ".join(": ".join(filter(None, (p.code, p.message))) for p in problems.errors[:3]) or problems.details
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_DECODED:
         kind = response.header("Content-Type")
         text = body.decode(errors="replace") if kind.startswith("text/plain") else ""
     text = printable(" ".join(text.split()))

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from ashore.errors import InputError, VerificationError
+from ashore.errors import NOT_DECODED, InputError, VerificationError
 from ashore.mechanisms.registry.failures import NotFoundError
 from ashore.mechanisms.registry.messages import Response
 from ashore.mechanisms.registry.registries import Source
@@ -31,7 +31,7 @@ def media_type(answer: Response, data: bytes, reference: ImageReference) -> str:
     if data:
         try:
             written = msgspec.json.decode(data, type=_Typed).media_type
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except NOT_DECODED:
             remedy = "check that this is a registry (OCI, or Docker v2), and not a page that asks for a login"
             raise InputError(f"the manifest of {reference} is not JSON", remedy=remedy) from None
         digest = answer.header("Docker-Content-Digest")

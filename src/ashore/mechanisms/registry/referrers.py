@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ashore.errors import RegistryError
+from ashore.errors import NOT_DECODED, RegistryError
 from ashore.mechanisms.registry import manifests, urls
 from ashore.mechanisms.registry.messages import Fault, Response
 from ashore.mechanisms.registry.session import Call, Session
@@ -119,7 +119,7 @@ def _page(session: Session, answer: Response, limits: Limits) -> tuple[msgspec.R
         raise RegistryError(f"the list of referrers of {session.source.host} broke off", cause=fault.text) from fault
     try:
         return msgspec.json.decode(data, type=_Page).manifests if len(data) <= limits.manifest else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_DECODED:
         return None
 
 
@@ -141,6 +141,6 @@ def _descriptors(entries: "list[msgspec.Raw] | tuple[msgspec.Raw, ...]", limits:
     for raw in entries[: limits.referrers]:
         try:
             found.append(msgspec.json.decode(raw, type=Descriptor))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except NOT_DECODED:
             continue
     return tuple(found)

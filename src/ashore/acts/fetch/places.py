@@ -14,7 +14,7 @@ from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.tools import Tools
 from ashore.errors import RegistryError
 from ashore.mechanisms.beneath import Following
-from ashore.mechanisms.images.cache import Cache, CacheSink, Fetched
+from ashore.mechanisms.images.cache import Cache, CacheSink
 from ashore.mechanisms.images.table import position
 from ashore.mechanisms.stage.intake import StagingSink
 from ashore.mechanisms.stage.staging import Staging
@@ -75,7 +75,7 @@ class IntoCache:
         if got is not None:
             return got
         tree = tree if tree is not None else _whole(self._cache, key, source)
-        return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
+        return Fetch(tree=tree, contents=functools.partial(self._cache.open, key))
 
     def _in_parts(self, key: str, source: Source) -> Fetch | None:
         """What rules must read; the rest when somebody looks at it."""
@@ -154,7 +154,7 @@ class IntoStaging:
         self.used.append(key)
         tree = self._cache.tree(key)
         if tree is not None:
-            return Fetch(tree=tree, contents=Fetched(cache=self._cache, key=key).opener)
+            return Fetch(tree=tree, contents=functools.partial(self._cache.open, key))
         sink = StagingSink(self._staging, self._target)
         large, worth = _is_large(image.image), _WORTH_GOING_ON * _size(image.image)
         if large and all(position(layer, self._tools.limits) for layer in image.image.manifest.layers):

@@ -8,8 +8,6 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import msgspec
-
 from ashore.errors import UnchangedError, reason_of
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import READ_FILE, closing
@@ -223,13 +221,3 @@ class CacheFile:
         os.close(self.fd)
         with contextlib.suppress(FileNotFoundError):  # somebody deleted the cache
             os.unlink(self._path)
-
-
-class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an image's contents are, for `Supply`."""
-
-    cache: Cache
-    key: str
-
-    def opener(self, digest: Digest) -> int | None:
-        return self.cache.open(self.key, digest)

@@ -16,7 +16,7 @@ from ashore.mechanisms.pid1.systemd import is_live
 from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 from ashore.nouns.digest import hex_of
-from ashore.nouns.installer import BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
+from ashore.nouns.installer import BIN, BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
 from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
 _SECONDS = 300.0
@@ -66,7 +66,7 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
     Raises:
         UnchangedError: it cannot be written there, or the host cannot run what was placed.
     """
-    own = os.path.join(top, ownbuild.BIN)
+    own = os.path.join(top, BIN)
     program = ownbuild.place(host, own, card.version, card.build)
     try:
         process.run([*enter, f"/{program}", "--version"], seconds=_SECONDS)

@@ -24,8 +24,6 @@ from ashore.nouns.files import printable
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.limits import MIB, Limits
 
-__all__ = ["TarEntry", "TarReader"]
-
 _ZEROS = bytes(ARCHIVE_BLOCK)
 
 

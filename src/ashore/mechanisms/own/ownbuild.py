@@ -19,21 +19,7 @@ from ashore.mechanisms.own import ownfolders
 from ashore.mechanisms.syscalls import syncfs
 from ashore.nouns.digest import Digest, hex_of, of, of_hash
 from ashore.nouns.files import Kind, printable, shown
-from ashore.nouns.installer import BIN, BUILDS, C_LIBRARY, PROGRAM_LINK
-
-__all__ = [
-    "BIN",
-    "OwnBuild",
-    "copy_tree",
-    "drop",
-    "drop_older",
-    "locate",
-    "place",
-    "point",
-    "read",
-    "sync",
-    "take_away",
-]
+from ashore.nouns.installer import BUILDS, C_LIBRARY, PROGRAM_LINK
 
 _PROGRAM = "ashore"
 _BESIDE = f".{_PROGRAM}.new"

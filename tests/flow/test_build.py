@@ -25,7 +25,7 @@ from ashore.mechanisms.images.streams import BytesStream, pipe
 from ashore.mechanisms.images.zstandard import zstd
 from ashore.nouns.digest import of
 from ashore.nouns.files import Entry
-from ashore.nouns.image import OCI_LAYER, Image, Platform
+from ashore.nouns.image import COMPRESSIONS, OCI_LAYER, Image, Platform
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, parse
@@ -33,7 +33,6 @@ from ashore.rules.images.verify import Policy, verify
 from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent
 
 ARM64 = Platform("arm64")
-COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHc\n-----END EC PRIVATE KEY-----\n"
 
 

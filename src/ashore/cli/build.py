@@ -17,6 +17,7 @@ from ashore.cli.wiring import image_writer, limits_of
 from ashore.errors import InputError, UsageError
 from ashore.nouns import reference
 from ashore.nouns.files import printable
+from ashore.nouns.image import COMPRESSIONS
 from ashore.nouns.limits import Limits
 from ashore.nouns.reference import ImageReference, Transport
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ashore.acts.author.build import Built
 
 ENVIRONMENT = "ASHORE_SELF_CONTAINED"
-COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 
 
 @click.command()

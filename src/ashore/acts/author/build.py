@@ -18,7 +18,7 @@ from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
-from ashore.nouns.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
+from ashore.nouns.image import COMPRESSIONS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageWriter, Progress, Stream
@@ -57,7 +57,7 @@ def build(
     tools: BuildTools,
     *,
     platforms: Sequence[Platform] = (),
-    compression: str = "zstd:chunked",
+    compression: str = COMPRESSIONS[0],
     level: int | None = None,
 ) -> Built:
     """Build the bundle at `folder` into `writer`. Without `platforms`: one image for all of them.

@@ -18,11 +18,10 @@ from ashore.mechanisms.images.streams import CountedHashed, Readable, pipe
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.mechanisms.newfile import write_fault
 from ashore.nouns.digest import Digest, of_hash
-from ashore.nouns.image import OCI_LAYER, Descriptor
+from ashore.nouns.image import COMPRESSIONS, OCI_LAYER, Descriptor
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.ports import Stream
 
-COMPRESSIONS = ("zstd:chunked", "zstd", "gzip", "none")
 GZIP_LEVEL, ZSTD_LEVEL = 6, 6
 _GZIP_WRAPPER = 31
 

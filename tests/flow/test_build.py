@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ashore.acts.author.build import BuildTools, build
+from ashore.acts.author.build import build
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.lint import lint
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.cli import run

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ashore.acts.author.build import build
-from ashore.acts.author.include import load_policy
+from ashore.acts.fetch.policy import load_policy
 from ashore.errors import InputError, UsageError
 from ashore.nouns.limits import DEFAULT
 from ashore.rules.images.verify import parse_policy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.acts.author.build import BuildTools
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.installer import build_installer
 from ashore.acts.boot.hand_over import place_recovery
 from ashore.acts.fetch.fetch import carried_digest, resolve_image

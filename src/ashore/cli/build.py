@@ -83,16 +83,8 @@ def command(
         deltas = [made for old in olds for made in add_deltas(old, first, tools, own=True)]
         for other in others:
             with image_writer(ROOT, other, progress, limits) as writer:
-                copy(
-                    first,
-                    tools.open_image(first),
-                    other,
-                    writer,
-                    platform=None,
-                    progress=progress,
-                    limits=limits,
-                    carried=Carried.DELTAS,
-                )
+                reader = tools.open_image(first)
+                copy(first, reader, other, writer, progress=progress, limits=limits, carried=Carried.DELTAS)
     if as_json:
         output.result_json({"images": [str(target) for target in targets], "built": built, "deltas": deltas})
     else:

@@ -20,15 +20,9 @@ def carry(source: str, target: str, platform: str | None, referrers: str, *, rat
         limits = at_rate(limits_of(ROOT), rate)
         reader = image_opener(ROOT, progress, limits)(origin)
         with image_writer(ROOT, goal, progress, limits) as writer:
+            carried = Carried(referrers)
             digest = copy(
-                origin,
-                reader,
-                goal,
-                writer,
-                platform=wanted,
-                progress=progress,
-                limits=limits,
-                carried=Carried(referrers),
+                origin, reader, goal, writer, progress=progress, limits=limits, platform=wanted, carried=carried
             )
     if as_json:
         output.result_json({"reference": str(goal), "digest": digest})

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore.acts.author.attached import Attached, Carried, put
-from ashore.acts.author.build import BuildTools
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.acts.author.delta import Made, make_deltas
-from ashore.acts.author.include import load_policy
+from ashore.acts.fetch.policy import load_policy
 from ashore.cli.options import ROOT
 from ashore.cli.wiring import image_opener, image_writer
 from ashore.nouns.amounts import size
@@ -38,15 +38,15 @@ def add_deltas(old: ImageReference, new: ImageReference, tools: BuildTools, *, o
             if new.transport is not Transport.ARCHIVE:
                 put(attached, writer)
                 return
-            copy(  # an archive is written anew as a whole
+            reader, carried = tools.open_image(new), Carried.ALL  # an archive is written anew as a whole
+            copy(
                 new,
-                tools.open_image(new),
+                reader,
                 new,
                 writer,
-                platform=None,
                 progress=tools.progress,
                 limits=tools.limits,
-                carried=Carried.ALL,
+                carried=carried,
                 added=[attached],
             )
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from ashore.acts.author.include import Opener, included, unnamed
+from ashore.acts.author.buildtools import BuildTools
+from ashore.acts.author.include import included, unnamed
 from ashore.acts.author.parts import manifest_text, tops
 from ashore.errors import InputError, Issue, UsageError
 from ashore.mechanisms.images.compression import expands_beyond, open_layer
@@ -21,23 +22,11 @@ from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import COMPRESSIONS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
 from ashore.nouns.layer import TarEntry
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ImageWriter, Progress, Stream
+from ashore.nouns.ports import ImageWriter, Stream
 from ashore.rules.bundles.bundle import ROOT, tree_issues
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images import packing
 from ashore.rules.images.packing import DEFAULT_PLATFORM
-from ashore.rules.images.verify import Policy
-
-
-class BuildTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build is given: where included images and folders are, under which policy, and who is told."""
-
-    open_image: Opener
-    policy: Callable[[], Policy | None]
-    progress: Progress
-    limits: Limits
-    folders: Mapping[str, str] = {}
-    """What [[include]] takes from folders, by the name that the bundle has for each."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,9 +26,9 @@ def copy(
     target: ImageReference,
     writer: ImageWriter,
     *,
-    platform: Platform | None,
     progress: Progress,
     limits: Limits,
+    platform: Platform | None = None,
     named: bool = True,
     carried: Carried = Carried.NONE,
     added: Sequence[Attached] = (),
@@ -49,7 +49,7 @@ def copy(
         raise InputError(f"{source} is an index", cause="a docker-archive holds one image", remedy="add --platform")
     mount = _mount(source, target, writer)
     beside = _Beside(reader, writer, carried, added, progress, limits)
-    return _Copy(str(source), reader, writer, beside, mount, progress, limits).tree(top, depth=0, named=named)
+    return _Copy(str(source), beside, mount).tree(top, depth=0, named=named)
 
 
 def _one(
@@ -117,19 +117,10 @@ class _Beside(msgspec.Struct, frozen=True):
 class _Copy:
     """One copy under way: what is there already is asked once."""
 
-    def __init__(
-        self,
-        source: str,
-        reader: ImageReader,
-        writer: ImageWriter,
-        beside: _Beside,
-        mount: Mount | None,
-        progress: Progress,
-        limits: Limits,
-    ) -> None:
-        self._source, self._reader, self._writer, self._mount = source, reader, writer, mount
-        self._beside = beside
-        self._progress, self._limits = progress, limits
+    def __init__(self, source: str, beside: _Beside, mount: Mount | None) -> None:
+        self._source, self._beside, self._mount = source, beside, mount
+        self._reader, self._writer = beside.reader, beside.writer
+        self._progress, self._limits = beside.progress, beside.limits
         self._done: set[Digest] = set()
 
     def tree(self, top: Descriptor, *, depth: int, named: bool) -> Digest:

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from ashore.acts.author.attached import Attached, described
-from ashore.acts.author.build import BuildTools
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.fetch.contents import Contents
 from ashore.acts.fetch.fetch import resolve_image
 from ashore.errors import InputError

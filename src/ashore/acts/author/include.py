@@ -2,13 +2,12 @@
 """``[[include]]``: a file or folder is lifted out of another image, or a folder, while a bundle is built."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
-from ashore.acts.fetch.policy import policy_of
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.sources import Source, scan_at
 from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.newfile import write_fault
@@ -16,42 +15,14 @@ from ashore.nouns.bundle import Include
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent, printable, shown
 from ashore.nouns.image import Platform, VerifiedImage
-from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, Progress
-from ashore.nouns.reference import ImageReference
 from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.images.imagetree import ROOT
 from ashore.rules.images.packing import DEFAULT_PLATFORM
-from ashore.rules.images.verify import Policy, verify
+from ashore.rules.images.verify import verify
 
 _ARCH = "{arch}"
 """In a folder's path: the platform's architecture, by Go's name of it."""
-Opener = Callable[[ImageReference], ImageReader]
-
-
-class Means(Protocol):
-    """What of a build's tools is for includes."""
-
-    @property
-    def open_image(self) -> Opener: ...
-    @property
-    def policy(self) -> Callable[[], Policy | None]: ...
-    @property
-    def progress(self) -> Progress: ...
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def folders(self) -> Mapping[str, str]: ...
-
-
-def load_policy(root: str, limits: Limits) -> Policy | None:
-    """The policy.json below `root`, if there is one.
-
-    Raises:
-        InputError: it cannot be read, or is malformed.
-    """
-    with Beneath(root) as host:
-        return policy_of(host, limits)
 
 
 def unnamed(
@@ -80,20 +51,20 @@ def _unnamed(wanted: Mapping[str, None], folders: Mapping[str, str], platforms: 
         yield Issue(where=name, message="no [[include]] of the bundle takes from it")
 
 
-def included(include: Include, platform: Platform, means: Means, place: str) -> Mapping[str, Source]:
+def included(include: Include, platform: Platform, tools: BuildTools, place: str) -> Mapping[str, Source]:
     """What `include` brings, by path below ``root/``; what comes out of an image is written into the new `place`.
 
     Raises:
         InputError: it is not there.
     """
     if include.folder:
-        return _from_folder(include, _place(means.folders[include.folder], platform), means.progress)
+        return _from_folder(include, _place(tools.folders[include.folder], platform), tools.progress)
     reference = parse_reference(include.image)
-    reader = means.open_image(reference)
-    image = resolve_image(reader, reference, platform, means.limits)
-    verified: VerifiedImage = verify(image, resolved(reference), means.policy())
-    means.progress.say(f"including {include.path} of {reference}, {image.digest}")
-    return lift(verified, reader, include, place, means.progress, means.limits)
+    reader = tools.open_image(reference)
+    image = resolve_image(reader, reference, platform, tools.limits)
+    verified: VerifiedImage = verify(image, resolved(reference), tools.policy())
+    tools.progress.say(f"including {include.path} of {reference}, {image.digest}")
+    return _lifted(verified, reader, include, place, tools)
 
 
 def _place(folder: str, platform: Platform) -> str:
@@ -111,8 +82,8 @@ def _from_folder(include: Include, folder: str, progress: Progress) -> Mapping[s
     return {f"{to}/{path}" if path else to: source for path, source in brought.items()}
 
 
-def lift(
-    image: VerifiedImage, reader: ImageReader, include: Include, place: str, progress: Progress, limits: Limits
+def _lifted(
+    image: VerifiedImage, reader: ImageReader, include: Include, place: str, tools: BuildTools
 ) -> Mapping[str, Source]:
     """What `include` names, by path below ``root/``; contents are written into the new folder `place`.
 
@@ -121,7 +92,7 @@ def lift(
     """
     path, to = include.path.strip("/"), include.to.strip("/")
     sink = _FolderSink(place)
-    tree = fetch_tree(image, reader, sink, prefix=parent(path), only=path, progress=progress, limits=limits)
+    tree = fetch_tree(image, reader, sink, prefix=parent(path), only=path, progress=tools.progress, limits=tools.limits)
     top = f"{ROOT}/{path.rpartition('/')[2]}"
     brought = {}
     for name, entry in tree.items():

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from ashore import __version__
-from ashore.acts.author.build import BuildTools, Built, add_member, build, put_config
+from ashore.acts.author.build import Built, add_member, build, put_config
+from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.errors import UsageError
 from ashore.mechanisms.images.blobfiles import FolderFiles
@@ -62,7 +63,7 @@ def build_installer(
         reader = LayoutReader(FolderFiles(aside), place, tools.limits)
         inner = reader.resolve()
         # What a host has to fetch for an upgrade lies in the registry by itself, too.
-        copy(place, reader, place, writer, platform=None, progress=tools.progress, limits=tools.limits, named=False)
+        copy(place, reader, place, writer, progress=tools.progress, limits=tools.limits, named=False)
         card = Card(version=__version__, build=found.digest, image=inner.digest, reference=reference)
         first = _layer({installer.place_in_image(p): s for p, s in found.sources.items()}, {}, writer, tools.progress)
         carried = {f"{LAYOUT}/{path}": source for path, source in scan(aside).items()}

@@ -20,3 +20,9 @@ def policy_of(host: Beneath, limits: Limits) -> Policy | None:
     except OSError as error:
         raise InputError(f"cannot read {POLICY_PATH}", cause=error.strerror or "") from error
     return None if data is None else parse_policy(data, POLICY_PATH)
+
+
+def load_policy(root: str, limits: Limits) -> Policy | None:
+    """That of the host at `root`, as `policy_of` has it."""
+    with Beneath(root) as host:
+        return policy_of(host, limits)

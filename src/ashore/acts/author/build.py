@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore build``: a bundle's folder becomes an image, the same one on any day and machine."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,15 +13,15 @@ from ashore.acts.author.include import included, unnamed
 from ashore.acts.author.parts import manifest_text, tops
 from ashore.errors import InputError, Issue, UsageError
 from ashore.mechanisms.images.compression import expands_beyond, open_layer
-from ashore.mechanisms.images.layerfile import new_layer
+from ashore.mechanisms.images.layerfile import LayerFile, new_layer
 from ashore.mechanisms.images.sources import Source, scan
-from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable
+from ashore.mechanisms.images.streams import BytesStream, CountedHashed
 from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.image import COMPRESSIONS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Platform
-from ashore.nouns.layer import TarEntry
+from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageWriter, Stream
 from ashore.rules.bundles.bundle import ROOT, tree_issues
@@ -65,7 +66,10 @@ def build(
     with tempfile.TemporaryDirectory(prefix="ashore-build-") as aside:
         for platform in platforms or (DEFAULT_PLATFORM,):
             sources = _sources(folder, manifest, platform, lie, tools, aside)
-            layer, diff_id = _layer(sources, writer, tools, compression, level, str(platform))
+            groups = {path: source.group for path, source in sources.items() if source.group}
+            members = tuple(packing.members({path: source.entry for path, source in sources.items()}, groups))
+            new = new_layer(compression, level)
+            layer, diff_id = store_layer(new, members, sources, writer, tools, str(platform))
             config = packing.image_config(manifest, platform, diff_id, fits_all=fits_all)
             stored = put_config(writer, msgspec.json.encode(config))
             data = msgspec.json.encode(packing.image_manifest(manifest, stored, layer))
@@ -183,28 +187,25 @@ def _packed(manifest: BundleManifest, path: str, source: Source) -> Source:
     return msgspec.structs.replace(source, entry=packing.pack(manifest, path, entry, data))
 
 
-def _layer(
+def store_layer(
+    layer: LayerFile,
+    members: Sequence[tuple[str, TarEntry]],
     sources: Mapping[str, Source],
     writer: ImageWriter,
     tools: BuildTools,
-    compression: str,
-    level: int | None,
     name: str,
 ) -> tuple[Descriptor, Digest]:
-    """Write the layer aside, then where it shall go.
+    """Write the new layer aside, then where it shall go. `members` are by the path of their source.
 
     Raises:
         InputError: hosts would refuse it.
     """
-    layer, progress = new_layer(compression, level), tools.progress
     size, steep = 0, False
-    groups = {path: source.group for path, source in sources.items() if source.group}
-    members = tuple(packing.members({path: source.entry for path, source in sources.items()}, groups))
-    progress.begin(name, sum(entry.size for _, entry in members))
+    tools.progress.begin(name, sum(entry.size for _, entry in members))
     try:
         for path, entry in members:
-            add_member(layer.add, entry, sources.get(path))
-            progress.advance(name, entry.size)
+            _add_member(layer, entry, sources.get(path))
+            tools.progress.advance(name, entry.size)
             size += entry.size
             steep = steep or expands_beyond(size, layer.blob.size, tools.limits)
         descriptor, diff_id = layer.finish()
@@ -214,7 +215,7 @@ def _layer(
             writer.put_blob(descriptor, layer.blob.open(descriptor))
     finally:
         layer.blob.close()
-        progress.end(name)
+        tools.progress.end(name)
     return descriptor, diff_id
 
 
@@ -235,16 +236,13 @@ def _check_readable(stream: Stream, layer: Descriptor, limits: Limits) -> None:
         unpacked.close()
 
 
-def add_member(add: Callable[[TarEntry, Readable | None], None], entry: TarEntry, source: Source | None) -> None:
+def _add_member(layer: LayerFile, entry: TarEntry, source: Source | None) -> None:
     """Add a member to a layer, a file with its content."""
-    if source is None or entry.kind != "file":
-        add(entry, None)
+    if source is None or entry.kind is not Member.FILE:
+        layer.add(entry, None)
         return
-    content = source.open()
-    try:
-        add(entry, content)
-    finally:
-        content.close()
+    with contextlib.closing(source.open()) as content:
+        layer.add(entry, content)
 
 
 def put_config(writer: ImageWriter, data: bytes) -> Descriptor:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore build --installer``: the bundle's image, and with it all that a bare host needs to take it in."""
 
+import os
 import tempfile
 from collections.abc import Mapping
 
 import msgspec
 
 from ashore import __version__
-from ashore.acts.author.build import Built, add_member, build, put_config
+from ashore.acts.author.build import Built, build, put_config, store_layer
 from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.errors import UsageError
@@ -15,13 +16,13 @@ from ashore.mechanisms.images.blobfiles import FolderFiles
 from ashore.mechanisms.images.layerfile import new_layer
 from ashore.mechanisms.images.layout import LayoutReader, LayoutWriter
 from ashore.mechanisms.images.sources import Source, scan
-from ashore.mechanisms.images.streams import BytesStream
+from ashore.mechanisms.newfile import write_fault
 from ashore.mechanisms.own import ownbuild
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry, Kind
 from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Platform
 from ashore.nouns.installer import CARD_PATH, LAYOUT, Card
-from ashore.nouns.ports import ImageWriter, Progress
+from ashore.nouns.ports import ImageWriter
 from ashore.nouns.reference import ImageReference, Transport
 from ashore.rules.images import installer
 
@@ -57,17 +58,18 @@ def build_installer(
             remedy=f"add --platform linux/{found.architecture}, or name another build: --self-contained DIR",
         )
     with tempfile.TemporaryDirectory(prefix="ashore-installer-") as aside:
-        place = ImageReference(transport=Transport.LAYOUT, place=aside)
-        layout = LayoutWriter(aside, "", tools.limits)
+        place = ImageReference(transport=Transport.LAYOUT, place=os.path.join(aside, "layout"))
+        layout = LayoutWriter(place.place, "", tools.limits)
         built = build(folder, layout, tools, platforms=platforms, compression=compression, level=level)
-        reader = LayoutReader(FolderFiles(aside), place, tools.limits)
+        reader = LayoutReader(FolderFiles(place.place), place, tools.limits)
         inner = reader.resolve()
         # What a host has to fetch for an upgrade lies in the registry by itself, too.
         copy(place, reader, place, writer, progress=tools.progress, limits=tools.limits, named=False)
         card = Card(version=__version__, build=found.digest, image=inner.digest, reference=reference)
-        first = _layer({installer.place_in_image(p): s for p, s in found.sources.items()}, {}, writer, tools.progress)
-        carried = {f"{LAYOUT}/{path}": source for path, source in scan(aside).items()}
-        second = _layer(carried, {CARD_PATH: msgspec.json.encode(card)}, writer, tools.progress)
+        first = _layer({installer.place_in_image(p): s for p, s in found.sources.items()}, writer, tools)
+        carried = {f"{LAYOUT}/{path}": source for path, source in scan(place.place).items()}
+        carried[CARD_PATH] = _written(os.path.join(aside, "card"), msgspec.json.encode(card))
+        second = _layer(carried, writer, tools)
     platform = Platform(found.architecture)
     title = f"{built.name} installer"
     config = put_config(
@@ -86,25 +88,13 @@ def build_installer(
     return msgspec.structs.replace(built, digest=digest, platforms=(str(platform),), size=size)
 
 
-def _layer(
-    sources: Mapping[str, Source], texts: Mapping[str, bytes], writer: ImageWriter, progress: Progress
-) -> tuple[Descriptor, Digest]:
-    entries = {path: source.entry for path, source in sources.items()}
-    entries |= {path: Entry(kind=Kind.FILE, mode=0o644, size=len(data)) for path, data in texts.items()}
-    layer = new_layer(_GZIP, _LEVEL)
-    name = "installer"
-    progress.begin(name, sum(entry.size for entry in entries.values()))
-    try:
-        for path, member in installer.members(entries):
-            if path in texts:
-                layer.add(member, BytesStream(texts[path]))
-            else:
-                add_member(layer.add, member, sources.get(path))
-            progress.advance(name, member.size)
-        descriptor, diff_id = layer.finish()
-        if not writer.has_blob(descriptor):
-            writer.put_blob(descriptor, layer.blob.open(descriptor))
-    finally:
-        layer.blob.close()
-        progress.end(name)
-    return descriptor, diff_id
+def _layer(sources: Mapping[str, Source], writer: ImageWriter, tools: BuildTools) -> tuple[Descriptor, Digest]:
+    members = tuple(installer.members({path: source.entry for path, source in sources.items()}))
+    return store_layer(new_layer(_GZIP, _LEVEL), members, sources, writer, tools, "installer")
+
+
+def _written(path: str, data: bytes) -> Source:
+    """A file of the image that is made here."""
+    with write_fault(path), open(path, "xb") as file:
+        file.write(data)
+    return Source(entry=Entry(kind=Kind.FILE, mode=0o644, size=len(data)), file=path)

@@ -155,6 +155,19 @@ class Beneath:
         """
         return Following(self).physical(path)
 
+    def physical_folder(self, path: str) -> str:
+        """The physical path of the folder at a logical one: here its last part is followed as well."""
+        return Following(self).folder(path)
+
+    def is_there(self, path: str) -> bool:
+        """Whether anything has the name of a logical path, a symlink too: its last part is not followed."""
+        return self.lstat(self.physical(path)) is not None
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a folder itself lies at a physical path."""
+        status = self.lstat(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
     def _refused_outright(self) -> bool:
         """Whether openat2 is refused even for the root itself: by a profile, then, not by permissions."""
         try:

@@ -87,7 +87,7 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
 def _withdraw(host: Beneath, program: str) -> None:
     """What was placed was for nothing: on a host that has no other ashore, nothing is to tell of it."""
     ownbuild.drop(host, program)
-    if host.lstat(host.physical(PROGRAM_LINK)) is None:
+    if not host.is_there(PROGRAM_LINK):
         state = State(host)
         ownfolders.drop(host, ownfolders.made(state))
         if not History(state).numbers():
@@ -162,7 +162,7 @@ def _place_issues(root: str) -> Sequence[Issue]:
     issues = []
     with Beneath(root) as host:
         for path in (BUILDS, "var/lib", "etc"):
-            where = os.path.join(root, host.physical(f"{path}/x").removesuffix("/x"))
+            where = os.path.join(root, host.physical_folder(path))
             while not os.path.isdir(where):
                 where = os.path.dirname(where)
             flags = os.statvfs(where).f_flag

@@ -38,7 +38,7 @@ def farewell(tools: Tools) -> bool:
 
 def boots_again(tools: Tools) -> bool:
     """Whether a boot unit is enabled, which brings its bundle again."""
-    return tools.host.lstat(tools.host.physical(BOOT_LINK)) is not None
+    return tools.host.is_there(BOOT_LINK)
 
 
 def _take_away(tools: Tools) -> bool:

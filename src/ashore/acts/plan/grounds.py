@@ -146,4 +146,4 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
             paths |= {f"sys/module/{module_of(path)}" for path in kinds[Trigger.DEPMOD]}
         if Trigger.TMPFILES in kinds:
             paths |= {*made_by(text for path, text in new.items() if kind_of(path) is Trigger.TMPFILES)}
-        return frozenset(path for path in paths if self.tools.host.lstat(self.tools.host.physical(path)) is not None)
+        return frozenset(path for path in paths if self.tools.host.is_there(path))

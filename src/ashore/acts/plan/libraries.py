@@ -62,11 +62,7 @@ class Libraries:
             for path in self.among(path for path in paths if path in self._desired)
         ]
         own = self._desired.keys() | self._current.files.keys() | self._current.made.keys()
-        there = {
-            path
-            for path in linker.candidates(wanted, self.folders) - own
-            if self._tools.host.lstat(self._tools.host.physical(path)) is not None
-        }
+        there = {path for path in linker.candidates(wanted, self.folders) - own if self._tools.host.is_there(path)}
         found = linker.shadows(wanted, self.folders, there)
         packages = owners(self._tools.host, [shadow.hides for shadow in found]) if found else {}
         return tuple(

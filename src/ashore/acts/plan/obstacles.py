@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that somebody made where a bundle has a file: what is in them, where nobody is there to move them away."""
 
-import stat
 from collections.abc import Iterator
 
 from ashore.acts.tools import Tools
@@ -19,7 +18,7 @@ def in_the_way(tools: Tools, current: Generation, desired: FileSet) -> dict[str,
 
 def _lying(tools: Tools, path: str) -> Iterator[str]:
     """A folder, and all below it; nothing if it is none."""
-    if not _is_folder(tools, path):
+    if not tools.host.is_folder(path):
         return
     waiting = [path]
     while waiting:
@@ -27,7 +26,7 @@ def _lying(tools: Tools, path: str) -> Iterator[str]:
         yield folder
         for name in tools.host.listdir(folder):
             below = f"{folder}/{name}"
-            if _is_folder(tools, below):
+            if tools.host.is_folder(below):
                 waiting.append(below)
             else:
                 yield below
@@ -36,9 +35,4 @@ def _lying(tools: Tools, path: str) -> Iterator[str]:
 def _is_ours(tools: Tools, current: Generation, path: str) -> bool:
     """Whether a record says what becomes of it: that of a folder where one lies, or of a file where none does."""
     record = current.files.get(path)
-    return record is not None and (record.entry.kind is Kind.DIR) is _is_folder(tools, path)
-
-
-def _is_folder(tools: Tools, path: str) -> bool:
-    status = tools.host.lstat(path)
-    return status is not None and stat.S_ISDIR(status.st_mode)
+    return record is not None and (record.entry.kind is Kind.DIR) is tools.host.is_folder(path)

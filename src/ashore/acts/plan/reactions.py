@@ -118,7 +118,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
         for folder in ("", "usr/"):
             for name in host.listdir(folder) if host.lstat(folder) is not None else ():
                 with contextlib.suppress(OSError):  # a link that is not to be followed leads nowhere
-                    there = host.physical(f"{folder}{name}/x").removesuffix("/x")
+                    there = host.physical_folder(f"{folder}{name}")
                     if there != f"{folder}{name}":
                         found[f"{folder}{name}"] = there
         return found

@@ -41,7 +41,7 @@ def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> 
 def _physical(host: Beneath, folder: str) -> str:
     """``lib/systemd/system`` -> ``usr/lib/systemd/system`` where /lib is a symlink."""
     with contextlib.suppress(OSError):
-        return host.physical(f"{folder}/x").removesuffix("/x")
+        return host.physical_folder(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ _LIMIT = 1 << 20
 
 def make(host: Beneath, path: str) -> str:
     """The folder at a logical path, made if need be; its physical path, with the root."""
-    physical = host.physical(f"{path}/x").removesuffix("/x")
+    physical = host.physical_folder(path)
     missing = [above for above in (*ancestors(physical), physical) if host.lstat(above) is None]
     if missing:
         state = State(host)

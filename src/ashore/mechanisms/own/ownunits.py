@@ -52,7 +52,7 @@ def is_anothers(host: Beneath, path: str, ours: bytes) -> bool:
 def are_there(host: Beneath, texts: Mapping[str, str], links: Mapping[str, str]) -> bool:
     """Whether any of them is."""
     every = (*links, *texts, *map(durable.beside, texts))
-    return any(host.lstat(host.physical(path)) is not None for path in every)
+    return any(host.is_there(path) for path in every)
 
 
 def drop(host: Beneath, texts: Mapping[str, str], links: Mapping[str, str]) -> None:
@@ -81,7 +81,7 @@ def tidy(host: Beneath, path: str) -> None:
         OSError: it stays.
     """
     left = durable.beside(path)
-    if host.lstat(host.physical(left)) is not None:  # a file system that is read-only refuses even what is not there
+    if host.is_there(left):  # a file system that is read-only refuses even what is not there
         _remove(host, left)
 
 

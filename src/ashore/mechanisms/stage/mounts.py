@@ -6,7 +6,6 @@ import os
 from ashore.errors import ChangedError, Issue
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.stage.swap import is_folder
 from ashore.nouns.files import parent, shown
 from ashore.nouns.journal import Area, StagedStep
 
@@ -60,10 +59,10 @@ _COVERS = "what is mounted there now was not when the transaction began, and cov
 
 
 def _standing(host: Beneath, folder: str) -> str:
-    while folder and not is_folder(host, folder):
+    while folder and not host.is_folder(folder):
         folder = parent(folder)
     return folder
 
 
 def _is_mounted(host: Beneath, mount: str) -> bool:
-    return not mount or (is_folder(host, mount) and top_of(host, mount) == mount)
+    return not mount or (host.is_folder(mount) and top_of(host, mount) == mount)

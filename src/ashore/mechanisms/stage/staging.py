@@ -21,7 +21,6 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.stage.mounts import Key, key, top_of
 from ashore.mechanisms.stage.newfolders import TREE, NewFolders
-from ashore.mechanisms.stage.swap import is_folder
 from ashore.mechanisms.stage.sync import FEW, Writeback
 from ashore.mechanisms.state.content import ContentStore, hash_file
 from ashore.mechanisms.state.state import State, place
@@ -103,7 +102,7 @@ class Staging:
         found = self._standing.get(folder)
         if found is None:
             above = self.standing(parent(folder))
-            found = folder if above == parent(folder) and is_folder(self.host, folder) else above
+            found = folder if above == parent(folder) and self.host.is_folder(folder) else above
             self._standing[folder] = found
         return found
 

@@ -167,8 +167,3 @@ def place_link(area: int, name: str, entry: Entry) -> int:
     if may_own():
         os.chown(name, entry.uid, entry.gid, dir_fd=area, follow_symlinks=False)
     return os.stat(name, dir_fd=area, follow_symlinks=False).st_ino
-
-
-def is_folder(host: Beneath, path: str) -> bool:
-    status = host.lstat(path)
-    return status is not None and stat.S_ISDIR(status.st_mode)

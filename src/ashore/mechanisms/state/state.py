@@ -31,7 +31,7 @@ def place(host: Beneath) -> str:
     Raises:
         OSError: somebody else could change where it leads.
     """
-    return Following(host).folder(STATE_FOLDER)
+    return host.physical_folder(STATE_FOLDER)
 
 
 class State:

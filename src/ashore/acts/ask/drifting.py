@@ -6,36 +6,21 @@ from collections.abc import Collection, Mapping, Sequence
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.host.packages import owners
+from ashore.mechanisms.host.unitfiles import mask_of
 from ashore.nouns.files import Kind, Seen
 from ashore.nouns.generation import Generation
 from ashore.nouns.ports import Identity
-from ashore.nouns.units import ADMIN_FOLDER, RUNTIME_FOLDER
 from ashore.rules.files.drift import Drift, drift, foreign, outdated, own_folders, units_of
-
-_MASKING = (ADMIN_FOLDER, RUNTIME_FOLDER)
-"""systemctl(1), mask and mask --runtime."""
 
 
 def host_drift(tools: Tools, generation: Generation, *, verify: bool = False) -> tuple[Drift, ...]:
     """Everything that is not as `generation` has it; contents are read where a stat changed, or with `verify`."""
     listings: dict[str, Sequence[str] | None] = dict.fromkeys(own_folders(generation))
     seen = observe(tools.host, generation.files, generation.files, read_all=verify, listings=listings)
-    found = drift(generation, seen, _masks(tools, units_of(generation)))
+    masks = {unit: mask for unit in units_of(generation) if (mask := mask_of(tools.host, unit))}
+    found = drift(generation, seen, masks)
     found += _foreign(tools, generation, {folder: names for folder, names in listings.items() if names})
     return found + (outdated(generation, _stale(tools, generation, seen)) if tools.processes is not None else ())
-
-
-def _masks(tools: Tools, units: Collection[str]) -> dict[str, str]:
-    """The units that are masked, each with the path that does it."""
-    found: dict[str, str] = {}
-    for unit in units:
-        for folder in _MASKING:
-            try:
-                if tools.host.readlink(f"{folder}/{unit}").endswith("dev/null"):
-                    found[unit] = f"{folder}/{unit}"
-            except OSError:
-                continue
-    return found
 
 
 def _foreign(tools: Tools, generation: Generation, listings: Mapping[str, Collection[str]]) -> tuple[Drift, ...]:

@@ -9,6 +9,7 @@ import msgspec
 from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
+from ashore.mechanisms.host.unitfiles import mask_of
 from ashore.nouns.files import Entry, FileSet, Kind, Wanted, parent
 from ashore.nouns.generation import Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
@@ -60,7 +61,7 @@ def _with_links(tools: Tools, part: Part, asked: tuple[str, ...], around: _Aroun
     """The part with the units to enable, the symlinks for it, and what to say of masked ones."""
     name = part.record.name
     known = shipped(part.texts)
-    masked = [unit for unit in asked if _is_masked(tools, unit)]
+    masked = [unit for unit in asked if mask_of(tools.host, unit)]
     for unit in asked:
         if unit not in known and (template_of(unit) or unit) not in known and unit not in masked:
             known |= around.unit(name, unit)
@@ -92,14 +93,6 @@ def _may_take_over(tools: Tools, link: Enablement) -> bool:
         return True
     with contextlib.suppress(OSError):
         return tools.host.readlink(link.path).rpartition("/")[2] == link.target.rpartition("/")[2]
-    return False
-
-
-def _is_masked(tools: Tools, unit: str) -> bool:
-    for folder in (ADMIN_FOLDER, "run/systemd/system"):
-        with contextlib.suppress(OSError):
-            if tools.host.readlink(f"{folder}/{unit}").endswith("dev/null"):
-                return True
     return False
 
 

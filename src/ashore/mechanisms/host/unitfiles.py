@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit files and drop-ins of a host's own units, as they lie there."""
+"""The unit files, drop-ins and masks of a host's own units, as they lie there."""
 
 import contextlib
 from collections.abc import Collection, Iterable
 
 from ashore.mechanisms.beneath import Beneath
-from ashore.nouns.units import PULLING, UNIT_FOLDERS
+from ashore.nouns.units import ADMIN_FOLDER, PULLING, RUNTIME_FOLDER, UNIT_FOLDERS
 
 
 def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str], limit: int) -> dict[str, str]:
@@ -36,6 +36,15 @@ def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> 
     return frozenset(
         name for folder in pulling for name in _names(host, folder) if name in units and f"{folder}/{name}" not in going
     )
+
+
+def mask_of(host: Beneath, unit: str) -> str:
+    """The path that masks a unit (systemctl(1), mask and mask --runtime); empty where none does."""
+    for folder in (RUNTIME_FOLDER, ADMIN_FOLDER):
+        with contextlib.suppress(OSError):
+            if host.readlink(f"{folder}/{unit}").endswith("dev/null"):
+                return f"{folder}/{unit}"
+    return ""
 
 
 def _physical(host: Beneath, folder: str) -> str:

@@ -136,6 +136,13 @@ class Beneath:
                 raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
             return bytes(data)
 
+    def text_of(self, path: str, limit: int) -> str | None:
+        """The text of the regular file at a logical path; None where `read_bytes` has nothing."""
+        try:
+            return self.read_bytes(path, limit).decode(errors="replace")
+        except OSError:
+            return None
+
     def open_regular(self, path: str) -> int:
         """Open the regular file at a logical path to read it; OSError if nothing lies there, or no regular file."""
         # O_NONBLOCK: opening a FIFO that somebody put there must not hang.

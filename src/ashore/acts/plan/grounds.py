@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host can do and holds now, as far as its triggers need it: only what changed paths ask for is looked at."""
 
-import contextlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -118,12 +117,8 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
         return old, new | {path: self._text(placed[path]) for path in paths if path in changed}
 
     def _lying(self, paths: Iterable[str]) -> dict[str, str]:
-        texts = {}
-        for path in paths:
-            with contextlib.suppress(OSError):
-                data = self.tools.host.read_bytes(path, self.tools.limits.template)
-                texts[path] = data.decode(errors="replace")
-        return texts
+        host, most = self.tools.host, self.tools.limits.template
+        return {path: text for path in paths if (text := host.text_of(path, most)) is not None}
 
     def _text(self, entry: Entry) -> str:
         return self.supply.text(entry.digest, self.tools.limits.template) if entry.kind is Kind.FILE else ""

@@ -28,16 +28,18 @@ class Libraries:
     @functools.cached_property
     def folders(self) -> tuple[str, ...]:
         """Where the linker will look, in order: the host's configuration with that of the bundles."""
-        texts: dict[str, str] = {}
+        host, most = self._tools.host, self._tools.limits.template
+        there: list[str] = []
         with contextlib.suppress(OSError):
-            for name in self._tools.host.listdir(linker.CONFIGURATION_FOLDER):
-                self._read(f"{linker.CONFIGURATION_FOLDER}/{name}", texts)
-        self._read(linker.CONFIGURATION, texts)
+            there += (f"{linker.CONFIGURATION_FOLDER}/{name}" for name in host.listdir(linker.CONFIGURATION_FOLDER))
+        texts = {
+            path: text for path in (*there, linker.CONFIGURATION) if (text := host.text_of(path, most)) is not None
+        }
         for path in self._current.files.keys() - self._desired.keys() & texts.keys():
             del texts[path]
         for path, wanted in self._desired.items():
             if kind_of(path) is Trigger.LINKER and wanted.entry.kind is Kind.FILE:
-                texts[path] = self._supply.text(wanted.entry.digest, self._tools.limits.template)
+                texts[path] = self._supply.text(wanted.entry.digest, most)
         return linker.search_folders(texts)
 
     def among(self, paths: Iterable[str]) -> tuple[str, ...]:
@@ -83,7 +85,3 @@ class Libraries:
             with closing(descriptor):
                 self._names[entry.digest] = elf.soname(lambda offset, length: os.pread(descriptor, length, offset))
         return self._names[entry.digest]
-
-    def _read(self, path: str, texts: dict[str, str]) -> None:
-        with contextlib.suppress(OSError):
-            texts[path] = self._tools.host.read_bytes(path, self._tools.limits.template).decode(errors="replace")

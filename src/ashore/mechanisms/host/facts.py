@@ -106,10 +106,7 @@ def machine_variant(architecture: str) -> str:
 
 def _text(host: Beneath, path: str) -> str:
     """A text file's content; empty where there is none."""
-    try:
-        return host.read_bytes(path, _LARGEST).decode(errors="replace")
-    except OSError:
-        return ""
+    return host.text_of(path, _LARGEST) or ""
 
 
 def _hostname(host: Beneath) -> str | None:

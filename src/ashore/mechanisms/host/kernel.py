@@ -18,11 +18,8 @@ _LONGEST = 64 << 10
 
 def read(host: Beneath, paths: Iterable[str]) -> dict[str, str]:
     """The values of those that can be read, without the newline at their end."""
-    found = {}
-    for path in paths:
-        with contextlib.suppress(OSError):
-            found[path] = host.read_bytes(path, _LONGEST).decode(errors="replace").rstrip("\n")
-    return found
+    texts = {path: host.text_of(path, _LONGEST) for path in paths}
+    return {path: text.rstrip("\n") for path, text in texts.items() if text is not None}
 
 
 def write(host: Beneath, setting: Setting) -> None:
@@ -90,10 +87,9 @@ def named_by(host: Beneath, pattern: str) -> tuple[str, ...]:
 
 def may_load_modules(host: Beneath) -> bool:
     """Whether this is a system that loads modules: in a container the kernel is somebody else's."""
-    with contextlib.suppress(OSError):
-        for line in host.read_bytes("proc/self/status", _LONGEST).decode(errors="replace").splitlines():
-            if line.startswith("CapEff:"):
-                return bool(int(line.partition(":")[2], 16) >> _CAP_SYS_MODULE & 1)
+    for line in (host.text_of("proc/self/status", _LONGEST) or "").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.partition(":")[2], 16) >> _CAP_SYS_MODULE & 1)
     return False
 
 

@@ -41,10 +41,7 @@ def _by_logind(host: Beneath, uptime: float) -> bool:
     except OSError:
         return False
     for name in names:
-        try:
-            text = host.read_bytes(f"{_SESSIONS}/{name}", _LIMIT).decode(errors="replace")
-        except OSError:
-            continue  # it ended, or is the FIFO of one
+        text = host.text_of(f"{_SESSIONS}/{name}", _LIMIT) or ""  # it may have ended, or be the FIFO of one
         said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         if said.get("SERVICE") in ("sshd", "ssh") and _number(said, "MONOTONIC") / 1e6 > uptime:
             connected = _began(host, _number(said, "LEADER"))

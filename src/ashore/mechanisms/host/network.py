@@ -70,7 +70,8 @@ def prefix_length(mask: str | None) -> int:
 
 def default_interface(host: Beneath) -> str | None:
     """The interface of the default route of the lowest metric; IPv4's, or IPv6's where that has none."""
-    return _lowest(_routes_4(_read(host, _ROUTES))) or _lowest(_routes_6(_read(host, _ROUTES_6)))
+    routes_4, routes_6 = (host.text_of(path, _LARGEST) or "" for path in (_ROUTES, _ROUTES_6))
+    return _lowest(_routes_4(routes_4)) or _lowest(_routes_6(routes_6))
 
 
 def _lowest(routes: Iterable[tuple[int, str]]) -> str | None:
@@ -95,10 +96,3 @@ def _routes_6(text: str) -> Iterable[tuple[int, str]]:
 
 def _usable(flags: int) -> bool:
     return bool(flags & _UP) and not flags & _REJECT
-
-
-def _read(host: Beneath, path: str) -> str:
-    try:
-        return host.read_bytes(path, _LARGEST).decode(errors="replace")
-    except OSError:
-        return ""

@@ -14,16 +14,15 @@ def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str],
     What is masked, cannot be read or has more than `limit` bytes is left out.
     """
     wanted_files, wanted_folders = set(files), set(folders)
-    texts: dict[str, str] = {}
+    paths: list[str] = []
     for folder in dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS):
         for name in _names(host, folder):
             if name in wanted_files:
-                _read(host, f"{folder}/{name}", limit, texts)
+                paths.append(f"{folder}/{name}")
             elif name in wanted_folders:
-                for drop_in in _names(host, f"{folder}/{name}"):
-                    if drop_in.endswith(".conf"):
-                        _read(host, f"{folder}/{name}/{drop_in}", limit, texts)
-    return texts
+                drop_ins = (drop_in for drop_in in _names(host, f"{folder}/{name}") if drop_in.endswith(".conf"))
+                paths += (f"{folder}/{name}/{drop_in}" for drop_in in drop_ins)
+    return {path: text for path in paths if (text := host.text_of(path, limit)) is not None}
 
 
 def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> frozenset[str]:
@@ -58,8 +57,3 @@ def _names(host: Beneath, folder: str) -> list[str]:
     with contextlib.suppress(OSError):
         return host.listdir(folder)
     return []
-
-
-def _read(host: Beneath, path: str, limit: int, texts: dict[str, str]) -> None:
-    with contextlib.suppress(OSError):
-        texts[path] = host.read_bytes(path, limit).decode(errors="replace")

@@ -18,7 +18,7 @@ from ashore.nouns.ask import NOTHING, Ask
 from ashore.nouns.config import CONFIG_PATH
 from ashore.nouns.facts import Facts
 from ashore.nouns.limits import DEFAULT, Limits
-from ashore.nouns.ports import ImageReader, ImageWriter, Processes, Programs, Progress, Systemd
+from ashore.nouns.ports import ImageReader, ImageWriter, Progress
 from ashore.nouns.reference import ImageReference
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 @contextmanager
 def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterator[Tools]:
     """The tools for a root. PID 1 is reached only where the root is its own."""
+    from ashore.mechanisms.host.processes import ProcFolder
+    from ashore.mechanisms.host.programs import HostPrograms
     from ashore.mechanisms.images.cache import Cache
-    from ashore.mechanisms.pid1.systemd import is_live
+    from ashore.mechanisms.pid1.systemd import connect, is_live
 
     host, state, history, content = open_root(root)
     live = is_live(root)
@@ -47,9 +49,9 @@ def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterato
             open_image=image_opener(root, progress, limits),
             limits=limits,
             facts=functools.cache(lambda: _facts(root, live, facts_file)),
-            systemd=_systemd(root) if live else None,
-            processes=_processes(root) if live else None,
-            programs=_programs(root if live else "/"),
+            systemd=connect(root) if live else None,
+            processes=ProcFolder(root) if live else None,
+            programs=HostPrograms(root if live else "/"),
             boot=_boot_id() if live else "",
             program=_program(root),
         )
@@ -208,24 +210,6 @@ def _facts(root: str, live: bool, facts_file: str | None) -> Facts:
     with Beneath(root) as host:
         # Where PID 1 is another init, or we may not ask it, the kernel's answers are still about this root.
         return collect(host, live=live or runs_here(root))
-
-
-def _systemd(root: str) -> Systemd:
-    from ashore.mechanisms.pid1.systemd import connect
-
-    return connect(root)
-
-
-def _processes(root: str) -> Processes:
-    from ashore.mechanisms.host.processes import ProcFolder
-
-    return ProcFolder(root)
-
-
-def _programs(root: str) -> Programs:
-    from ashore.mechanisms.host.programs import HostPrograms
-
-    return HostPrograms(root)
 
 
 def _program(root: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ashore.errors import AshoreError, InputError, Issue, UnchangedError, words_of
+from ashore.errors import NOT_DECODED, AshoreError, InputError, Issue, UnchangedError, words_of
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
@@ -43,7 +43,7 @@ def read_card(top: str) -> Card:
     try:
         with open(os.path.join(top, CARD_PATH), "rb") as file:
             return msgspec.json.decode(file.read(), type=Card)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *NOT_DECODED) as error:
         raise InputError(
             "this is no installer image", cause=str(error), remedy="make one: ashore build DIR --installer -t IMAGE"
         ) from error

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.errors import AshoreError
+from ashore.errors import NOT_DECODED, AshoreError
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.descriptors import closing
@@ -176,7 +176,7 @@ def _cloud(host: Beneath) -> Mapping[str, object] | None:
     """The ``v1`` keys of cloud-init's instance data, which are the same on every cloud."""
     try:
         data = msgspec.json.decode(host.read_bytes(CLOUD_DATA, _LARGEST))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, *NOT_DECODED):
         return None
     known = data.get("v1") if isinstance(data, dict) else None
     return {str(k): v for k, v in known.items() if v is not None} if isinstance(known, dict) else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import NOT_DECODED, InputError
 from ashore.nouns.delta import SEGMENT, Directory, Patch
 from ashore.nouns.limits import Limits
 
@@ -34,7 +34,7 @@ def read_directory(data: bytes, patches_size: int, limits: Limits) -> Directory:
         if not decoder.eof or decoder.unused_data:
             raise InputError("a delta's directory is larger than it may be, or goes on after its end")
         directory = msgspec.json.decode(text, type=Directory)
-    except (zstd.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (zstd.ZstdError, *NOT_DECODED) as error:
         raise InputError("a delta's directory is malformed", cause=str(error)) from error
     if any(patch.at + patch.length > patches_size for patch in directory.patches):
         raise InputError("a delta's directory names what lies outside of its patches")

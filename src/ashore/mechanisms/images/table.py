@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ashore.errors import InputError, VerificationError
+from ashore.errors import NOT_DECODED, InputError, VerificationError
 from ashore.mechanisms.images.tarheader import ID_MAX, TarError, normal
 from ashore.nouns.digest import Digest, WireDigest, is_digest, of
 from ashore.nouns.image import Descriptor
@@ -106,7 +106,7 @@ def parse(data: bytes, place: Position, where: str, limits: Limits) -> tuple[Toc
         if text.count(b"{") > 2 * limits.entries:
             raise InputError(f"{where}: its table of contents has more than {limits.entries} entries")
         return msgspec.json.decode(text, type=_Table).entries
-    except (zstd.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (zstd.ZstdError, *NOT_DECODED) as error:
         raise _malformed(where, error) from error
 
 

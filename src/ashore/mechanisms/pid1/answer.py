@@ -2,7 +2,6 @@
 """What a service of PID 1 answers to somebody who does not follow it to its end: a code and a line, on a tmpfs."""
 
 import contextlib
-import os
 
 import msgspec
 
@@ -26,11 +25,6 @@ def leave(root: str, code: int, text: str) -> None:
 
 def take(root: str) -> Answer | None:
     """The answer, if one was left; it is gone afterwards."""
-    path = notes.place(root, _NAME)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-        os.unlink(path)
-        return msgspec.json.decode(data, type=Answer)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    answer = notes.read(root, _NAME, Answer)
+    notes.drop(root, _NAME)
+    return answer

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is watched on after a change: one file on a tmpfs, for the service that watches and for who asks."""
 
-import contextlib
-import os
-
-import msgspec
-
 from ashore.mechanisms.pid1 import notes
 from ashore.nouns.late import Late
 
@@ -23,14 +18,9 @@ def leave(root: str, late: Late) -> None:
 
 def read(root: str) -> Late | None:
     """What is watched, or was; None where nothing is."""
-    try:
-        with open(notes.place(root, _NAME), "rb") as file:
-            return msgspec.json.decode(file.read(), type=Late)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    return notes.read(root, _NAME, Late)
 
 
 def drop(root: str) -> None:
     """Nothing is watched any more."""
-    with contextlib.suppress(OSError):
-        os.unlink(notes.place(root, _NAME))
+    notes.drop(root, _NAME)

@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.nouns.bundle import BundleStep
 from ashore.nouns.confirm import Confirm
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import Entry
 from ashore.nouns.generation import BundleRecord, FileRecord, Generation
 from ashore.nouns.triggers import Trigger
@@ -139,6 +140,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def empty(self) -> bool:
         """Nothing to do on the host; whether the record changes is another question."""
         return not (self.steps or self.conflicts or self.stops or self.actions or self.daemon_reload or self.triggers)
+
+    @property
+    def contents(self) -> set[Digest]:
+        """All that carrying it out needs."""
+        return {step.new.digest for step in self.steps if step.new is not None and step.new.digest}
 
     def touched(self, previous: Generation) -> frozenset[str]:
         """The bundles that this plan is about: those with a step, and those of another version or with other values."""

@@ -19,8 +19,9 @@ from ashore.acts.tools import Tools
 from ashore.acts.transaction import recovery
 from ashore.acts.transaction.complete import complete
 from ashore.acts.transaction.due import run_due
+from ashore.acts.transaction.record import Afterwards
 from ashore.acts.transaction.recover import recover
-from ashore.acts.transaction.transaction import Afterwards, carry_out, opened
+from ashore.acts.transaction.transaction import carry_out, opened
 from ashore.errors import (
     AshoreError,
     ChangedError,

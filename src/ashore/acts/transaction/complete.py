@@ -9,7 +9,6 @@ from ashore.acts.plan.desire import Part
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.stage import versions_beside
-from ashore.acts.transaction.transaction import contents_of
 from ashore.errors import InputError, Issue, RegistryError, UnchangedError
 from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -28,7 +27,7 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
     """
     loose = staging.open_loose
     supply = Supply([supply.open, loose])
-    needed = contents_of(plan)
+    needed = plan.contents
     beside = versions_beside(tools.content, plan)
     wanted = needed | {record.entry.digest for _, record in beside}
     for part in parts:

@@ -7,7 +7,7 @@ are durable before the swap, and one durable verdict decides whether recovery go
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from ashore.acts.plan.label import read_labels
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import late, steps, triggers, unconfirmed
 from ashore.acts.transaction import units as unit_acts
+from ashore.acts.transaction.record import Afterwards, generation_of
 from ashore.acts.transaction.recover import finish, go_back, with_room
 from ashore.acts.transaction.stage import check_targets, room_to_end, stage
 from ashore.acts.transaction.validate import validate_placed, validate_staged
@@ -29,32 +30,16 @@ from ashore.errors import (
     without_promise,
     words_of,
 )
-from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.stage import swap
 from ashore.mechanisms.stage.staging import Staging, beside_state
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.stage.sync import sync_swapped
 from ashore.mechanisms.state import journal
-from ashore.nouns.confirm import NOT_CONFIRMED
-from ashore.nouns.digest import Digest
+from ashore.nouns.bundle import Health
 from ashore.nouns.files import shown
-from ashore.nouns.generation import FileRecord, Generation, Verb
-from ashore.nouns.journal import Area, Begun, Held, Journal, Staged, Verdict
-from ashore.nouns.plan import Action, Plan, Step
-
-
-class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded beside the plan once it was carried out."""
-
-    held: Mapping[str, Held] = {}
-    """The digests that are held from then on."""
-    restores: int = 0
-    bundle_restores: Mapping[str, int] = {}
-    ends_waiting: bool = False
-    """It brings back what needs no confirmation: nothing waits for one from then on."""
-    taken_back: str = ""
-    """Why it goes back by itself. Nobody is there to decide: a unit that does not come up, or a trigger that fails,
-    is said, and is no reason to stay where we are."""
+from ashore.nouns.generation import Generation, Verb
+from ashore.nouns.journal import Area, Begun, Journal, Staged, Verdict
+from ashore.nouns.plan import Plan
 
 
 class Transaction:
@@ -109,17 +94,7 @@ def carry_out(
     tools = transaction.tools
     staged: Staged | None = None
     try:
-        labels = read_labels(tools)
-        check_targets(tools, transaction.staging, plan, labels)
-        plan = triggers.make_users(tools, plan, go_on=bool(afterwards.taken_back))
-        ready = stage(transaction.staging, tools.content, supply, plan, labels)
-        ready = unit_acts.noted(tools, plan, ready)
-        touched = plan.touched(previous)
-        answered = unit_acts.others_well(tools, plan, touched)
-        with _accepted(tools, plan, afterwards):
-            validate_staged(tools, transaction.staging, ready, plan)
-        journal.reserve(tools.state, room_to_end(transaction.staging, tools.content, ready))
-        ready = msgspec.structs.replace(ready, triggers=plan.triggers, commands=plan.commands)
+        plan, ready, answered = _made_ready(transaction, plan, supply, previous, afterwards)
         journal.staged(tools.state, ready)
         staged = ready  # Until here nothing of the host was touched, and there is nothing to undo.
         with _judged(tools, afterwards):
@@ -134,26 +109,63 @@ def carry_out(
             staged = msgspec.structs.replace(staged, actions=(), daemon_reload=False)  # No unit has read it.
             raise
         triggers.run_after(tools, plan.triggers, go_on=bool(afterwards.taken_back))
-        started = late.Started()
+        started, touched = late.Started(), plan.touched(previous)
         with _judged(tools, afterwards):
             started = unit_acts.bring_up(tools, plan, staged.units, touched=touched, answered=answered)
         with _judged(tools, afterwards):
             steps.run_after(tools, plan.commands, transaction.id)
-        generation = _generation(tools, transaction, plan, previous, afterwards)
-        waiting = tools.history.provisional()
-        if plan.confirm is not None:
-            waiting = unconfirmed.begin(tools, plan.confirm, previous.number)
-        elif afterwards.ends_waiting:
-            waiting = None
-        tools.history.write(generation)
-        late.note(tools, started, generation, back=previous.number)
-        verdict = Verdict(generation=generation.number, held=afterwards.held, provisional=waiting)
-        journal.verdict(tools.state, verdict)
+        generation = generation_of(tools, transaction.begun, transaction.staging, plan, previous, afterwards)
+        verdict = _record(tools, plan, generation, previous, afterwards, started)
     except BaseException as error:
         raise _failed(tools, transaction, staged, error) from error
     transaction.ended = True
+    _finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
+    return generation
+
+
+def _made_ready(
+    transaction: Transaction, plan: Plan, supply: Supply, previous: Generation, afterwards: Afterwards
+) -> tuple[Plan, Staged, frozenset[Health]]:
+    """All that comes before the first file of the host is touched: users are made, files staged, and both accepted.
+
+    Returns the plan with the numbers of the users, what is staged, and the checks of other bundles that hold now.
+    """
+    tools, staging = transaction.tools, transaction.staging
+    labels = read_labels(tools)
+    check_targets(tools, staging, plan, labels)
+    plan = triggers.make_users(tools, plan, go_on=bool(afterwards.taken_back))
+    ready = stage(staging, tools.content, supply, plan, labels)
+    ready = unit_acts.noted(tools, plan, ready)
+    answered = unit_acts.others_well(tools, plan, plan.touched(previous))
+    with _accepted(tools, plan, afterwards):
+        validate_staged(tools, staging, ready, plan)
+    journal.reserve(tools.state, room_to_end(staging, tools.content, ready))
+    return plan, msgspec.structs.replace(ready, triggers=plan.triggers, commands=plan.commands), answered
+
+
+def _record(
+    tools: Tools,
+    plan: Plan,
+    generation: Generation,
+    previous: Generation,
+    afterwards: Afterwards,
+    started: late.Started,
+) -> Verdict:
+    """Write the new generation down, then the verdict: from there on it holds, whatever happens."""
+    waiting = tools.history.provisional()
+    if plan.confirm is not None:
+        waiting = unconfirmed.begin(tools, plan.confirm, previous.number)
+    elif afterwards.ends_waiting:
+        waiting = None
+    tools.history.write(generation)
+    late.note(tools, started, generation, back=previous.number)
+    verdict = Verdict(generation=generation.number, held=afterwards.held, provisional=waiting)
+    journal.verdict(tools.state, verdict)
+    return verdict
+
+
+def _finish(tools: Tools, judged: Journal) -> None:
     try:
-        judged = Journal(begun=transaction.begun, staged=staged, verdict=verdict)
         with_room(tools, functools.partial(finish, tools, judged))
     except ChangedError:
         raise
@@ -163,7 +175,6 @@ def carry_out(
             cause=reason_of(error),
             remedy="make room or put right what is named, then run: ashore recover",
         ) from error
-    return generation
 
 
 @contextlib.contextmanager
@@ -197,47 +208,6 @@ def _swap(tools: Tools, transaction: Transaction, staged: Staged) -> None:
             where = shown(step.step.path)
             raise UnchangedError(f"cannot {step.step.action} {where}", cause=words_of(error)) from error
     sync_swapped(tools.host, areas, [step.step for step in staged.steps if not step.carried])
-
-
-def _generation(
-    tools: Tools, transaction: Transaction, plan: Plan, previous: Generation, afterwards: Afterwards
-) -> Generation:
-    # The stat of a folder that came back with an administrator's mode would vouch for what is not so.
-    back = {step.path for step in plan.steps if step.action is Action.MKDIR and not _is_recorded(step, plan)}
-    touched = {step.path for step in plan.steps} - back
-    return Generation(
-        number=max([previous.number, *tools.history.numbers()]) + 1,
-        transaction=transaction.id,
-        time=tools.now(),
-        verb=transaction.begun.verb,
-        bundles=plan.bundles,
-        files={path: _with_stat(transaction, path, record, touched) for path, record in plan.files.items()},
-        originals=plan.originals,
-        gone=plan.gone,
-        displaced={step.path: step.old for step in plan.steps if step.edited and step.old is not None},
-        restores=afterwards.restores,
-        bundle_restores=afterwards.bundle_restores,
-        settings=plan.settings,
-        made=plan.made,
-        started=plan.started,
-        gave_way=plan.gave_way,
-        taken_back=bool(afterwards.taken_back),
-        why="" if afterwards.taken_back == NOT_CONFIRMED else afterwards.taken_back,
-    )
-
-
-def _is_recorded(made: Step, plan: Plan) -> bool:
-    record = plan.files.get(made.path)
-    return record is not None and made.new is not None and made.new.same(record.entry)
-
-
-def _with_stat(transaction: Transaction, path: str, record: FileRecord, touched: set[str]) -> FileRecord:
-    if path not in touched:
-        return record
-    stat = transaction.staging.settled.get(path)
-    if stat is None and (status := transaction.tools.host.lstat(path)) is not None:
-        stat = stat_of(status)
-    return msgspec.structs.replace(record, stat=stat)
 
 
 def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error: BaseException) -> BaseException:
@@ -282,8 +252,3 @@ def _audit_line(
         "verb": transaction.begun.verb,
         "failed": said or type(error).__name__,
     }
-
-
-def contents_of(plan: Plan) -> set[Digest]:
-    """Every content that carrying out a plan needs."""
-    return {step.new.digest for step in plan.steps if step.new is not None and step.new.digest}

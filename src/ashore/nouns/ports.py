@@ -93,7 +93,7 @@ class Systemd(Protocol):
     """PID 1 of a live root. Every call has a deadline of its own and raises nothing but AshoreError."""
 
     def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
-        """The state of each unit, ``not-found`` included."""
+        """The state of each unit, ``not-found`` included. Where there is none, nothing is asked."""
         ...
 
     def listed(self) -> tuple[str, ...]:

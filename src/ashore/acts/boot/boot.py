@@ -152,7 +152,7 @@ def _start(tools: Tools, current: Generation) -> None:
     if tools.systemd is None:
         return
     units = enabled_here(tools, current)
-    states = tools.systemd.states(units) if units else {}
+    states = tools.systemd.states(units)
     starts = [
         UnitAction(verb=UnitVerb.START, unit=unit, reason="the boot wants it")
         for unit in units

@@ -192,7 +192,7 @@ def _queue(
         return
     tools.systemd.daemon_reload()
     with contextlib.suppress(AshoreError):  # what does not start says so itself, and nobody waits here
-        states = tools.systemd.states(sorted(readers)) if readers else {}
+        states = tools.systemd.states(sorted(readers))
         again = [_again(state, readers[unit]) for unit, state in states.items() if state.running]
         left_out = _left_out(tools.systemd, others)
         tools.systemd.start_later(sorted({*units, *left_out} - {action.unit for action in again}))

@@ -139,7 +139,7 @@ def _actions(tools: Tools, chosen: Sequence[Drift]) -> tuple[UnitAction, ...]:
     if tools.systemd is None:
         return ()
     idle = {d.unit: d.verdict for d in chosen if d.verdict in (Verdict.DISABLED, Verdict.MASKED)}
-    states = tools.systemd.states(sorted(idle)) if idle else {}
+    states = tools.systemd.states(sorted(idle))
     starts = [
         UnitAction(verb=UnitVerb.START, unit=unit, reason=f"it was {verdict}")
         for unit, verdict in sorted(idle.items())

@@ -67,7 +67,7 @@ class React(msgspec.Struct, frozen=True, kw_only=True):
 
     def _states(self, units: Sequence[str]) -> dict[str, UnitState]:
         assert self.tools.systemd is not None
-        states = dict(self.tools.systemd.states(units)) if units else {}
+        states = dict(self.tools.systemd.states(units))
         freed = self.unmasked & states.keys()
         return states | {unit: msgspec.structs.replace(states[unit], load="loaded") for unit in freed}
 

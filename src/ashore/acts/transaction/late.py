@@ -68,7 +68,7 @@ def note_again(tools: Tools, reached: Collection[str]) -> None:
     if tools.systemd is None or late is None:
         return
     names = sorted({s.health.unit for s in late.subjects} & set(reached))
-    states = tools.systemd.states(names) if names else {}
+    states = tools.systemd.states(names)
     now = tools.uptime()
     subjects = tuple(brought_up_again(s, states.get(s.health.unit), now=now) for s in late.subjects)
     # Where it cannot be noted, it is judged more strictly than it would have to be.

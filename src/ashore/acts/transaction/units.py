@@ -39,7 +39,7 @@ def _states(systemd: Systemd, plan: Plan) -> Mapping[str, UnitState]:
     names = {*acted_on, *plan.gave_way, *(unit for bundle in plan.bundles for unit in bundle.enabled)}
     names |= {health.unit for bundle in plan.bundles for health in bundle.health if health.unit}
     names |= {unit for unit in unit_files(plan.steps, Action.REMOVE) if not is_template(unit)}
-    states = dict(systemd.states(sorted(names))) if names else {}
+    states = dict(systemd.states(sorted(names)))
     # What goes down with them belongs to nobody here perhaps, and has to come back all the same.
     while missing := dependants.unknown(acted_on, states):
         states |= systemd.states(missing)
@@ -90,8 +90,7 @@ def bring_up(
         failed += stop_orphans(systemd, gone - _left_running(before))
         systemd.reset_failed([*(action.unit for action in plan.stops), *_listed(systemd, gone)])
     tools.placed()
-    if plan.actions:
-        systemd.reset_failed([action.unit for action in plan.actions])
+    systemd.reset_failed([action.unit for action in plan.actions])
     for action in plan.actions:
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
     results = systemd.run(plan.actions, start_seconds(plan, DEADLINE)) if plan.actions else ()
@@ -120,7 +119,7 @@ def unit_files(steps: Iterable[Step], action: Action) -> frozenset[str]:
 def stop_orphans(systemd: Systemd, gone: AbstractSet[str]) -> list[Issue]:
     """Stop units whose files are gone, and that something which ran on with the old ones had started once more."""
     found = [unit for unit in systemd.running() if unit in gone or template_of(unit) in gone] if gone else []
-    states = systemd.states(found) if found else {}
+    states = systemd.states(found)
     stops = [
         UnitAction(verb=UnitVerb.STOP, unit=unit, reason="its file is gone")
         for unit, state in states.items()

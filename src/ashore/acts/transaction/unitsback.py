@@ -19,7 +19,7 @@ def stop_new(tools: Tools, left: Journal) -> None:
     if tools.systemd is None or staged is None or left.begun.boot != tools.boot or not left.units_begun:
         return
     mine = [a.unit for a in staged.actions if not _ran(staged, a.unit)]
-    now = tools.systemd.states(mine) if mine else {}
+    now = tools.systemd.states(mine)
     running = [unit for unit in mine if unit in now and now[unit].active not in ("inactive", "failed")]
     running += [unit for unit in _set_going(tools.systemd, staged) if unit not in mine]
     stops = [UnitAction(verb=UnitVerb.STOP, unit=unit, reason="it did not run before") for unit in running]
@@ -27,8 +27,7 @@ def stop_new(tools: Tools, left: Journal) -> None:
         tools.systemd.run(stops, DEADLINE)
     failed = {unit for unit in mine if unit in staged.units and staged.units[unit].active == "failed"}
     # No trace stays of what was new; an alarm that was there before is not ours to end.
-    if new := [unit for unit in mine if unit not in failed]:
-        tools.systemd.reset_failed(new)
+    tools.systemd.reset_failed([unit for unit in mine if unit not in failed])
     for unit in sorted(failed.intersection(running)):
         tools.progress.say(f"{unit} had failed before; it was started, and is stopped now")
 
@@ -84,7 +83,7 @@ def restore(tools: Tools, left: Journal) -> list[Issue]:
 def _way_back(systemd: Systemd, staged: Staged, left: Journal) -> list[UnitAction]:
     touched = {a.unit for a in (*staged.stops, *staged.actions) if _ran(staged, a.unit)}
     reloaded = {a.unit for a in staged.actions if a.verb is UnitVerb.RELOAD and left.units_begun}
-    now = systemd.states(sorted(staged.units)) if staged.units else {}
+    now = systemd.states(sorted(staged.units))
     actions = []
     for unit in sorted(staged.units):
         if not _ran(staged, unit) or carries_us(unit):

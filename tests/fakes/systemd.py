@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ashore.errors import AshoreError
 from ashore.nouns.units import RUNNING, JobResult, UnitAction, UnitState, UnitVerb
 
 
@@ -220,10 +219,3 @@ class FakeSystemd:
 def _is_refused(verb: UnitVerb, unit: FakeUnit) -> bool:
     starts, stops = verb in (UnitVerb.START, UnitVerb.RESTART), verb in (UnitVerb.STOP, UnitVerb.RESTART)
     return (starts and not unit.can_start) or (stops and not unit.can_stop)
-
-
-class DeadSystemd(FakeSystemd):
-    """A PID 1 that does not answer any more."""
-
-    def states(self, units: Iterable[str]) -> Mapping[str, UnitState]:
-        raise AshoreError("the connection to systemd broke")

@@ -35,18 +35,16 @@ def say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def colour(text: str, code: str, stream: Any = None) -> str:
-    """`text` in an ANSI colour where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
-    stream = stream or sys.stdout
-    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty():
+def _red(text: str) -> str:
+    """`text` in red, where standard error is a terminal and NO_COLOR is unset (no-color.org)."""
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
         return text
-    return f"\x1b[{code}m{text}\x1b[0m"
+    return f"\x1b[1;31m{text}\x1b[0m"
 
 
 def error(problem: AshoreError) -> None:
     """Message, cause, every issue, remedy."""
-    head = colour("error:", "1;31", sys.stderr)
-    say(f"{head} {printable_lines(problem.message)}")
+    say(f"{_red('error:')} {printable_lines(problem.message)}")
     if problem.cause:
         say(f"  cause: {printable_lines(problem.cause)}")
     for issue in problem.issues:
@@ -57,8 +55,7 @@ def error(problem: AshoreError) -> None:
 
 def fault(problem: Exception) -> None:
     """An error nobody foresaw: one line; the traceback is for --debug."""
-    head = colour("fault:", "1;31", sys.stderr)
-    say(f"{head} {type(problem).__name__}: {printable_lines(str(problem))}")
+    say(f"{_red('fault:')} {type(problem).__name__}: {printable_lines(str(problem))}")
     say("  this is a bug of ashore or an unforeseen state of the machine; --debug shows where")
 
 

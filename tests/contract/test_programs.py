@@ -6,7 +6,7 @@ What the fakes do to files is what triggers count on, so it is compared here, pr
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,17 @@ class Ground:
         return self.programs.run((self.programs.find(name) or name, *arguments), seconds=seconds, stdin=stdin)
 
 
+class _Entered(HostPrograms):
+    """Those of a booted host, which are run in it."""
+
+    def __init__(self, host: lab.Host) -> None:
+        super().__init__(host.live_root)
+        self._host = host
+
+    def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        return super().run(self._host.argv(argv, env), seconds=seconds, stdin=stdin)
+
+
 @pytest.fixture(scope="module")
 def booted() -> Iterator[lab.Host]:
     require_real()
@@ -72,7 +83,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
         return
     host: lab.Host = request.getfixturevalue("booted")
     host.run(["sysctl", "-qw", *(f"{name}={value}" for name, value in SETTINGS.items())])
-    programs = HostPrograms(host.live_root, enter=host.argv([]))
+    programs = _Entered(host)
     yield Ground(programs, host.path, lambda name: host.run(["cat", f"/proc/sys/{name}"]).stdout.strip())
 
 

@@ -14,9 +14,8 @@ _FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "b
 class HostPrograms:
     """The real `ports.Programs`: those that lie below a root. Only those of our own root can be run."""
 
-    def __init__(self, root: str, enter: Sequence[str] = ()) -> None:
-        """`enter`: what to put before a command so that it runs in that root, where it is not ours."""
-        self._root, self._enter = root, tuple(enter)
+    def __init__(self, root: str) -> None:
+        self._root = root
 
     def find(self, name: str) -> str:
         with Beneath(self._root) as host:
@@ -31,5 +30,4 @@ class HostPrograms:
         return ""
 
     def run(self, argv: Sequence[str], *, seconds: float, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
-        words = (*self._enter, *(["env", *(f"{k}={v}" for k, v in (env or {}).items())] if self._enter else ()), *argv)
-        return process.run_told(words, seconds=seconds, stdin=stdin.encode(), env=env)
+        return process.run_told(argv, seconds=seconds, stdin=stdin.encode(), env=env)

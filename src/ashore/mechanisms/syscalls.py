@@ -50,7 +50,7 @@ class Marks(msgspec.Struct, frozen=True):
     mount_point: bool
 
 
-def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open `path` beneath `directory`, resolved by the kernel (openat2(2), Linux 5.6).
 
     Raises:

@@ -51,13 +51,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """And what would be merged."""
 
 
-def make_plan(
-    tools: Tools,
-    current: Generation,
-    parts: Sequence[Part],
-    supply: Supply,
-    beside: Beside = Beside(),  # noqa: B008
-) -> Plan:
+def make_plan(tools: Tools, current: Generation, parts: Sequence[Part], supply: Supply, beside: Beside) -> Plan:
     """What it takes to bring the host from `current` to what `parts` want."""
     owner = tools.owner or (0, 0)
     desired, shared = combine((wanted for part in parts for wanted in part.wanted), owner)

@@ -14,24 +14,17 @@ _LEAST, _MOST = 1 << 10, 1 << 18
 class Rate:
     """So many bytes a second. May be used by several threads."""
 
-    def __init__(
-        self,
-        per_second: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._per_second = per_second
-        self._clock, self._sleep = clock, sleep
+    def __init__(self, per_second: int, sleep: Callable[[float], None]) -> None:
+        self._per_second, self._sleep = per_second, sleep
         self._lock = threading.Lock()
-        self._due = clock()
+        self._due = time.monotonic()
         self.piece = max(_LEAST, min(_MOST, per_second // _PIECES))
         """How much to read at once."""
 
     def took(self, amount: int) -> None:
         """Wait until `amount` bytes, which just came, are within the rate."""
         with self._lock:
-            now = self._clock()
+            now = time.monotonic()
             # What was not used is gone: after a pause there is no burst.
             self._due = max(self._due, now) + amount / self._per_second
             wait = self._due - now

@@ -53,7 +53,7 @@ class Transport:
         self._written = written or {}
         self._limits = limits
         self._lock = threading.Lock()
-        self._rate = Rate(limits.rate, sleep=sleep) if limits.rate else None
+        self._rate = Rate(limits.rate, sleep) if limits.rate else None
         self._idle: dict[tuple[object, ...], list[_Kept]] = {}
         self._asked: dict[tuple[object, ...], _Kept] = {}
         self._near: set[tuple[object, ...]] = set()

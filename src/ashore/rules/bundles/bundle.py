@@ -160,7 +160,7 @@ def _absent(tree: Mapping[str, Entry], entries: Mapping[str, Entry]) -> Iterable
         yield Issue(where="", message=what, remedy=remedy)
 
 
-def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits = DEFAULT) -> Iterable[Issue]:
+def tree_issues(manifest: BundleManifest, entries: Mapping[str, Entry], limits: Limits) -> Iterable[Issue]:
     """All that is wrong with the tree below root/, as it stands there."""
     odd = _any_odd(entries, limits)
     for path in sorted(entries if odd else _worth_a_look(entries, limits)):

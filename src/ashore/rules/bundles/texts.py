@@ -15,7 +15,7 @@ class NoTextError(TemplateError):
     """A value was to be written that has no text: its object's place in memory is another in each process."""
 
 
-def amount(value: object, fits: Callable[[int], None], *, written: bool = False) -> int:
+def amount(value: object, fits: Callable[[int], None], *, written: bool) -> int:
     """The characters and items that `value` holds, at any depth; a list that is in it twice counts twice.
 
     `fits` is asked on the way, so that what is too large is not walked to its end.

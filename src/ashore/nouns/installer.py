@@ -20,6 +20,8 @@ LABEL_INSTALLER = "io.ashore.installer"
 
 BUILDS = "opt/ashore"
 """On the host: a folder for each version."""
+RECOVER_UNIT = "ashore-recover.service"
+"""On the host: ends what a kill or a power cut left of a change; where nothing is left to do, it does nothing."""
 PROGRAM_LINK = "opt/bin/ashore"
 """On the host: leads to the program of the newest one."""
 INCOMING = "var/lib/ashore/incoming"

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, RECOVER_UNIT
+from ashore.nouns.installer import RECOVER_UNIT
+from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT
 from tests.figures.tally import Tally, tell
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import neighbour

@@ -9,7 +9,8 @@ from ashore.acts.tools import Tools
 from ashore.errors import AshoreError, reason_of
 from ashore.mechanisms.own import ownunits
 from ashore.nouns.files import ancestors
-from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNIT, recover_units
+from ashore.nouns.installer import RECOVER_UNIT
+from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, recover_units
 
 _EMPTY_AT_BOOT = {"tmp", "run", "dev"}
 

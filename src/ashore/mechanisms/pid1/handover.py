@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 
 from ashore.errors import AshoreError, BusyError, NotFollowedError, UnchangedError, words_of
 from ashore.mechanisms import process
+from ashore.nouns.installer import RECOVER_UNIT
 from ashore.nouns.units import UNIT_FOLDERS
 
 FOLDER = "run/ashore"
 """Requests on their way to the service: 0700, on a tmpfs, as they may hold secrets."""
 _REQUEST, _STALE_SECONDS = "request-", 600.0
-RECOVERY_UNIT = "ashore-recover.service"
-"""Started when the service ends with any code but 0, or is killed; where nothing is left to do, it does nothing."""
 _SECONDS = 60.0
 _JOIN_SECONDS = 24 * 3600.0
 """A pull may take its time."""
@@ -158,7 +157,7 @@ def _systemd_run(root: str, unit: str, environment_file: str, enter: Sequence[st
         "--property=RestartSec=100ms",
         *(["--property=TimeoutStartSec=infinity"] if until_ready else ["--pipe", "--wait"]),
         f"--property=EnvironmentFile=-{environment_file}",  # gone when it runs again to recover
-        *([f"--property=OnFailure={RECOVERY_UNIT}"] if _has_recovery(root) else []),
+        *([f"--property=OnFailure={RECOVER_UNIT}"] if _has_recovery(root) else []),  # any code but 0, or killed
         *([] if enter else _working_directory()),
         "--",
     ]
@@ -190,7 +189,7 @@ def _forget_failed(unit: str, enter: Sequence[str]) -> None:
 
 
 def _has_recovery(root: str) -> bool:
-    return any(os.path.lexists(os.path.join(root, folder, RECOVERY_UNIT)) for folder in UNIT_FOLDERS)
+    return any(os.path.lexists(os.path.join(root, folder, RECOVER_UNIT)) for folder in UNIT_FOLDERS)
 
 
 def _environment() -> dict[str, str]:

@@ -8,9 +8,9 @@ import msgspec
 
 from ashore.errors import ExitCode, UsageError
 from ashore.nouns.config import Pull
-from ashore.nouns.installer import PROGRAM_LINK
+from ashore.nouns.installer import PROGRAM_LINK, RECOVER_UNIT
 from ashore.nouns.reference import ImageReference, Transport
-from ashore.rules.provision.hostunits import RECOVER_UNIT, SETTLE_UNIT
+from ashore.rules.provision.hostunits import SETTLE_UNIT
 
 _FINAL = "2 3 5 6 7 8"
 """Exit codes that another try does not mend (docs/reference/exit-codes.md)."""

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 
+from ashore.nouns.installer import RECOVER_UNIT
 from ashore.nouns.units import ADMIN_FOLDER
 
 BOOT_UNIT = "ashore-boot.service"
@@ -10,7 +11,6 @@ BOOT_LINK = f"{ADMIN_FOLDER}/multi-user.target.wants/{BOOT_UNIT}"
 SETTLE = "settle"
 SETTLE_UNIT = f"ashore-{SETTLE}.service"
 """Transient, of a boot: it places the files, then watches the units."""
-RECOVER_UNIT = "ashore-recover.service"
 RECOVER_PATH = f"{ADMIN_FOLDER}/{RECOVER_UNIT}"
 RECOVER_LINK = f"{ADMIN_FOLDER}/sysinit.target.wants/{RECOVER_UNIT}"
 DROP_IN = "50-ashore.conf"

@@ -117,8 +117,7 @@ def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     facts = tools.facts() if record.facts_used else None
     host_values = _host_values(tools)
     salt = Secrets(tools.state).salt(create=False)
-    shared, own = layers(record.name, host_values)
-    return fingerprint(facts, record.facts_used, (*shared, *own), sets, salt) == record.inputs
+    return fingerprint(facts, record.facts_used, layers(record.name, host_values), sets, salt) == record.inputs
 
 
 def _host_values(tools: Tools) -> "Sequence[Document]":

@@ -99,7 +99,6 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)
-    shared, own = layers(manifest.name, host_values)
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
     record = BundleRecord(
         name=manifest.name,
@@ -107,7 +106,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         reference=ask.written or str(ask.reference),
         digest=got.digest,
         manifest_digest=got.manifest_digest,
-        inputs=fingerprint(facts, done.facts_used, (*shared, *own), sets, salt),
+        inputs=fingerprint(facts, done.facts_used, layers(manifest.name, host_values), sets, salt),
         facts_used=done.facts_used,
         values_used=done.values_used,
         sets=recorded,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def fingerprint(
     facts: Facts | None,
     facts_used: Iterable[str],
-    host_values: Iterable["Layer"],
+    host_values: Iterable[Iterable["Layer"]],
     sets: Mapping[str, object],
     salt: bytes,
 ) -> str:
@@ -29,7 +29,7 @@ def fingerprint(
     known = msgspec.to_builtins(facts) if facts is not None else {}
     read = {
         "facts": {name: _look_up(known, name) for name in sorted(facts_used)},
-        "values": [layer.values for layer in host_values],
+        "values": [layer.values for layers in host_values for layer in layers],
         "sets": dict(sets),
     }
     text = json.dumps(read, sort_keys=True, default=str).encode(errors="surrogatepass")

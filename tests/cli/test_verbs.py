@@ -115,6 +115,21 @@ def test_render_prints_one_file_as_it_would_be_here(installed: Shell) -> None:
     assert missing.code in (2, 3) and "/etc/nothing" in missing.err
 
 
+def test_render_prints_a_file_as_it_came_wherever_its_content_is(installed: Shell) -> None:
+    first = f"oci:{installed.folder}/app.oci"
+    for given in ((), ("--image", first)):
+        assert done(installed.on_root("render", "/opt/bin/app", *given)).out == "binary\n", "it lies on the host"
+    (installed.root / "opt/bin/app").write_text("edited\n")
+    for given in ((), ("--image", first)):
+        assert done(installed.on_root("render", "/opt/bin/app", *given)).out == "binary\n", "the image has it"
+    assert done(installed.on_root("render", "/opt/bin/app", "--image", second(installed))).out == "another\n"
+    (installed.root / "opt/bin/app").write_text("binary\n")
+    done(installed.on_root("install", second(installed)))
+    kept = (installed.root / "var/lib/ashore/content").rglob("*")
+    assert any(file.is_file() and file.read_text(errors="replace") == "binary\n" for file in kept)
+    assert done(installed.on_root("render", "/opt/bin/app", "--image", first)).out == "binary\n", "the store has it"
+
+
 def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
     done(installed.on_root("install", second(installed)))
     status = done(installed.on_root("status", "--json")).json()

@@ -196,6 +196,110 @@ def test_a_broken_manifest_does_not_hide_the_tree(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in told(folder)] == ["bundle.toml", "root/a.j2", "root/run", "root/run/x"]
 
 
+_TREE = {
+    "root/etc/a.j2": "{{ port }} {{ prot }}",
+    "root/etc/systemd/system/a.service": "[Unit]\nblah\n[Service]\nExecStart=/bin/x\n",
+}
+_OF_TREE = [
+    'root/etc/a.j2:1: prot is not a value of this bundle; did you mean "port"?',
+    "root/etc/systemd/system/a.service:2: 'blah' has no =: systemd ignores it",
+]
+_NAMES_NOTHING = "files: opt/none names nothing below root/"
+_VALUES = "[values]\nport = 1\n"
+_RULE = '[[files]]\npath = "opt/none"\n'
+
+
+@pytest.mark.parametrize(
+    ("toml", "of_manifest", "of_tree"),
+    [
+        (
+            f'naem = 1\n{_VALUES}[units]\nenable = ["b.service"]\n{_RULE}',
+            ["1: unknown key 'naem'; did you mean \"name\"?", "5: b.service is not shipped", f"7: {_NAMES_NOTHING}"],
+            _OF_TREE,
+        ),
+        (
+            f'{_VALUES}{_RULE}mode = "9"\n',
+            ["4: files: opt/none names nothing below root/", "5: files[1].mode: '9' is not a mode"],
+            _OF_TREE,
+        ),
+        ("schema = 0\n" + _VALUES + _RULE, ["1: schema is 0", f"5: {_NAMES_NOTHING}"], _OF_TREE),
+        # Of a value that is wrong the name is known.
+        ("[values]\nport = { choices = 1 }\nx = 1\n", ["2: values.port.choices must be an array"], _OF_TREE),
+        (
+            f"{_VALUES}big = {1 << 70}\n{_RULE}",
+            ["3: a number of more than 64 bits", f"5: {_NAMES_NOTHING}"],
+            _OF_TREE[1:],
+        ),
+        # What may come of what is left out is not told.
+        ("values = 1\n" + _RULE, ["1: values must be a table", f"3: {_NAMES_NOTHING}"], _OF_TREE[1:]),
+        ("[valeus]\nport = 1\n[values]\nx = 1\n", ["1: unknown key 'valeus'"], _OF_TREE[1:]),
+        (f'{_VALUES}{_RULE}[[include]]\nimage = "x"\nto = "opt"\n', ["5: include[1] has no path"], _OF_TREE),
+        (f"{_VALUES}[templates]\nshell = [1]\n", ["4: templates.shell[1] must be a string"], _OF_TREE[:1]),
+        # A place is that of the file, whatever is left out before it.
+        (
+            f'{_VALUES}[units]\nenable = ["a b", "b.service"]\n[[files]]\nmode = "0600"\n{_RULE}',
+            [
+                "4: b.service is not shipped",
+                "4: units.enable[1]: 'a b' is not a unit's name",
+                "5: files[1] has no path",
+                f"8: {_NAMES_NOTHING}",
+            ],
+            _OF_TREE,
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_hides_nothing_else(
+    tmp_path: Path, toml: str, of_manifest: list[str], of_tree: list[str]
+) -> None:
+    found = [f"{f.where}: {f.message}" for f in lint(put(tmp_path / "app", {"bundle.toml": toml, **_TREE}))]
+    expected = [*(f"bundle.toml:{line}" for line in of_manifest), *of_tree]
+    assert len(found) == len(expected), found
+    assert all(one.startswith(start) for one, start in zip(found, expected, strict=True)), found
+
+
+def test_of_a_newer_schema_nothing_else_is_said(tmp_path: Path) -> None:
+    folder = put(tmp_path / "app", {"bundle.toml": "schema = 2\nnew = 1\n", "root/run/x": ""})
+    first, *others = lint(folder)
+    assert first.where == "bundle.toml:1" and "not known to this one" in first.remedy
+    assert [found.where for found in others] == ["root/run", "root/run/x"]
+
+
+def test_what_cannot_be_read_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, files that are read, and the manifest itself."""
+    files = {
+        "bundle.toml": f'{_VALUES}{_RULE}[units]\nenable = ["b.service"]\n',
+        "root/opt/hidden/x": "",
+        "root/etc/gone": "x",
+        "root/etc/gone.j2": "{{",
+        **_TREE,
+    }
+    folder = put(tmp_path / "app", files)
+    listed, opened = os.listdir, os.open
+
+    def refused(path: object) -> None:
+        if str(path).endswith(("/hidden", "/gone", "/gone.j2")):
+            raise PermissionError(13, "Permission denied")
+
+    def listdir(path: str) -> list[str]:
+        refused(path)
+        return listed(path)
+
+    def open_it(path: str, *given: int, **named: int) -> int:
+        refused(path)
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "open", open_it)
+    cannot = "cannot be read: Permission denied"
+    assert [f"{f.where}: {f.message}" for f in lint(folder) if "lands on" not in f.message] == [
+        _OF_TREE[0],
+        f"root/etc/gone: {cannot}",
+        f"root/etc/gone.j2: {cannot}",
+        _OF_TREE[1],
+        f"root/opt/hidden: {cannot}",
+    ]
+
+
 def test_without_a_manifest_names_are_the_hosts_to_give(tmp_path: Path) -> None:
     assert told(put(tmp_path / "app", {"root/etc/a.j2": "{{ from_the_host }} {{ values.x }}"})) == []
 

@@ -33,13 +33,16 @@ class At(msgspec.Struct, frozen=True):
     document: Document
     issues: list[Issue]
     key: Key = ()
+    keys: list[Key] = []
+    """Where each of the issues is."""
 
     def below(self, part: str | int) -> "At":
-        return At(self.document, self.issues, (*self.key, part))
+        return At(self.document, self.issues, (*self.key, part), self.keys)
 
     def problem(self, message: str, remedy: str = "") -> object:
         """Report what is wrong here."""
         self.issues.append(Issue(where=self.document.place(self.key), message=message, remedy=remedy))
+        self.keys.append(self.key)
         return BAD
 
     def __str__(self) -> str:

@@ -11,7 +11,6 @@ from ashore.acts.author.parts import manifest_text, tops
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.images import folder as folders
 from ashore.mechanisms.images.sources import scan
-from ashore.nouns import toml
 from ashore.nouns.bundle import MANIFEST_NAME, BundleManifest, ValueSpec
 from ashore.nouns.files import Entry, Kind, printable
 from ashore.nouns.limits import DEFAULT, Limits
@@ -20,7 +19,8 @@ from ashore.rules.bundles import lint as rules
 from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
 from ashore.rules.bundles.declared import template_issues
 from ashore.rules.bundles.lint import Finding, Severity
-from ashore.rules.bundles.manifest import is_spec, parse_manifest, suspicions
+from ashore.rules.bundles.manifest import is_spec, suspicions
+from ashore.rules.bundles.partial import Partial, partial
 from ashore.rules.bundles.placing import host_path, is_shell, is_template
 from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import KEY_SIZE
@@ -47,6 +47,8 @@ class Tree(msgspec.Struct, frozen=True):
 def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tuple[Finding, ...]:
     """All that is wrong or odd in the bundle at `folder`, in the order of its files and lines.
 
+    Of a `bundle.toml` that is wrong, or a tree that cannot be read, nothing is found that may come of what is left out.
+
     `to_build`: nothing is said of values that templates read and the bundle does not declare (a host may), and no file
     is opened for warnings.
 
@@ -54,24 +56,31 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
         InputError: there is no such folder, or it cannot be read.
     """
     names, wrong = tops(folder)
-    data = manifest_text(folder, limits)
+    try:
+        data, findings = manifest_text(folder, limits), list[Finding]()
+    except InputError as error:
+        data, findings = b"", [rules.error(MANIFEST_NAME, _said(error), error.remedy)]
     if data is None and not names and not wrong:
         where = f"it holds neither {MANIFEST_NAME} nor {ROOT}/"
         return (rules.error(printable(folder), f"is no bundle: {where}", "ashore new NAME makes one"),)
-    manifest, findings = _manifest(data or b"", os.path.basename(os.path.realpath(folder)), limits)
-    document = toml.parse(data or b"", MANIFEST_NAME) if manifest else None
+    known = _manifest(data or b"", os.path.basename(os.path.realpath(folder)), limits, findings)
     findings += rules.as_errors(wrong)
-    trees = _trees(folder, names)
-    names_of = None if to_build else manifest
+    trees, lost = _trees(folder, names)
+    findings += rules.as_errors(lost)
+    names_of = None if to_build or known is None or not known.names_known else known.manifest
     for tree in trees:
-        findings += map(tree.place, _tree_findings(tree, manifest, document, limits, names_of))
+        findings += map(tree.place, _tree_findings(tree, known, limits, names_of, whole=not lost))
         findings += () if to_build else map(tree.place, _key_findings(tree))
-    if manifest and document:
-        # What one platform alone has is named by a rule all the same.
-        findings += rules.rule_findings(manifest, document, {p: e for tree in trees for p, e in tree.entries.items()})
+    if known:
+        manifest, document = known.manifest, known.document
+        if not lost and known.sure_of("include"):
+            # What one platform alone has is named by a rule all the same.
+            entries = {p: e for tree in trees for p, e in tree.entries.items()}
+            findings += rules.rule_findings(manifest, document, entries)
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
-        wrong_texts = template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=to_build)
-        findings += rules.as_errors(wrong_texts)
+        findings += rules.as_errors(
+            template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=names_of is None)
+        )
         findings += _default_findings(manifest, document, names_of)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
@@ -91,67 +100,82 @@ def failed(findings: tuple[Finding, ...]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _trees(folder: str, names: Sequence[str]) -> list[Tree]:
-    """One for each platform that the folder is made for; a bundle for all has one."""
-    found = {
-        f"{name}/{path}": source.entry for name in names for path, source in scan(os.path.join(folder, name)).items()
-    }
+def _trees(folder: str, names: Sequence[str]) -> tuple[list[Tree], list[Issue]]:
+    """One for each platform that the folder is made for (a bundle for all has one), and what cannot be read."""
+    found: dict[str, Entry] = {}
+    lost: list[Issue] = []
+    for name in names:
+
+        def note(below: str, error: OSError, name: str = name) -> None:
+            where = printable(os.path.join(name, below).rstrip("/"))
+            lost.append(Issue(where=where, message=f"cannot be read: {error.strerror or error}"))
+
+        sources = scan(os.path.join(folder, name), note)
+        found |= {f"{name}/{path}": source.entry for path, source in sources.items()}
     base = _below(found, ROOT)
     special = [name for name in names if name != ROOT]
-    return [
-        Tree(
-            folder,
-            {path: found[source] for path, source in merged.items()},
-            merged,
-        )
-        for merged in [base | _below(found, name) for name in special or names]
-    ]
+    laid = [base | _below(found, name) for name in special or names]
+    return [Tree(folder, {path: found[source] for path, source in one.items()}, one) for one in laid], lost
 
 
 def _below(found: Mapping[str, Entry], top: str) -> dict[str, str]:
     return {path.removeprefix(f"{top}/"): path for path in found if path.startswith(f"{top}/")}
 
 
-def _manifest(data: bytes, name: str, limits: Limits) -> tuple[BundleManifest | None, list[Finding]]:
+def _manifest(data: bytes, name: str, limits: Limits, findings: list[Finding]) -> Partial | None:
+    """What can be told of `bundle.toml`; what is wrong with it goes to `findings`."""
     if len(data) > limits.bundle_toml:
-        return None, [rules.error(MANIFEST_NAME, f"has more than {limits.bundle_toml} bytes")]
-    try:
-        return parse_manifest(data, MANIFEST_NAME, name), []
-    except InputError as error:
-        return None, list(rules.as_errors(error.issues))
+        findings.append(rules.error(MANIFEST_NAME, f"has more than {limits.bundle_toml} bytes"))
+    if findings:
+        return None
+    known, issues = partial(data, MANIFEST_NAME, name)
+    findings += rules.as_errors(issues)
+    return known
+
+
+def _said(error: InputError) -> str:
+    return error.message + (f": {error.cause}" if error.cause else "")
 
 
 def _tree_findings(
-    tree: Tree,
-    manifest: BundleManifest | None,
-    document: Document | None,
-    limits: Limits,
-    names: BundleManifest | None,
+    tree: Tree, known: Partial | None, limits: Limits, names: BundleManifest | None, *, whole: bool
 ) -> Iterator[Finding]:
+    """`whole`: all of the tree could be read."""
     # Without a manifest there is still the tree to look at.
+    manifest = known.manifest if known else None
     declared = manifest or BundleManifest(name="bundle")
     yield from rules.as_errors(tree_issues(declared, tree.entries, limits))
     texts, unreadable = _texts(tree, declared, limits)
     yield from rules.as_errors(unreadable)
     units = rules.shipped_units(declared, tree.entries, texts)
-    if manifest and document:
-        yield from rules.include_findings(manifest, document, tree.entries)
-        yield from rules.enable_findings(manifest, document, units)
-        yield from rules.step_findings(manifest, document, tree.entries)
+    if known:
+        yield from rules.include_findings(known.manifest, known.document, tree.entries)
+        yield from rules.enable_findings(known.manifest, known.document, units) if whole else ()
+        yield from rules.step_findings(known.manifest, known.document, tree.entries)
     yield from _template_findings(tree, manifest, texts, names)
     targets = {path: host_path(declared, path, tree.entries[path].kind) for path in texts}
     read = {target: texts[path] for path, target in targets.items() if is_unit_file(target)}
+    unsure = known is None or not known.sure_of("templates")
     for path, target in targets.items():
         if target in read:
             dropins = rules.drop_ins(target.rpartition("/")[2], read)
-            shell = is_shell(manifest, path, Kind.FILE)
+            shell = unsure or is_shell(manifest, path, Kind.FILE)
             yield from rules.unit_findings(path, target, texts[path], dropins, shell=shell)
 
 
 def _key_findings(tree: Tree) -> Iterator[Finding]:
     for path, entry in tree.entries.items():
         if entry.kind is Kind.FILE and entry.size <= KEY_SIZE:
-            yield from rules.key_findings(path, tree.read(path, KEY_SIZE))
+            try:
+                data = tree.read(path, KEY_SIZE)
+            except InputError as error:
+                yield rules.error(*_unread(path, error))
+                continue
+            yield from rules.key_findings(path, data)
+
+
+def _unread(path: str, error: InputError) -> tuple[str, str]:
+    return printable(f"{ROOT}/{path}"), f"cannot be read: {error.cause}"
 
 
 def _texts(tree: Tree, manifest: BundleManifest, limits: Limits) -> tuple[dict[str, str], list[Issue]]:
@@ -159,7 +183,12 @@ def _texts(tree: Tree, manifest: BundleManifest, limits: Limits) -> tuple[dict[s
     issues = []
     for path, entry in tree.entries.items():
         if is_text(path, entry, manifest) and entry.size <= limits.template:
-            data = tree.read(path, limits.template)
+            try:
+                data = tree.read(path, limits.template)
+            except InputError as error:
+                where, message = _unread(path, error)
+                issues.append(Issue(where=where, message=message))
+                continue
             try:
                 texts[path] = data.decode()
             except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -38,8 +39,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
             source.close()
 
 
-def scan(folder: str) -> dict[str, Source]:
-    """Everything below `folder`, by relative path.
+def scan(folder: str, lost: Callable[[str, OSError], None] | None = None) -> dict[str, Source]:
+    """Everything below `folder`, by relative path. With `lost`, a folder that cannot be read is passed over.
 
     Raises:
         InputError: a folder cannot be read.
@@ -56,6 +57,9 @@ def scan(folder: str) -> dict[str, Source]:
                 if source.entry.kind is Kind.DIR:
                     waiting.append(path)
         except OSError as error:
+            if lost is not None:
+                lost(below, error)
+                continue
             raise InputError(f"cannot read {printable(os.path.join(folder, below))}", cause=words_of(error)) from error
     return found
 

@@ -190,22 +190,56 @@ def parse_manifest(data: bytes, where: str, default_name: str) -> BundleManifest
         InputError: all problems, each with ``where:line``.
     """
     document = toml.parse(data, where, values="values")
-    issues: list[Issue] = []
-    at = At(document, issues)
-    version = document.data.get("schema", SCHEMA)
-    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA:
-        at.below("schema").problem(
-            f"schema {version} is newer than this ashore, which reads {SCHEMA}", "use a newer ashore"
-        )
-        raise InputError(f"{where} cannot be read", issues=issues)
-    read = cast("dict[str, Any]", _DOCUMENT.read(dict(document.data), at))
-    name = read.get("name", default_name)
+    at = At(document, [], (), [])
+    read = _read(document, at)
     if "name" not in document.data and not NAME.fullmatch(default_name):
         given = f"{default_name[:80]!r} cannot be a bundle's name" if default_name else "the bundle has no name"
         at.problem(given, 'write name = "..." at the top: lower-case letters, digits, . _ and -')
-    if issues:
-        raise InputError(f"{where} is wrong", issues=sorted(issues, key=_by_line))
-    return _manifest(name, read, document)
+    if at.issues:
+        raise InputError(f"{where} is wrong", issues=sorted(at.issues, key=_by_line))
+    return _manifest(read.get("name", default_name), read, document)
+
+
+def read_manifest(document: toml.Document, name: str) -> tuple[BundleManifest, tuple[toml.Key, ...]]:
+    """What a document says, and where it is wrong; `name` is the bundle's, if it says none.
+
+    Raises:
+        InputError: it is of a schema that is newer than what is known here.
+    """
+    at = At(document, [], (), [])
+    read = _read(document, at)
+    if at.keys:
+        return BundleManifest(name=name), tuple(at.keys)
+    return _manifest(read.get("name", name), read, document), ()
+
+
+def is_known(table: object) -> bool:
+    """Whether a `bundle.toml` may have this at its top."""
+    return table in _DOCUMENT.fields
+
+
+def may_mean(word: object, table: str) -> bool:
+    """Whether `word`, which no `bundle.toml` may have at its top, may be a misspelled `table`: it is near no other."""
+    if is_known(word):
+        return False
+    near = nearest(word, _DOCUMENT.fields)
+    return not near or f'"{table}"' in near
+
+
+def is_value_name(name: str) -> bool:
+    """Whether a value can be called so."""
+    return _VALUE_NAME.fullmatch(name) is not None and name.lower() not in RESERVED
+
+
+def _read(document: toml.Document, at: At) -> dict[str, Any]:
+    version = document.data.get("schema", SCHEMA)
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA:
+        at.below("schema").problem(
+            f"schema {version} is newer than this ashore, which reads {SCHEMA}",
+            "use a newer ashore; what else the file says is not known to this one",
+        )
+        raise InputError(f"{document.where} cannot be read", issues=at.issues)
+    return cast("dict[str, Any]", _DOCUMENT.read(dict(document.data), at))
 
 
 def _by_line(issue: Issue) -> int:

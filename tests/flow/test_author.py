@@ -130,8 +130,8 @@ to = "opt/lifted/x"
         "root.arm64/opt/bin.j2:1: error: unexpected '}'",
         "root/dev: error: nothing may be placed below /dev",
         "root/dev/x: error: nothing may be placed below /dev",
-        'root/etc/a.j2:2: error: aa is not a value of this bundle; did you mean "a"?',
-        "root/etc/a.j2:2: error: values.q is not a value of this bundle",
+        'root/etc/a.j2:2: warning: aa is not a value of this bundle; did you mean "a"?',
+        "root/etc/a.j2:2: warning: values.q is not a value of this bundle",
         'root/etc/b.j2:1: error: facts.network.default.ipv5 is not a fact; did you mean "ipv6"?',
         "root/etc/c.j2:1: error: Expected an expression, got 'end of statement block'",
         "root/etc/d.j2:1: error: {% include %} is not possible: a template stands alone",
@@ -185,8 +185,8 @@ shell = ["opt/s"]
 def test_a_name_that_is_asked_for_elsewhere_is_unknown_here(tmp_path: Path) -> None:
     text = "{% if proxy is defined %}{{ proxy }}{{ praxy }}{% endif %}\n{{ proxy }}\n{{ facts.value() }}"
     assert told(put(tmp_path / "app", {"bundle.toml": "[values]\nport = 1\n", "root/etc/a.j2": text})) == [
-        "root/etc/a.j2:1: error: praxy is not a value of this bundle",
-        "root/etc/a.j2:2: error: proxy is not a value of this bundle",
+        "root/etc/a.j2:1: warning: praxy is not a value of this bundle",
+        "root/etc/a.j2:2: warning: proxy is not a value of this bundle",
         "root/etc/a.j2:3: error: facts.value is not a fact",
     ]
 
@@ -395,12 +395,16 @@ def test_build_refuses_what_lint_calls_an_error_unless_told_otherwise(
     folder = tmp_path / "app"
     (folder / "root/etc").mkdir(parents=True)
     (folder / "root/etc/x").write_text("x")
-    (folder / "bundle.toml").write_text('name = "app"\n[[files]]\npath = "etc/y"\nmode = "0600"\n')
+    (folder / "bundle.toml").write_text('name = "app"\n[[files]]\npath = "etc/y"\nmode = "9"\n')
+    (folder / "root/etc/a.j2").write_text("{{ facts.hostnam }}\n")
     command = ["build", str(folder), "-o", f"oci:{tmp_path}/out"]
     assert run(command) == 3
     said = capsys.readouterr().err
+    assert "root/etc/a.j2:1" in said, "all of them at once"
     assert "bundle.toml:3" in said and "names nothing below root/" in said and "--no-lint" in said
-    assert not (tmp_path / "out").exists()
+    assert "bundle.toml:4" in said and not (tmp_path / "out").exists()
+    (folder / "bundle.toml").write_text('name = "app"\n[[files]]\npath = "etc/y"\n')
+    assert run(command) == 3
     assert run([*command, "--no-lint"]) == 0
 
 
@@ -467,5 +471,8 @@ def test_build_leaves_it_to_the_host_which_values_there_are(tmp_path: Path) -> N
     (folder / "root/etc/a.conf.j2").write_text("{{ site }} {{ other }}\n")
     (folder / "root/etc/b.conf.j2").write_text("{% if x is undefined %}{% set x = 'a' %}{% endif %}{{ x }}\n")
     (folder / "bundle.toml").write_text('name = "app"\n[values]\nother = 1\n')
-    assert [found.where for found in lint(str(folder))] == ["root/etc/a.conf.j2:1"], "it may well be misspelled"
+    (found,) = lint(str(folder))
+    assert (found.where, found.severity) == ("root/etc/a.conf.j2:1", Severity.WARNING), "it may well be misspelled"
+    assert "every host has to give it" in found.remedy and "[values]" in found.remedy
+    assert run(["lint", str(folder)]) == 0
     assert run(["build", str(folder), "-o", f"oci:{tmp_path}/out"]) == 0

@@ -107,7 +107,7 @@ def test_lint_and_build_say_what_is_wrong_with_a_template(tmp_path: Path) -> Non
     text = INSTANCE + 'http = "http://127.0.0.1:{{ prot }}/"\n[[health]]\ntcp = "x:{{ instance }}"\n'
     folder = put(tmp_path / "app", {"bundle.toml": text, f"root/{WEB}": UNIT.format(1)})
     assert told(folder) == [
-        "bundle.toml:6: error: prot is not a value of this bundle",
+        "bundle.toml:6: warning: prot is not a value of this bundle",
         "bundle.toml:8: error: health[2].tcp: 'x:a' is not HOST:PORT",
     ]
     (refused,) = errors(folder)

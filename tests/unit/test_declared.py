@@ -8,7 +8,7 @@ import pytest
 
 from ashore.errors import InputError
 from ashore.nouns.bundle import Health
-from ashore.rules.bundles.declared import template_issues
+from ashore.rules.bundles.declared import template_issues, undeclared
 from ashore.rules.bundles.manifest import parse_manifest
 from tests.unit.test_render import rendered
 
@@ -98,7 +98,6 @@ def test_secret_values_are_refused_and_not_shown(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('http = "http://h:{{ prot }}/"', 'prot is not a value of this bundle; did you mean "port"?'),
         ('http = "http://{{ facts.hostnam }}/"', 'facts.hostnam is not a fact; did you mean "hostname"?'),
         ('http = "http://{{ port "', "unexpected end of template, expected 'end of print statement'."),
         ('http = "http://h:{{ name }}/"', "health[1].http: 'http://h:a/' is not an http or https URL"),
@@ -129,6 +128,15 @@ def test_without_a_host_they_are_checked_with_the_defaults(text: str, said: str)
 def test_what_only_a_host_can_tell_is_left_to_it(text: str) -> None:
     values = VALUES + 'url = "{{ facts.hostname }}"\n'
     assert not template_issues(parse_manifest(f"{values}[[health]]\n{text}\n".encode(), "b", "worker"), "b", CLOCK)
+
+
+def test_what_is_not_declared_is_the_hosts_to_give_and_may_be_misspelled() -> None:
+    text = f"{VALUES}[[health]]\nhttp = 'http://h:{{{{ prot }}}}/'\n"
+    manifest = parse_manifest(text.encode(), "b", "worker")
+    assert not template_issues(manifest, "b", CLOCK)
+    (issue,) = undeclared(manifest, "b")
+    assert issue.where == "b:7" and issue.message == 'prot is not a value of this bundle; did you mean "port"?'
+    assert "every host has to give it" in issue.remedy
 
 
 def test_units_to_enable_are_checked_as_well() -> None:

@@ -17,7 +17,7 @@ from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.toml import Document
 from ashore.rules.bundles import lint as rules
 from ashore.rules.bundles.bundle import ROOT, is_text, is_unit_file, tree_issues
-from ashore.rules.bundles.declared import template_issues
+from ashore.rules.bundles.declared import template_issues, undeclared
 from ashore.rules.bundles.lint import Finding, Severity
 from ashore.rules.bundles.manifest import is_spec, suspicions
 from ashore.rules.bundles.partial import Partial, partial
@@ -49,8 +49,7 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
 
     Of a `bundle.toml` that is wrong, or a tree that cannot be read, nothing is found that may come of what is left out.
 
-    `to_build`: nothing is said of values that templates read and the bundle does not declare (a host may), and no file
-    is opened for warnings.
+    `to_build`: nothing is read for warnings.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -67,7 +66,7 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
     findings += rules.as_errors(wrong)
     trees, lost = _trees(folder, names)
     findings += rules.as_errors(lost)
-    names_of = None if to_build or known is None or not known.names_known else known.manifest
+    names_of = known.manifest if known and known.names_known and not to_build else None
     for tree in trees:
         findings += map(tree.place, _tree_findings(tree, known, limits, names_of, whole=not lost))
         findings += () if to_build else map(tree.place, _key_findings(tree))
@@ -78,9 +77,8 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
             entries = {p: e for tree in trees for p, e in tree.entries.items()}
             findings += rules.rule_findings(manifest, document, entries)
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
-        findings += rules.as_errors(
-            template_issues(manifest, MANIFEST_NAME, time.monotonic, open_names=names_of is None)
-        )
+        findings += rules.as_errors(template_issues(manifest, MANIFEST_NAME, time.monotonic))
+        findings += rules.as_warnings(undeclared(manifest, MANIFEST_NAME) if names_of else ())
         findings += _default_findings(manifest, document, names_of)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 
@@ -207,7 +205,9 @@ def _template_findings(
 
     checker = Checker(names)
     for path, text in templates.items():
-        yield from rules.as_errors(checker.issues(text, f"{ROOT}/{printable(path)}"))
+        where = f"{ROOT}/{printable(path)}"
+        yield from rules.as_errors(checker.issues(text, where))
+        yield from rules.as_warnings(checker.undeclared(text, where))
 
 
 def _default_findings(manifest: BundleManifest, document: Document, names: BundleManifest | None) -> Iterator[Finding]:
@@ -222,6 +222,7 @@ def _default_findings(manifest: BundleManifest, document: Document, names: Bundl
     for place, text in templates:
         file, _, line = place.rpartition(":")
         yield from rules.as_errors(checker.issues(text, file, int(line)))
+        yield from rules.as_warnings(checker.undeclared(text, file, int(line)))
 
 
 def _strings(name: str, spec: ValueSpec, document: Document) -> Iterator[tuple[str, str]]:

@@ -41,18 +41,16 @@ def declared(manifest: BundleManifest, templates: Templates, used: Reads) -> Dec
     return _filled_in(manifest, texts, MANIFEST_NAME)
 
 
-def template_issues(
-    manifest: BundleManifest, where: str, clock: Callable[[], float], *, open_names: bool = False
-) -> tuple[Issue, ...]:
+def template_issues(manifest: BundleManifest, where: str, clock: Callable[[], float]) -> tuple[Issue, ...]:
     """What is wrong with the templates, as far as that is plain without a host: with the defaults, where there are any.
 
-    `where` is how messages name the manifest. With `open_names` a value that it does not declare is the host's to give.
+    `where` is how messages name the manifest. A value that it does not declare is the host's to give.
     """
     if not manifest.templates:
         return ()
     from ashore.rules.bundles.templatecheck import Checker
 
-    checker = Checker(None if open_names else manifest)
+    checker = Checker(manifest)
     optional = {name: msgspec.structs.replace(spec, required=False) for name, spec in manifest.values.items()}
     values = merge_values(msgspec.structs.replace(manifest, values=optional))
     templates = Templates(Facts(), values, DEFAULT, clock)
@@ -72,6 +70,20 @@ def template_issues(
             issues += [_told(place, item, problem)] if problem else []
             texts |= {} if problem else {item.key: text}
     return (*issues, *_filled_in(manifest, texts, where)[2])
+
+
+def undeclared(manifest: BundleManifest, where: str) -> tuple[Issue, ...]:
+    """What its templates read and it does not declare."""
+    if not manifest.templates:
+        return ()
+    from ashore.rules.bundles.templatecheck import Checker
+
+    checker = Checker(manifest)
+    return tuple(
+        msgspec.structs.replace(issue, where=f"{where}:{item.line}")
+        for item in manifest.templates
+        for issue in checker.undeclared(_text(manifest, item), where)
+    )
 
 
 def _text(manifest: BundleManifest, item: Templated) -> str:

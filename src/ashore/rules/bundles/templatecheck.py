@@ -4,6 +4,8 @@
 This module imports jinja2: import it where it is needed.
 """
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
@@ -29,7 +31,7 @@ class Checker:
     """Reads the templates of one bundle."""
 
     def __init__(self, manifest: BundleManifest | None) -> None:
-        """Without a manifest, or with one that declares no value, names are the host's to give: none is wrong."""
+        """Without a manifest, or with one that declares no value, nothing is said of names: they are the host's."""
         self.known = set(manifest.values) if manifest else set()
         scope = Scope(Facts(), Values(tree={}), lambda *_: "")
         self.sandbox = Sandbox(lambda: scope, Budget(lambda: 0.0, 1.0, DEFAULT.template))
@@ -43,9 +45,19 @@ class Checker:
             return [Issue(where=f"{where}:{error.lineno + first_line - 1}", message=error.message or "not a template")]
         except RecursionError:
             return [Issue(where=where, message="nested too deeply")]
-        found = [*self._bare_names(tree), *self._attributes(tree)]
-        placed = {Issue(where=f"{where}:{line + first_line - 1}", message=text) for line, text in found}
-        return sorted(placed, key=lambda issue: (issue.where, issue.message))
+        return _placed(self._facts(tree), where, first_line)
+
+    def undeclared(self, text: str, where: str, first_line: int = 1) -> list[Issue]:
+        """What a template, which is one, reads and the bundle does not declare: a host may have it all the same."""
+        if not self.known:
+            return []
+        try:
+            tree = self.sandbox.parsed(text)
+        except (TemplateSyntaxError, RecursionError):
+            return []
+        found = [*self._bare_names(tree), *self._names_below_values(tree)]
+        remedy = "every host has to give it, or declare it under [values]"
+        return _placed(found, where, first_line, remedy)
 
     def values_in(self, text: str) -> set[str]:
         """The names that a template, which is one, may read a value by."""
@@ -56,7 +68,7 @@ class Checker:
 
     def _bare_names(self, tree: nodes.Template) -> list[tuple[int, str]]:
         own = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}  # perhaps in one branch only
-        undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS - own if self.known else set()
+        undeclared = find_undeclared_variables(tree) - self.known - _GLOBALS - own
         guarded = {id(node) for node in _guarded(tree)}
         return [
             (node.lineno, f"{node.name} is not a value of this bundle{nearest(node.name, self.known | _GLOBALS)}")
@@ -64,19 +76,31 @@ class Checker:
             if node.ctx == "load" and node.name in undeclared and id(node) not in guarded
         ]
 
-    def _attributes(self, tree: nodes.Template) -> list[tuple[int, str]]:
-        guarded = {id(node) for node in _guarded(tree)}
-        found = []
-        for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-            path = _path(node)
-            if id(node) in guarded or path is None:
-                continue
-            if path[0] == "values" and self.known and len(path) == 2 and path[1] not in self.known | _TABLE:
-                text = f"values.{path[1]} is not a value of this bundle{nearest(path[1], self.known)}"
-                found.append((node.lineno, text))
-            elif path[0] == "facts" and (wrong := _wrong_fact(path[1:])):
-                found.append((node.lineno, wrong))
-        return found
+    def _names_below_values(self, tree: nodes.Template) -> list[tuple[int, str]]:
+        return [
+            (line, f"values.{path[1]} is not a value of this bundle{nearest(path[1], self.known)}")
+            for line, path in _paths(tree)
+            if path[0] == "values" and len(path) == 2 and path[1] not in self.known | _TABLE
+        ]
+
+    @staticmethod
+    def _facts(tree: nodes.Template) -> list[tuple[int, str]]:
+        paths = ((line, path) for line, path in _paths(tree) if path[0] == "facts")
+        return [(line, wrong) for line, path in paths if (wrong := _wrong_fact(path[1:]))]
+
+
+def _placed(found: Iterable[tuple[int, str]], where: str, first_line: int, remedy: str = "") -> list[Issue]:
+    placed = {Issue(where=f"{where}:{line + first_line - 1}", message=text, remedy=remedy) for line, text in found}
+    return sorted(placed, key=lambda issue: (issue.where, issue.message))
+
+
+def _paths(tree: nodes.Template) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Each name of several parts that is known before rendering, with its line, unless its absence is provided for."""
+    guarded = {id(node) for node in _guarded(tree)}
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        path = _path(node)
+        if path is not None and id(node) not in guarded:
+            yield node.lineno, path
 
 
 def _guarded(tree: nodes.Template) -> list[nodes.Node]:

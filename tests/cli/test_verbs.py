@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import stat
 
 import pytest
 
@@ -68,6 +69,27 @@ def test_diff_is_drift_and_says_so_by_its_code(installed: Shell) -> None:
     assert done(installed.on_root("diff", "/", "--exit-code"), 10).out.count("/opt/bin/app") == 1
     verdicts = {item["path"]: item["verdict"] for item in done(installed.on_root("diff", "--json")).json()}
     assert verdicts == {"/etc/app/app.conf": "edited", "/opt/bin/app": "deleted"}
+
+
+def test_diff_tells_which_attributes_differ_and_how(installed: Shell) -> None:
+    (installed.root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nwww:x:33:33::/:/bin/sh\n")
+    program, conf = installed.root / "opt/bin/app", installed.root / "etc/app/app.conf"
+    old = stat.S_IMODE(program.stat().st_mode)
+    program.chmod(0o600)
+    conf.write_text("edited\n")
+    conf.chmod(0o640)
+    own, number = "root:root", (0, 0)
+    if os.geteuid() == 0:
+        own, number = "www:44", (33, 44)
+        os.chown(program, *number)
+    lines = done(installed.on_root("diff")).out.splitlines()
+    if os.geteuid() == 0:
+        assert lines[lines.index("/opt/bin/app (app): attributes") + 1] == f"  {old:04o} root:root -> 0600 {own}"
+    assert " -> 0640 " in lines[lines.index("/etc/app/app.conf (app): edited") + 1]
+    (item,) = (i for i in done(installed.on_root("diff", "--json")).json() if i["verdict"] == "attributes")
+    assert item["diff"] == "" and item["old"]["mode"] == f"{old:04o}"
+    assert (item["new"]["mode"], item["new"]["uid"], item["new"]["gid"]) == ("0600", *number)
+    assert item["old"]["digest"] == item["new"]["digest"]
 
 
 def test_diff_and_repair_go_by_a_units_name_to_its_file_and_know_what_nobody_has(shell: Shell) -> None:

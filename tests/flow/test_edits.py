@@ -12,9 +12,12 @@ from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff, status
 from ashore.acts.change.install import install, plan_install
 from ashore.acts.change.repair import Scope, repair
-from ashore.cli.render_drift import drift_text
+from ashore.cli.render_drift import attributes_text, drift_text
 from ashore.errors import ConflictError
 from ashore.nouns.digest import of
+from ashore.nouns.files import Entry, Kind
+from ashore.nouns.owners import Owners
+from ashore.rules.files.drift import Drift, Verdict
 from tests.fakes.bundles import File, Folder, Link
 from tests.flow.machine import Machine
 
@@ -419,6 +422,23 @@ def test_and_goes_with_the_next_install_of_its_own_as_the_plan_says(host: Machin
     assert (host.install(ONE) if again == "install" else host.upgrade()).changed
     assert host.read(CONF) == "one\n"
     assert not host.install(ONE).changed
+
+
+def test_attributes_that_differ_are_told_one_by_one() -> None:
+    placed = Entry(kind=Kind.FILE, mode=0o644, xattrs={"user.a": b"1", "user.b": b"1"})
+    there = replace(placed, xattrs={"user.a": b"2", "security.capability": b"x"})
+    owners = Owners(users={"root": 0, "www": 33}, groups={"root": 0})
+
+    def told(old: Entry, new: Entry) -> str:
+        item = Drift(path="f", bundle="b", verdict=Verdict.ATTRIBUTES, known=False, old=old, new=new)
+        return attributes_text(item, owners)
+
+    assert told(placed, there) == "security.capability added; user.a changed; user.b removed"
+    moved = replace(there, mode=0o4600, uid=33, gid=44)
+    assert told(there, moved) == "0644 root:root -> 4600 www:44"
+    link = Entry(kind=Kind.SYMLINK, mode=0o777, target="x")
+    assert told(link, replace(link, uid=33)) == "root:root -> www:root"
+    assert told(placed, placed) == ""
 
 
 def test_a_mode_that_somebody_gave_a_folder_is_seen_and_stays_over_upgrades(host: Machine) -> None:

@@ -14,6 +14,7 @@ from ashore.acts.ask.values import lines, values
 from ashore.acts.change.install import plan_install
 from ashore.acts.change.noop import nothing_to_do
 from ashore.acts.plan.differences import differences
+from ashore.cli.render_drift import difference_json
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
 from ashore.errors import InputError
@@ -300,6 +301,10 @@ def test_no_json_has_what_a_guess_at_a_secret_could_be_checked_by(
     digests = [digest.of(f"token={pin}\n".encode()) for pin in ("4711", "0815")]
     printed = capsys.readouterr().out
     assert not [d for d in digests if d in printed]
+    host.write("etc/app/token", "edited\n")
+    (edited,) = (difference_json(item, text) for item, text in diff(host.tools()))
+    for side in (edited["old"], edited["new"]):
+        assert isinstance(side, dict) and side["mode"] and not {"size", "digest"} & side.keys()
     owner, other = owns(host.tools(), "/etc/app/token"), owns(host.tools(), "/etc/app/plain")
     assert owner is not None and other is not None
     assert (owner.digest, bool(other.digest)) == ("", True)

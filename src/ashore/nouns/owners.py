@@ -19,3 +19,9 @@ class Owners(msgspec.Struct, frozen=True, kw_only=True):
     def group(self, name: str) -> int | None:
         """The id of a group's name or number; None if the host has no such group."""
         return int(name) if name.isdecimal() else self.groups.get(name)
+
+    def of(self, uid: int, gid: int) -> str:
+        """``user:group``, each by its name, or its number where the host has no name for it."""
+        user = next((name for name, number in self.users.items() if number == uid), str(uid))
+        group = next((name for name, number in self.groups.items() if number == gid), str(gid))
+        return f"{user}:{group}"

@@ -10,6 +10,7 @@ from ashore.acts.ask.drifting import host_drift
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.late import watched_now
 from ashore.errors import Issue, UsageError
+from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Provisional
@@ -18,6 +19,7 @@ from ashore.nouns.follow import Paused
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.journal import Held
 from ashore.nouns.late import Late
+from ashore.nouns.owners import Owners
 from ashore.nouns.units import UnitState
 from ashore.rules.files.drift import Drift, Verdict
 from ashore.rules.units.enablement import unit_of
@@ -127,6 +129,15 @@ def _difference(tools: Tools, item: Drift, record: FileRecord | None, supply: Su
 
     label = shown(item.path)
     return unified(before, after, old_label=label, new_label=label, secret=record.secret)
+
+
+def owners_of(tools: Tools) -> Owners:
+    """The host's names for its users and groups.
+
+    Raises:
+        InputError: the files that have them cannot be read.
+    """
+    return read_owners(tools.host)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

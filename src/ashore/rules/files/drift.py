@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.files import Kind, OnEdit, Seen, folders_of, shown
+from ashore.nouns.files import Entry, Kind, OnEdit, Seen, folders_of, shown
 from ashore.nouns.generation import FileRecord, Generation
 from ashore.nouns.units import PULLING, UNIT_FOLDERS, UnitAction, UnitVerb
 from ashore.rules.units.enablement import enabled_by
@@ -54,6 +54,12 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """The unit that it is about, where it is about one."""
     next: Next | None = None
     """Of a deleted path."""
+    old: Entry | None = None
+    """What ashore placed there, of one that was edited, if only in its attributes."""
+    new: Entry | None = None
+    """What lies there then."""
+    secret: bool = False
+    """It holds a secret value: its content is shown nowhere."""
 
 
 _NEXT = {OnEdit.REPLACE: Next.RETURNS, OnEdit.ABORT: Next.REFUSED}
@@ -71,6 +77,7 @@ def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, 
         known = (there is None and lay is None) or (there is not None and there.same(lay))
         link = verdict is Verdict.DELETED and record.entry.kind is Kind.SYMLINK
         unit = enabled_by(path, record.entry.target) if link else ""
+        edited = verdict in (Verdict.EDITED, Verdict.ATTRIBUTES)
         found.append(
             Drift(
                 path=path,
@@ -80,6 +87,9 @@ def drift(generation: Generation, seen: Mapping[str, Seen], masks: Mapping[str, 
                 pending=record.pending,
                 unit=unit,
                 next=_NEXT.get(record.on_edit, Next.STAYS) if verdict is Verdict.DELETED and not unit else None,
+                old=record.placed if edited else None,
+                new=there if edited else None,
+                secret=record.secret,
             )
         )
     return (*sorted(found, key=lambda item: item.path), *_masked(generation, masks))

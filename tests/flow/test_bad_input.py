@@ -2,6 +2,7 @@
 """Bad input, through the command line: the documented code, a cause and a remedy, and a host that is as before."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ashore.nouns.digest import Digest
 from ashore.nouns.image import OCI_MANIFEST
 from tests.cli.shell import NOBODY, Shell, refused
-from tests.fakes.bundles import FakeImages, Tree
+from tests.fakes.bundles import FakeImages, Folder, Tree, layer
 from tests.fakes.registry import FakeRegistry
 from tests.system.registry_server import free_port
 
@@ -80,7 +82,11 @@ def test_a_path_that_no_bundle_may_have(shell: Shell, path: str) -> None:
 def as_layout(shell: Shell, tree: Tree, toml: str = "", labels: Mapping[str, str] | None = None) -> str:
     """An image that no `ashore build` would make, as an OCI layout."""
     images = FakeImages()
-    digest = images.add("x", tree, toml, labels=labels)
+    return laid_out(shell, images, images.add("x", tree, toml, labels=labels))
+
+
+def laid_out(shell: Shell, images: FakeImages, digest: Digest) -> str:
+    """An image of these as a layout."""
     folder = shell.folder / "handmade.oci"
     (folder / "blobs/sha256").mkdir(parents=True)
     for name, data in images._blobs.items():
@@ -89,6 +95,36 @@ def as_layout(shell: Shell, tree: Tree, toml: str = "", labels: Mapping[str, str
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
     return f"oci:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("naem = 1\n", ["bundle.toml is wrong", "bundle.toml:1: unknown key"]),
+        ("name = \n", ["bundle.toml is not TOML"]),
+        ("folder", ["bundle.toml is a dir"]),
+        ("manifest", ["is malformed"]),
+        ('name = "other"', ["two of the images carry a bundle named other", "remedy: "]),
+    ],
+)
+def test_of_two_images_the_one_that_is_refused_is_named(shell: Shell, toml: str, said: list[str]) -> None:
+    right = shell.image("right", {"etc/app": "x"}, 'name = "other"\n')
+    wrong = as_layout(shell, {"etc/bad": "x"}, toml if "name" in toml or "naem" in toml else "")
+    layout = Path(wrong.removeprefix("oci:"))
+    if toml == "folder":
+        fake = FakeImages()
+        shutil.rmtree(layout)
+        wrong = laid_out(shell, fake, fake.add_layers("x", [layer({"bundle.toml": Folder()}, "ashore")]))
+    if toml == "manifest":
+        digest = hashlib.sha256(b"[1").hexdigest()
+        (layout / "blobs/sha256" / digest).write_bytes(b"[1")
+        index = {"mediaType": OCI_MANIFEST, "digest": f"sha256:{digest}", "size": 2}
+        (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [index]}))
+    with shell.unchanged():
+        for asked in ((right, wrong), (wrong, right)):
+            ran = shell.on_root("install", *asked)
+            refused(ran, 3, *said, wrong)
+            assert (right in ran.err) is ("two of" in said[0])
 
 
 @pytest.mark.parametrize("verb", ["lint", "build"])

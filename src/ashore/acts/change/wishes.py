@@ -75,7 +75,11 @@ def with_others(tools: Tools, current: Generation, asked: Sequence[tuple[Ask, Pa
             part = _in_place_of(old, part, None if there is not None and there.name in leaving else there)
             replaced[old.name] = name
         if name in parts and (name not in replaced.values() or parts[name].record.digest != part.record.digest):
-            raise InputError(f"two of the images carry a bundle named {name}")
+            raise InputError(
+                f"two of the images carry a bundle named {name}: {parts[name].record.reference} and "
+                f"{part.record.reference}",
+                remedy="name one of them, or build one anew with another name in its bundle.toml",
+            )
         parts[name] = part
     others = [as_recorded(current, b.name) for b in current.bundles if b.name not in parts.keys() | replaced.keys()]
     return Target(parts=enabled(tools, (*parts.values(), *others), current))

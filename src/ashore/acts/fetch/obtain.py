@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reference becomes a bundle: resolved, verified, fetched, read. Contents go where the caller says."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
 
@@ -94,12 +95,26 @@ def obtain(
     if (bundle := known(image.manifest_digest)) is not None:
         late = _Late(fetch, {entry.digest for entry in bundle.entries.values()} - here(tools))
         return obtained(bundle=bundle, contents=late.open, more=late.more)
-    got, texts = _read(tools, fetch, cache_key(image, prefix))
+    with _named(reference):
+        got, texts = _read(tools, fetch, cache_key(image, prefix))
     if sum(layer.size for layer in image.manifest.layers) >= LEAST_PARTS:
         for digest, text in texts.items():
             deltas.bases.known.put(digest, text)
-    bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
+    with _named(reference):
+        bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
     return obtained(bundle=bundle, contents=got.contents, more=got.more)
+
+
+@contextlib.contextmanager
+def _named(reference: ImageReference) -> Iterator[None]:
+    """What is wrong in an image is said with its name: several may have been asked for."""
+    try:
+        yield
+    except InputError as error:
+        if str(reference) in error.message:
+            raise
+        message = f"{reference}: {error.message}"
+        raise InputError(message, cause=error.cause, remedy=error.remedy, issues=error.issues) from error
 
 
 class _Late:

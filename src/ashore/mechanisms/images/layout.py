@@ -75,7 +75,7 @@ class LayoutReader:
         name = f"{self._files.place}: manifest {digest}"
         checked = CountedHashed(source, digest=digest, size=size, name=name)
         data = read_all(checked, limit=self._limits.manifest, name=name)
-        return media_type_of(data), data
+        return media_type_of(data, f"{self._reference}: manifest {digest}"), data
 
     def blob(self, descriptor: Descriptor) -> Stream:
         source, _ = self._files.open(blob_name(descriptor.digest))
@@ -207,8 +207,8 @@ def blob_name(digest: Digest) -> str:
     return f"blobs/sha256/{hex_of(digest)}"
 
 
-def media_type_of(data: bytes) -> str:
-    """A manifest's or index's own word; where it has none, what it looks like.
+def media_type_of(data: bytes, where: str) -> str:
+    """A manifest's or index's own word; where it has none, what it looks like. `where` is how messages name it.
 
     Raises:
         InputError: it is not a JSON object.
@@ -216,7 +216,7 @@ def media_type_of(data: bytes) -> str:
     try:
         shape = msgspec.json.decode(data, type=_Shape)
     except NOT_DECODED as error:
-        raise InputError("a manifest is malformed", cause=str(error)) from error
+        raise InputError(f"{where} is malformed", cause=str(error)) from error
     return shape.media_type or (OCI_MANIFEST if shape.manifests is msgspec.UNSET else OCI_INDEX)
 
 

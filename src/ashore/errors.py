@@ -163,3 +163,8 @@ def reason_of(error: Exception) -> str:
 def words_of(error: OSError) -> str:
     """What the system said: one that has no number says it as any error does."""
     return error.strerror or str(error)
+
+
+def unread_because(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file that the user named gave no text; the message names the file."""
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else words_of(error)

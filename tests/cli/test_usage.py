@@ -234,3 +234,25 @@ def test_a_layout_in_a_folder_with_a_colon_cannot_be_recorded(
     monkeypatch.chdir(tmp_path / "a:b")
     assert run(["plan", "oci:out", "--root", str(tmp_path)]) == 2
     assert "first colon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_file_that_an_option_names_and_that_gives_no_text(shell: Shell, gone: bool) -> None:
+    if not gone:
+        (shell.folder / "nofile").write_bytes(b"\xff")
+    image = shell.image("app", {"etc/app": "x"})
+    pinned = f"reg.example/app@sha256:{'0' * 64}"
+    for ran, code, option in (
+        (shell.on_root("install", image, "--set-file", "tok=nofile"), 2, "--set-file"),
+        (shell.ashore("provision", "cloud-config", pinned, "--values", "nofile"), 3, "--values"),
+        (shell.ashore("provision", "cloud-config", pinned, "--registry-ca", "nofile"), 3, "--registry-ca"),
+    ):
+        why = "cause: No such file or directory\n" if gone else "cause: it is not UTF-8\n"
+        refused(ran, code, "nofile", why, f"remedy: {'write ' if code == 2 else ''}{option}")
+
+
+def test_a_tag_that_is_not_pushed_beside_a_layout(shell: Shell) -> None:
+    folder = shell.bundle("app", {"etc/app": "x"})
+    ran = shell.ashore("build", str(folder), "-t", "reg.example/app:1", "-o", "oci:out")
+    refused(ran, 2, "add --push, or leave out -t: -o names the image, oci:out")
+    refused(shell.ashore("build", str(folder), "-t", "reg.example/app:1"), 2, "add --push, or write it with -o oci:DIR")

@@ -215,6 +215,11 @@ def test_what_a_failing_program_said_is_the_cause_both_streams_in_one(here: Host
     assert raised.value.cause == "out\nerr"
 
 
+def test_a_signal_that_kills_a_program_is_named(here: HostPrograms) -> None:
+    with pytest.raises(AshoreError, match="was killed by SIGKILL"):
+        here.run(["/bin/sh", "-c", "kill -9 $$"], seconds=10)
+
+
 def test_of_endless_output_the_end_is_kept(here: HostPrograms) -> None:
     said = here.run(["/bin/sh", "-c", "yes | head -c 1000000; echo the end"], seconds=30)
     assert said.endswith("the end") and len(said) <= 16 << 10

@@ -132,6 +132,18 @@ def test_a_folder_that_is_missing(shell: Shell, verb: str) -> None:
     refused(shell.ashore(verb, "nowhere", *(["-o", "oci:out"] if verb == "build" else [])), 3, "nowhere")
 
 
+def test_an_include_that_fails_says_where_it_stands_and_where_it_was_looked_for(shell: Shell) -> None:
+    """A relative path counts from where the build runs, and not from the bundle's folder."""
+    relative = '[[include]]\nimage = "oci:../x"\npath = "a"\nto = "opt/x"\n'
+    folder = shell.bundle("app", {"etc/app": "x"}, relative)
+    looked = f"there is no {shell.folder.parent}/x"
+    refused(shell.ashore("build", str(folder), "-o", "oci:out"), 3, "bundle.toml:1: ", looked, "where the build runs")
+    away = f'[[include]]\nimage = "127.0.0.1:{free_port()}/x:1"\npath = "a"\nto = "opt/y"\n'
+    (folder / "bundle.toml").write_text(relative + away)
+    ran = shell.ashore("build", str(folder), "-o", "oci:out")
+    refused(ran, 4, "bundle.toml:5: including 127.0.0.1", "connection refused", "bundle.toml:1: ", looked)
+
+
 def test_an_included_image_that_is_missing_stops_the_build(shell: Shell) -> None:
     toml = f'[[include]]\nimage = "oci:{shell.folder}/nowhere"\npath = "bin/x"\nto = "opt/x"\n'
     folder = shell.bundle("app", {"etc/app": "x"}, toml)

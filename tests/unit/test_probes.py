@@ -96,6 +96,8 @@ def test_an_accepted_connection_is_well(silent: int) -> None:
         (("true",), ""),
         (("false",), "false ended with 1"),
         (("sh", "-c", "echo one >&2; echo two >&2; exit 3"), "sh ended with 3: two"),
+        (("sh", "-c", "kill -9 $$"), "sh was killed by SIGKILL"),
+        (("sh", "-c", "kill -40 $$"), "sh was killed by signal 40"),
         (("sleep", "10"), "sleep 10 did not end within 0.05 s"),
         (("/no/such",), "cannot run /no/such: No such file or directory"),
     ],

@@ -160,7 +160,8 @@ def _targets(tag: str | None, push: bool, place: str | None) -> list[ImageRefere
     if tag:
         target = reference.parse(tag)
         if not push:
-            raise UsageError("-t alone stores nothing", remedy="add --push, or write it with -o oci:DIR")
+            remedy = f"leave out -t: -o names the image, {place}" if place else "write it with -o oci:DIR"
+            raise UsageError("-t names what --push pushes, and stores nothing", remedy=f"add --push, or {remedy}")
         if target.transport is not Transport.REGISTRY:
             raise UsageError(f"-t {tag} is no registry's name", remedy="use -o for layouts and archives")
         targets.append(target)

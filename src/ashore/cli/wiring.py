@@ -12,11 +12,12 @@ import msgspec
 from ashore.acts.tools import Tools, open_root
 from ashore.cli.options import NOTHING_GIVEN, Given
 from ashore.cli.progress import shown
-from ashore.errors import InputError, UsageError
+from ashore.errors import InputError, UsageError, unread_because
 from ashore.nouns import reference
 from ashore.nouns.ask import NOTHING, Ask
 from ashore.nouns.config import CONFIG_PATH
 from ashore.nouns.facts import Facts
+from ashore.nouns.files import printable
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Progress
 from ashore.nouns.reference import ImageReference
@@ -182,7 +183,9 @@ def _values(sets: Sequence[str], set_files: Sequence[str]) -> dict[str, object]:
             with open(path, encoding="utf-8") as file:
                 text = file.read(DEFAULT.template + 1)
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the value of {key} from {path}", cause=str(error)) from error
+            remedy = f"write --set-file {key}=FILE with a text file of this machine"
+            message = f"cannot read the value of {key} from {printable(path)}"
+            raise UsageError(message, cause=unread_because(error), remedy=remedy) from error
         if len(text) > DEFAULT.template:
             raise UsageError(f"the value of {key} is too long: {path} has more than {DEFAULT.template} characters")
         values[key] = text.rstrip("\n")

@@ -74,8 +74,20 @@ def run(
         raise _not_run(argv, error) from error
     stderr = told.decode(errors="replace").strip()
     if check and child.returncode != 0:
-        raise AshoreError(f"{shown} ended with {child.returncode}", cause=stderr[-2000:])
+        raise AshoreError(f"{shown} {how_it_ended(child.returncode)}", cause=stderr[-2000:])
     return Finished(code=child.returncode, stdout=stdout, stderr=stderr)
+
+
+def how_it_ended(code: int) -> str:
+    """What a program's code says, for people: below zero it is the signal that killed it."""
+    if code >= 0:
+        return f"ended with {code}"
+    import signal
+
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
 
 
 @contextlib.contextmanager
@@ -149,7 +161,7 @@ def run_told(argv: Sequence[str], *, seconds: float, stdin: bytes = b"", env: Ma
     if not in_time:
         raise AshoreError(f"{shlex.join(argv)} did not end within {seconds:g} s", cause=text[-2000:])
     if child.returncode:
-        raise AshoreError(f"{shlex.join(argv)} ended with {child.returncode}", cause=text[-2000:])
+        raise AshoreError(f"{shlex.join(argv)} {how_it_ended(child.returncode)}", cause=text[-2000:])
     return text
 
 

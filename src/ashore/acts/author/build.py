@@ -11,7 +11,7 @@ import msgspec
 from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.include import included, unnamed
 from ashore.acts.author.parts import manifest_text, tops
-from ashore.errors import InputError, Issue, UsageError
+from ashore.errors import AshoreError, InputError, Issue, UsageError
 from ashore.mechanisms.images.compression import expands_beyond, open_layer
 from ashore.mechanisms.images.layerfile import LayerFile, new_layer
 from ashore.mechanisms.images.sources import Source, scan
@@ -139,6 +139,11 @@ def _sources(
         except InputError as error:
             where = _place_of(folder, number, tools.limits)
             issues += error.issues or (Issue(where=where, message=str(error), remedy=error.remedy),)
+        except AshoreError as error:  # of a registry, say: it keeps its code
+            where = _place_of(folder, number, tools.limits)
+            error.message = f"{where}: including {include.source}: {error.message}"
+            error.issues = (*error.issues, *issues)
+            raise
     packed = {path: _packed(manifest, path, source) for path, source in found.items()}
     issues += tree_issues(manifest, {path: source.entry for path, source in packed.items()}, tools.limits)
     if issues:

@@ -16,6 +16,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent, printable, shown
 from ashore.nouns.image import Platform, VerifiedImage
 from ashore.nouns.ports import ImageReader, Progress
+from ashore.nouns.reference import Transport
 from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.images.imagetree import ROOT
 from ashore.rules.images.packing import DEFAULT_PLATFORM
@@ -60,8 +61,17 @@ def included(include: Include, platform: Platform, tools: BuildTools, place: str
     if include.folder:
         return _from_folder(include, _place(tools.folders[include.folder], platform), tools.progress)
     reference = parse_reference(include.image)
-    reader = tools.open_image(reference)
-    image = resolve_image(reader, reference, platform, tools.limits)
+    try:
+        reader = tools.open_image(reference)
+        image = resolve_image(reader, reference, platform, tools.limits)
+    except InputError as error:
+        asked = reference.place
+        if reference.transport is Transport.REGISTRY or os.path.isabs(asked) or os.path.exists(asked):
+            raise
+        # Somebody may well mean the bundle's folder.
+        message = f"there is no {printable(os.path.abspath(asked))}"
+        cause = f"{include.image} counts from where the build runs"
+        raise InputError(message, cause=cause, remedy=error.remedy) from error
     verified: VerifiedImage = verify(image, resolved(reference), tools.policy())
     tools.progress.say(f"including {include.path} of {reference}, {image.digest}")
     return _lifted(verified, reader, include, place, tools)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ashore.errors import InputError
+from ashore.errors import InputError, unread_because
 from ashore.nouns.config import Pull
 from ashore.nouns.files import printable
 from ashore.nouns.limits import Limits
@@ -65,19 +65,19 @@ def user_data(kind: str, wish: Wish, limits: Limits) -> str:
 def _values(path: str, limits: Limits) -> str:
     from ashore.nouns import toml
 
-    text = _read(path, limits.bundle_toml)
+    text = _read(path, limits.bundle_toml, "--values FILE names a TOML file of this machine")
     toml.parse(text.encode(), printable(path), values="")  # as the host does
     return text
 
 
 def _authority(path: str, limits: Limits) -> str:
-    text = _read(path, limits.template)
+    text = _read(path, limits.template, "--registry-ca FILE names a certificate in PEM on this machine")
     if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY" in text:
         raise InputError(f"{printable(path)} is no certificate in PEM", remedy="name the authority's certificate")
     return text
 
 
-def _read(path: str, most: int) -> str:
+def _read(path: str, most: int, remedy: str) -> str:
     """A file's text of at most so many bytes, its lines ended as on a host."""
     try:
         with open(path, "rb") as file:
@@ -87,4 +87,4 @@ def _read(path: str, most: int) -> str:
             raise InputError(f"{printable(path)} is larger than {most} bytes")
         return data.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {printable(path)}", cause=str(error)) from error
+        raise InputError(f"cannot read {printable(path)}", cause=unread_because(error), remedy=remedy) from error

@@ -94,7 +94,7 @@ def hand_over(
             raise busy(unit)
         raise UnchangedError(
             "PID 1 did not start the change",
-            cause=f"systemd-run ended with {code}",
+            cause=f"systemd-run {process.how_it_ended(code)}",
             remedy="its message is above; the system bus must run: systemctl status dbus",
         )
     return code

@@ -67,7 +67,7 @@ def command(argv: tuple[str, ...], seconds: float) -> str:
     except AshoreError as error:
         return str(error)
     last = done.stderr.splitlines()[-1][:200] if done.stderr else ""
-    return "" if done.code == 0 else f"{argv[0]} ended with {done.code}" + (f": {last}" if last else "")
+    return "" if done.code == 0 else f"{argv[0]} {process.how_it_ended(done.code)}" + (f": {last}" if last else "")
 
 
 def _connection(scheme: str, host: str, port: int | None, seconds: float) -> "HTTPConnection":

@@ -4,6 +4,7 @@
 Library code raises these and never prints or exits; ``cli.main`` is the only place that does.
 """
 
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar
@@ -168,3 +169,13 @@ def words_of(error: OSError) -> str:
 def unread_because(error: OSError | UnicodeDecodeError) -> str:
     """Why a file that the user named gave no text; the message names the file."""
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else words_of(error)
+
+
+def remedy_of(error: Exception) -> str:
+    """What to do about what the system said; empty where that depends."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOSPC:
+        return "make room there, or: ashore prune"
+    if number == errno.EDQUOT:
+        return "raise the quota, or make room there"
+    return "look in the kernel's log for what the disk said: journalctl -k" if number == errno.EIO else ""

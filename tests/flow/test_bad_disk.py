@@ -2,6 +2,7 @@
 """Disks that are full or read-only: said, and the host is as it was."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import tempfile
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ashore.acts.transaction import stage
+from ashore.mechanisms.stage import supply
 from tests.cli.shell import Shell, refused
+from tests.fakes.registry import FakeRegistry
 from tests.flow.test_bad_input import ROOT
 
 
@@ -53,6 +57,86 @@ def test_a_disk_that_is_full_on_the_way(small_disk: Path, shell: Shell) -> None:
         assert _left_in(shell) == []
     finally:
         subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+@contextlib.contextmanager
+def _mounted(disk: Path, target: Path) -> Iterator[None]:
+    target.mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", str(disk), str(target)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+@ROOT
+@pytest.mark.parametrize("compression", ["zstd:chunked", "gzip"])
+def test_what_is_too_large_for_a_mount_is_told_by_that(
+    small_disk: Path, shell: Shell, registry: FakeRegistry, compression: str
+) -> None:
+    """Its tables tell before it is fetched; where there are none, the file and the mount that had no room."""
+    bundle = shell.bundle("app", {f"opt/app/{n}": os.urandom(2_000_000).hex() for n in range(5)} | {"etc/app": "x"})
+    image = f"{registry.host}/team/app:1"
+    assert shell.ashore("build", str(bundle), "-t", image, "--push", "--compression", compression).code == 0
+    registry.seen.clear()
+    with _mounted(small_disk, shell.root / "opt"):
+        with shell.unchanged():
+            ran = shell.on_root("install", image)
+        assert _left_in(shell) == []
+    refused(ran, 7, "space", "make room", "/opt", "ashore prune")
+    if compression == "gzip":
+        assert "/opt/app/" in ran.err
+        return
+    assert f"/opt: too little space: {5 * 4_000_000 + (4 << 20)} bytes are needed" in ran.err
+    blobs = [seen for seen in registry.seen if "/blobs/" in seen.path]
+    assert all("Range" in seen.headers for seen in blobs[1:]), "nothing but the config is asked for as a whole"
+
+
+@ROOT
+def test_what_an_upgrade_lacks_is_refused_before_it_is_taken(
+    small_disk: Path, shell: Shell, registry: FakeRegistry
+) -> None:
+    """Of an image that comes in parts, the plan knows beforehand what will come, and where to."""
+    files = {f"srv/{n}": os.urandom(1_000_000).hex() for n in range(5)}
+    for version, more in ((1, {}), (2, {"opt/big": os.urandom(1_500_000).hex()})):
+        tag = f"{registry.host}/team/app:{version}"
+        bundle = shell.bundle(f"v{version}", files | more, 'name = "app"\n')
+        assert shell.ashore("build", str(bundle), "-t", tag, "--push").code == 0
+    assert shell.on_root("install", f"{registry.host}/team/app:1").code == 0
+    (small_disk / "fill").write_bytes(bytes(7_000_000))
+    with _mounted(small_disk, shell.root / "opt"), shell.unchanged():
+        refused(shell.on_root("install", f"{registry.host}/team/app:2"), 7, "/opt: too little space")
+
+
+@ROOT
+def test_too_little_space_is_told_with_what_has_to_stay_free(small_disk: Path, shell: Shell) -> None:
+    """What an upgrade brings is fetched in parts, or lies here: the plan tells what room it needs."""
+    image = shell.image("app", {"opt/app": "x" * 400_000, "etc/app": "y"})
+    (small_disk / "fill").write_bytes(bytes(4_200_000))
+    with _mounted(small_disk, shell.root / "opt"), shell.unchanged():
+        (shell.folder / "cache").mkdir(exist_ok=True)
+        assert shell.on_root("plan", image).code == 0  # it is in the cache from now on, so that nothing is streamed
+        ran = shell.on_root("install", image)
+        refused(ran, 7, f"{400_000 + (4 << 20)} bytes are needed, {4 << 20} of them to spare", "/opt: ")
+
+
+@ROOT
+def test_what_cannot_be_staged_is_named(small_disk: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendered files are written when everything is staged, and the last sync may be what finds the disk broken."""
+    image = shell.image("app", {"opt/app.j2": "{{ facts.hostname }}", "etc/app": "y"})
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with _mounted(small_disk, shell.root / "opt"), shell.unchanged():
+        with monkeypatch.context() as context:
+            context.setattr(supply, "copy", broken)
+            refused(
+                shell.on_root("install", image), 7, "/opt/app cannot be written", "mounted at /opt", "journalctl -k"
+            )
+        with monkeypatch.context() as context:
+            context.setattr(stage, "sync_staged", broken)
+            refused(shell.on_root("install", image), 7, "what was staged", "/opt", "journalctl -k")
 
 
 @ROOT

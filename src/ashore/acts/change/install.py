@@ -32,6 +32,7 @@ from ashore.errors import (
     UnitsFailedError,
     UsageError,
     reason_of,
+    remedy_of,
 )
 from ashore.mechanisms.host.config import read_config
 from ashore.mechanisms.stage.supply import Supply
@@ -131,7 +132,8 @@ def change(
             return _change(tools, msgspec.structs.replace(order, exactly=True))
     except OSError as error:
         # `carry_out` answers for what it does; whatever else fails does so before the first change.
-        raise UnchangedError(f"{verb} failed; the host is as it was", cause=reason_of(error)) from error
+        said = f"{verb} failed; the host is as it was"
+        raise UnchangedError(said, cause=reason_of(error), remedy=remedy_of(error)) from error
 
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,11 +12,12 @@ import msgspec
 from ashore.acts.fetch.bases import Bases
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.tools import Tools
-from ashore.errors import RegistryError
+from ashore.errors import RegistryError, UnchangedError
 from ashore.mechanisms.beneath import Following
 from ashore.mechanisms.images.cache import Cache, CacheSink
 from ashore.mechanisms.images.table import position
 from ashore.mechanisms.stage.intake import StagingSink
+from ashore.mechanisms.stage.room import lacking, may_be_scarce
 from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Opener
 from ashore.nouns.amounts import size
@@ -157,16 +158,32 @@ class IntoStaging:
             return Fetch(tree=tree, contents=functools.partial(self._cache.open, key))
         sink = StagingSink(self._staging, self._target)
         large, worth = _is_large(image.image), _WORTH_GOING_ON * _size(image.image)
-        if large and all(position(layer, self._tools.limits) for layer in image.image.manifest.layers):
+        tabled = large and all(position(layer, self._tools.limits) for layer in image.image.manifest.layers)
+        if tabled:
             self._coming[key] = _Coming(sink=sink, worth=worth)
         goes_on = large and self._cache.size(key) > worth
         apart = goes_on or (large and self._tools.history.current_number())
         with self._broken_off():
             got = self._in_parts(key, source, sink, most=1 if goes_on else _WORTH_PARTS) if apart else None
             if got is None:
+                if tabled and may_be_scarce(self._tools.host, _size(image.image)):
+                    self._refuse_too_large(source)
                 got = Fetch(tree=source.stream(sink), contents=self._staging.open_loose)
                 self._staging.begin_sync()
         return got
+
+    def _refuse_too_large(self, source: Source) -> None:
+        """All of it is about to be written: its tables tell how much that is, and where.
+
+        Raises:
+            UnchangedError: there is no room for it.
+        """
+        partial = source.tables()
+        files = partial.hand_over().items() if partial is not None else ()
+        first = {entry.link or path: (path, entry) for path, entry in files if entry.kind is Kind.FILE}
+        sizes = [(target, e.size) for path, e in first.values() if (target := self._target(path)) is not None]
+        if issues := lacking(self._staging, sizes):
+            raise UnchangedError("the image is too large for this host; nothing was changed", issues=issues)
 
     @contextlib.contextmanager
     def _broken_off(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from ashore.acts.fetch.places import IntoStaging
 from ashore.acts.plan.desire import Part
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
-from ashore.acts.transaction.stage import versions_beside
+from ashore.acts.transaction.stage import check_room, versions_beside
 from ashore.errors import InputError, Issue, RegistryError, UnchangedError
 from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Opener, Supply
@@ -23,13 +23,14 @@ def complete(tools: Tools, staging: Staging, plan: Plan, parts: Sequence[Part], 
     """Have every content at hand before anything is touched; what is gone from the host is fetched again.
 
     Raises:
-        UnchangedError: something is nowhere to be had.
+        UnchangedError: something is nowhere to be had, or there is no room for it.
     """
     loose = staging.open_loose
     supply = Supply([supply.open, loose])
     needed = plan.contents
     beside = versions_beside(tools.content, plan)
     wanted = needed | {record.entry.digest for _, record in beside}
+    check_room(staging, plan)
     for part in parts:
         if part.more is not None:
             part.more({d for d in wanted - here(tools) if not staging.lies_ready(d)})

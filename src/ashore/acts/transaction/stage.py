@@ -11,6 +11,7 @@ from ashore.errors import Issue, UnchangedError
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.selinux import set_label
+from ashore.mechanisms.stage.room import lacking, unwritable
 from ashore.mechanisms.stage.staging import Loose, Staging
 from ashore.mechanisms.stage.supply import Supply, place
 from ashore.mechanisms.stage.swap import dress_folder, make_folder, place_link
@@ -24,13 +25,10 @@ from ashore.nouns.plan import Action, Plan, Step
 from ashore.rules.files.filecontexts import FileContexts
 from ashore.rules.files.threeway import is_base
 
-_MARGIN = 4 << 20
-"""Bytes to leave free: for the journal, the record and the file system's own needs."""
-
-
 _RECORDS = 256 << 10
 _BLOCK = 4096
 """For a folder of the content store."""
+_CANNOT = "the host cannot take the change; nothing was changed"
 
 
 def stage(
@@ -42,15 +40,26 @@ def stage(
         OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
     """
     groups: dict[tuple[int, str], Loose] = {}
-    steps = tuple(_stage_step(staging, store, supply, step, groups, labels) for step in plan.steps)
-    _store_versions(staging, store, supply, plan)
-    _store_bases(staging, store, plan, steps)
+    steps = tuple(_staged_step(staging, store, supply, step, groups, labels) for step in plan.steps)
+    try:
+        _store_versions(staging, store, supply, plan)
+        _store_bases(staging, store, plan, steps)
+    except OSError as error:
+        raise unwritable(staging, error, "what ashore keeps", [0]) from error
     staging.new.clear(staging.unclaimed())
     _settle(staging, steps)
-    staging.end_sync()
-    files = [(s.area, s.name) for s in steps if s.name and s.step.new and s.step.new.kind is not Kind.SYMLINK]
-    sync_staged([staging.fd(index) for index in range(len(staging.areas))], files)
+    _sync(staging, steps)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)
+
+
+def _sync(staging: Staging, steps: tuple[StagedStep, ...]) -> None:
+    areas = range(len(staging.areas))
+    files = [(s.area, s.name) for s in steps if s.name and s.step.new and s.step.new.kind is not Kind.SYMLINK]
+    try:
+        staging.end_sync()
+        sync_staged([staging.fd(index) for index in areas], files)
+    except OSError as error:
+        raise unwritable(staging, error, "what was staged", areas) from error
 
 
 def _settle(staging: Staging, steps: tuple[StagedStep, ...]) -> None:
@@ -70,6 +79,20 @@ def room_to_end(staging: Staging, store: ContentStore, staged: Staged) -> int:
         if s.name and old is not None and old.kind is Kind.FILE and not store.has(old.digest):
             need += _BLOCK if staging.is_own(s.area) else _BLOCK + old.size
     return need
+
+
+def _staged_step(
+    staging: Staging,
+    store: ContentStore,
+    supply: Supply,
+    step: Step,
+    groups: dict[tuple[int, str], Loose],
+    labels: FileContexts | None,
+) -> StagedStep:
+    try:
+        return _stage_step(staging, store, supply, step, groups, labels)
+    except OSError as error:
+        raise unwritable(staging, error, shown(step.path), [staging.area_for(step.path)]) from error
 
 
 def _stage_step(
@@ -212,9 +235,9 @@ def check_targets(tools: Tools, staging: Staging, plan: Plan, labels: FileContex
                 seen.add(path)
                 issues += _check(tools, path, is_target=path == step.path)
     issues += check_labels(tools, labels, plan)
-    issues += _check_space(tools, staging, plan)
+    issues += _check_space(staging, plan)
     if issues:
-        raise UnchangedError("the host cannot take the change; nothing was changed", issues=issues)
+        raise UnchangedError(_CANNOT, issues=issues)
 
 
 def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
@@ -236,21 +259,23 @@ def _check(tools: Tools, path: str, *, is_target: bool) -> list[Issue]:
     return issues
 
 
-def _check_space(tools: Tools, staging: Staging, plan: Plan) -> list[Issue]:
-    """Whether each device has room for what is not staged yet."""
-    needs: dict[int, int] = {}
-    folders: dict[int, str] = {}
-    for step in plan.steps:
-        if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest):
-            folder = staging.standing(parent(step.path))
-            device = os.fstat(tools.host.folder(folder)).st_dev
-            needs[device] = needs.get(device, 0) + step.new.size
-            folders[device] = folder
-    issues = []
-    for device, need in needs.items():
-        free = os.fstatvfs(tools.host.folder(folders[device]))
-        available = free.f_bavail * free.f_frsize
-        if need + _MARGIN > available:
-            message = f"too little space: {need} bytes are needed, {available} are free"
-            issues.append(Issue(where=shown(folders[device]), message=message, remedy="make room, or: ashore prune"))
-    return issues
+def check_room(staging: Staging, plan: Plan) -> None:
+    """Refuse what would be fetched for nothing.
+
+    Raises:
+        UnchangedError: a mount has too little room for what is not there yet.
+    """
+    if issues := _check_space(staging, plan):
+        raise UnchangedError(_CANNOT, issues=issues)
+
+
+def _check_space(staging: Staging, plan: Plan) -> list[Issue]:
+    """Whether each mount has room for what is not staged yet."""
+    return lacking(
+        staging,
+        (
+            (step.path, step.new.size)
+            for step in plan.steps
+            if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest)
+        ),
+    )

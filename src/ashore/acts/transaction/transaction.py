@@ -27,6 +27,7 @@ from ashore.errors import (
     UnchangedError,
     UnitsFailedError,
     reason_of,
+    remedy_of,
     without_promise,
     words_of,
 )
@@ -235,7 +236,8 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
             issues=left,
         )
     if isinstance(error, OSError):
-        return UnchangedError(f"{transaction.begun.verb} failed; the host is as it was", cause=reason_of(error))
+        said = f"{transaction.begun.verb} failed; the host is as it was"
+        return UnchangedError(said, cause=reason_of(error), remedy=remedy_of(error))
     return error
 
 

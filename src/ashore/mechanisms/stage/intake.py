@@ -5,12 +5,14 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
+from ashore.errors import UnchangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.stage.room import unwritable
 from ashore.mechanisms.stage.staging import Loose, Staging
 from ashore.mechanisms.stage.sync import LARGE
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import parent
+from ashore.nouns.files import parent, shown
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,9 +32,14 @@ class StagedFile:
         except FileExistsError:  # a lower layer had a folder of this name
             self._name = sink.staging.name("f")
             self._descriptor = os.open(self._name, _NEW, 0o644, dir_fd=self._folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def write(self, data: bytes | memoryview, /) -> None:
-        durable.write_all(self._descriptor, data)
+        try:
+            durable.write_all(self._descriptor, data)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def commit(self, digest: Digest, size: int) -> None:
         status = os.fstat(self._descriptor)
@@ -46,6 +53,9 @@ class StagedFile:
     def abort(self) -> None:
         os.close(self._descriptor)
         os.unlink(self._name, dir_fd=self._folder)
+
+    def _unwritable(self, error: OSError) -> UnchangedError:
+        return unwritable(self._sink.staging, error, shown(self._path.removeprefix("root/")), [self._area])
 
 
 class StagingSink:

@@ -17,7 +17,7 @@ from ashore.acts.plan.differences import differences
 from ashore.cli.render_drift import difference_json
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
-from ashore.errors import InputError
+from ashore.errors import ChangedError, InputError
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns import digest
 from ashore.nouns.facts import Interface, Network
@@ -320,6 +320,25 @@ def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_ne
     host.remove("app")
     left = [f for f in (host.root / "var/lib/ashore").rglob("*") if f.is_file() and leaks(f.read_bytes())]
     assert left == []
+
+
+def test_a_salt_that_is_gone_is_missed(host: Machine) -> None:
+    """A new one would be another host's: what is recorded by the old one would match nothing."""
+    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
+    host.install(ONE, sets={"token": SECRET})
+    (host.root / "var/lib/ashore/salt").unlink()
+    host.images.add(ONE, {**TOKEN, "etc/more": "x"}, NEEDS_TOKEN)
+    acts = (
+        lambda: host.upgrade("app"),
+        lambda: host.install(ONE),
+        lambda: host.remove("app"),
+        lambda: plan_install(host.tools(), [host.ask(ONE)]),
+    )
+    for act in acts:
+        with pytest.raises(ChangedError, match="salt: it is missing") as refused:
+            act()
+        assert "from a backup" in refused.value.remedy
+    assert not host.exists("var/lib/ashore/salt")
 
 
 def test_a_value_that_was_secret_stays_so_when_a_new_version_declares_it_no_more(

@@ -10,6 +10,7 @@ import msgspec
 
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import closing
+from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 
 _SALT = "salt"
@@ -27,9 +28,11 @@ class Secrets:
         """32 random bytes of this host; empty where there are none yet and none may be made.
 
         Raises:
-            ChangedError: they are damaged.
+            ChangedError: they are damaged, or gone: no generation came to be without them.
         """
         salt = self.state.read(_SALT, bytes, 4096)
+        if salt is None and History(self.state).numbers():
+            raise durable.damaged(_SALT, "it is missing")
         if salt is None and create:
             salt = os.urandom(32)
             self.state.write(_SALT, salt)

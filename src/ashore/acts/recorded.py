@@ -5,18 +5,43 @@ import os
 from collections.abc import Mapping
 
 from ashore.acts.tools import Tools
+from ashore.errors import ChangedError
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.generation import BundleRecord, Generation
+from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.reference import with_today_s_host
 
 
 def sets_of(tools: Tools, record: BundleRecord) -> dict[str, object]:
     """The values recorded of --set, secret ones fetched from their store."""
-    store = Secrets(tools.state)
-    return {key: store.get(v.secret) if v.secret else v.value for key, v in record.sets.items()}
+    return {key: _said(tools, record, key, value) for key, value in record.sets.items()}
+
+
+def _said(tools: Tools, record: BundleRecord, key: str, value: SetValue) -> object:
+    """
+    Raises:
+        ChangedError: it is a secret that is gone or damaged.
+    """
+    if not value.secret:
+        return value.value
+    try:
+        return Secrets(tools.state).get(value.secret)
+    except ChangedError as error:
+        anew = f"say it anew: ashore upgrade {record.name} --set-file {key}=FILE"
+        what = f"{error.message}, the value {key} of {record.name}"
+        raise ChangedError(what, cause=error.cause, remedy=f"{anew}; or {error.remedy}") from error
+
+
+def is_lost(tools: Tools, record: BundleRecord, ask: Ask) -> bool:
+    """Whether a secret that is asked for once more cannot be read: then it has to be stored, whatever else is so."""
+    for key in ask.sets.keys() & record.sets.keys():
+        try:
+            _said(tools, record, key, record.sets[key])
+        except ChangedError:
+            return True
+    return False
 
 
 def sets_with(tools: Tools, record: BundleRecord | None, ask: Ask) -> dict[str, object]:
@@ -24,9 +49,11 @@ def sets_with(tools: Tools, record: BundleRecord | None, ask: Ask) -> dict[str, 
 
     A newer value for a name ends older ones for it and for what is below it: ``limits`` those of ``limits.cpu``.
     """
-    sets = {} if ask.reset or record is None else sets_of(tools, record)
-    for key in ask.unset:
-        sets = _without(sets, key)
+    sets: dict[str, object] = {}
+    if record is not None and not ask.reset:
+        ended = (*ask.unset, *ask.sets)  # those are not read: a secret that is lost is replaced like any other
+        staying = {k: v for k, v in record.sets.items() if not any(_covers(name, k) for name in ended)}
+        sets = {key: _said(tools, record, key, value) for key, value in staying.items()}
     for key, value in ask.sets.items():
         sets = {**_without(sets, key), key: value}
     return sets

@@ -161,13 +161,13 @@ def _change(tools: Tools, order: _Order) -> Outcome:
             target = order.wish(current, place, salt)
             supply = _supply(tools, current, target)
             plan = _planned(tools, order, current, target, supply)
+            for part in target.parts:  # also where nothing else is to do: one that was lost is said anew
+                for value in part.secrets.values():
+                    Secrets(tools.state).put(value, salt)
             if plan.empty and not target.further and not records_anything(plan, current):
                 return Outcome(plan=plan, generation=current, changed=False, recovered=recovered)
             if recovery.place(tools, plan.files, current.files):  # perhaps in a folder that the plan would have made
                 plan = _planned(tools, order, current, target, supply)
-            for part in target.parts:
-                for value in part.secrets.values():
-                    Secrets(tools.state).put(value, salt)
             supply = complete(tools, transaction.staging, plan, target.parts, supply)
             afterwards = Afterwards(
                 held=held_after(tools, plan, target, order.taken_back),

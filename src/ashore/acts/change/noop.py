@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ashore.acts.recorded import record_for, sets_with
+from ashore.acts.recorded import is_lost, record_for, sets_with
 from ashore.acts.tools import Tools
 from ashore.mechanisms.attributes import stat_of
 from ashore.mechanisms.state import journal
@@ -113,6 +113,8 @@ def _replaces(current: Generation, names: Collection[str]) -> bool:
 
 def same_inputs(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     """Whether facts and values are as they were when the bundle was rendered, as far as it read them."""
+    if is_lost(tools, record, ask):
+        return False
     sets = sets_with(tools, record, ask)
     facts = tools.facts() if record.facts_used else None
     host_values = _host_values(tools)

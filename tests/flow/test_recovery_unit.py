@@ -6,13 +6,15 @@ import os
 import msgspec
 import pytest
 
-from ashore.acts.ask.look import diff, owns
+from ashore.acts.ask.look import diff, owns, status
+from ashore.acts.boot.early import recover_at_boot
 from ashore.acts.change.farewell import farewell
-from ashore.acts.change.install import install
+from ashore.acts.change.install import install, plan_install
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import transaction
 from ashore.cli.service import settled_by_pid1
-from ashore.errors import AshoreError
+from ashore.errors import AshoreError, ChangedError
+from ashore.mechanisms.own import ownunits
 from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT, recover_units
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
@@ -142,3 +144,54 @@ def test_a_boot_leaves_a_mask_as_well(host: Machine, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("ASHORE_CARRIES_OUT", raising=False)
     assert settled_by_pid1(host.tools(), follow=False) == 0
     assert (host.root / RECOVER_PATH).is_symlink() and not host.exists(RECOVER_LINK)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["gone", "a folder without its mount"])
+def test_a_state_that_is_gone_makes_no_fresh_host(host: Machine, empty: bool) -> None:
+    """Taken for one, what bundles placed would be somebody's own, and be given back as that."""
+    host.install(IMAGE)
+    state, elsewhere = host.root / "var/lib/ashore", host.folder / "elsewhere"
+    state.rename(elsewhere)
+    if empty:
+        state.mkdir()
+    before = host.tree()
+    acts = (
+        lambda: status(host.tools()),
+        lambda: plan_install(host.tools(), [host.ask(IMAGE)]),
+        lambda: host.install(IMAGE, adopt_all=True),
+        lambda: host.remove("worker"),
+        lambda: recover_at_boot(host.tools()),
+        lambda: farewell(host.tools()),
+    )
+    for act in acts:
+        with pytest.raises(ChangedError, match="state is not there: /var/lib/ashore") as refused:
+            act()
+        assert refused.value.remedy.endswith("to start anew: rm /etc/systemd/system/ashore-recover.service")
+    assert host.tree() == before and list(state.glob("*")) == []
+    if empty:
+        state.rmdir()
+    elsewhere.rename(state)
+    assert status(host.tools()).generation.number == 1
+    state.rename(elsewhere)
+    (host.root / RECOVER_PATH).unlink()
+    assert host.install(IMAGE, adopt_all=True).generation.number == 1
+
+
+@pytest.mark.parametrize("by_boot", [False, True])
+def test_a_state_is_there_before_the_unit_that_tells_of_it(
+    host: Machine, monkeypatch: pytest.MonkeyPatch, by_boot: bool
+) -> None:
+    """Cut short at any time, the first change leaves no host that takes its own beginning for a loss."""
+    real = ownunits.place
+
+    def cut_short(*arguments: object) -> bool:
+        real(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ownunits, "place", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        settled_by_pid1(host.tools(), follow=False) if by_boot else host.install(IMAGE)
+    monkeypatch.undo()
+    assert host.exists(RECOVER_PATH)
+    assert status(host.tools()).generation.number == 0
+    assert host.install(IMAGE).generation.number == 1

@@ -1,26 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stories work with: one host's root, its state, PID 1 if it is live, and the seams to outside."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from ashore.errors import UnchangedError, UsageError, words_of
+from ashore.errors import ChangedError, UnchangedError, UsageError, words_of
 from ashore.mechanisms.attributes import may_own
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.images.cache import Cache
+from ashore.mechanisms.own import ownunits
 from ashore.mechanisms.state.content import ContentStore
 from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
+from ashore.nouns.config import STATE_FOLDER
 from ashore.nouns.duration import MOMENT
 from ashore.nouns.facts import Facts
-from ashore.nouns.files import printable
+from ashore.nouns.files import printable, shown
 from ashore.nouns.image import Descriptor, Platform
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, Processes, Programs, Progress, Systemd
 from ashore.nouns.reference import ImageReference
+from ashore.rules.provision.hostunits import OURS, RECOVER_PATH
 
 
 def _now() -> str:
@@ -107,6 +111,22 @@ def host_at(root: str) -> Beneath:
         raise UnchangedError(f"cannot open the root {printable(root)}", cause=words_of(error)) from error
 
 
+def state_of(host: Beneath) -> State:
+    """ashore's state there; where it is gone, and the unit that is placed after it is not, this is no fresh host."""
+
+    def refuse_lost(why: str) -> None:
+        with contextlib.suppress(OSError):
+            if not host.is_there(RECOVER_PATH) or ownunits.is_anothers(host, RECOVER_PATH, OURS):
+                return
+            raise ChangedError(
+                f"ashore's state is not there: {shown(STATE_FOLDER)}",
+                cause=f"{why}, and {shown(RECOVER_PATH)} tells that ashore was at work here",
+                remedy=f"mount it, or restore it from a backup; to start anew: rm {shown(RECOVER_PATH)}",
+            )
+
+    return State(host, refuse_lost)
+
+
 def open_root(root: str) -> tuple[Beneath, State, History, ContentStore]:
     """The root's files and ashore's state in it.
 
@@ -114,5 +134,5 @@ def open_root(root: str) -> tuple[Beneath, State, History, ContentStore]:
         UsageError, UnchangedError: as `host_at`.
     """
     host = host_at(root)
-    state = State(host)
+    state = state_of(host)
     return host, state, History(state), ContentStore(state)

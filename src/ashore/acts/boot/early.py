@@ -55,13 +55,13 @@ def recover_at_boot(tools: Tools) -> Recovered:
     Within the same boot it is a plain `recover`: then units are put back as they ran, and are not held.
 
     Raises:
-        ChangedError: something stands in the way; the units stay held.
+        ChangedError: something stands in the way, or the state is gone; the units stay held.
         UnchangedError: there is a state that cannot be looked at, and the units stay held; or it cannot be written.
     """
     try:
         if tools.state.fd is None:
             return Recovered.NOTHING
-    except UnchangedError:
+    except (UnchangedError, ChangedError):
         _hold(tools)  # Nobody knows what an interrupted change has left.
         raise
     other_boot = True  # until its journal says another

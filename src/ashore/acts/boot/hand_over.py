@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ashore.acts.tools import state_of
 from ashore.errors import NOT_DECODED, AshoreError, InputError, Issue, UnchangedError, words_of
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
@@ -65,7 +66,9 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
 
     Raises:
         UnchangedError: it cannot be written there, or the host cannot run what was placed.
+        ChangedError: ashore's state was there, and is gone.
     """
+    _refuse_lost(host)
     own = os.path.join(top, BIN)
     program = ownbuild.place(host, own, card.version, card.build)
     try:
@@ -78,10 +81,21 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
             remedy="its C library may be too old for this build, or /opt is mounted noexec",
         ) from error
     ownbuild.point(host, program)
+    State(host).prepare()  # the unit tells that there is one
     place_recovery(host)
     layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
     ownbuild.drop_older(host, program)
     return Placed(program=program, layout=layout)
+
+
+def _refuse_lost(host: Beneath) -> None:
+    """
+    Raises:
+        ChangedError: ashore's state was there, and is gone.
+    """
+    state = state_of(host)
+    if state.fd is not None:
+        state.close()
 
 
 def _withdraw(host: Beneath, program: str) -> None:
@@ -90,7 +104,8 @@ def _withdraw(host: Beneath, program: str) -> None:
     if not host.is_there(PROGRAM_LINK):
         state = State(host)
         ownfolders.drop(host, ownfolders.made(state))
-        if not History(state).numbers():
+        there = ownunits.are_there(host, RECOVER_UNITS, RECOVER_LINKS)  # it would tell of a state that is lost
+        if not History(state).numbers() and not there:
             state.purge()
 
 

@@ -31,6 +31,7 @@ def place(tools: Tools, *others: Container[str]) -> bool:
             if known is None:
                 _say(tools, f"{tools.program[0]} is not there after a boot")
             return False
+        tools.state.prepare()  # the unit tells that there is one
         changed = ownunits.place(tools.host, recover_units(tools.program), RECOVER_LINKS)
     except (OSError, AshoreError) as error:
         _say(tools, f"cannot write {RECOVER_UNIT}: {reason_of(error)}")

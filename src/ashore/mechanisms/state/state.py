@@ -2,7 +2,6 @@
 """The state folder of a host: opened beneath its root, locked by one ashore at a time."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat
@@ -37,8 +36,10 @@ def place(host: Beneath) -> str:
 class State:
     """`var/lib/ashore` of a root. `fd` is None while nothing was ever written there."""
 
-    def __init__(self, host: Beneath) -> None:
+    def __init__(self, host: Beneath, refuse_lost: Callable[[str], None] = lambda _why: None) -> None:
+        """`refuse_lost` is told why nothing of a state is there, and raises where there should be one."""
         self.host = host
+        self._refuse_lost = refuse_lost
         self._fd: int | None = None
         self._prepared = False
 
@@ -54,6 +55,7 @@ class State:
 
         Raises:
             UnchangedError: it is not ours to look at, or a symlink on its way leads nowhere.
+            ChangedError: it was there, and is not.
         """
         if self._fd is None:
             try:
@@ -65,10 +67,20 @@ class State:
 
     def _open(self) -> int | None:
         try:
-            return self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
+            opened = self.host.open(STATE_FOLDER, os.O_RDONLY | os.O_DIRECTORY, follow=True)
         except (FileNotFoundError, NotADirectoryError):
             self._refuse_dangling()
+            self._refuse_lost("it is missing")
             return None
+        try:
+            os.stat(_FOLDERS[0], dir_fd=opened, follow_symlinks=False)
+        except FileNotFoundError:  # a folder to mount it on, or one that somebody made for it
+            try:
+                self._refuse_lost("nothing is in it")
+            except BaseException:
+                os.close(opened)
+                raise
+        return opened
 
     def _refuse_dangling(self) -> None:
         """A symlink to nothing is no sign of a fresh host: its target lies on a mount, mostly, and is there later."""
@@ -93,18 +105,13 @@ class State:
         if self._prepared and self._fd is not None:
             return self._fd
         try:
-            self._refuse_dangling()
-            path = place(self.host)
-            for folder in (*ancestors(path), path):
-                if self.host.lstat(folder) is None:
-                    directory, name = self.host.at(folder)
-                    os.mkdir(name, 0o755 if folder != path else 0o700, dir_fd=directory)
             opened = self.fd
             if opened is None:
-                raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
+                opened = self._fd = self._make()
             for name in _FOLDERS:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=opened)
+                    os.fsync(opened)  # before anything outside of it tells of a state
             self._prepared = True
             return opened
         except OSError as error:
@@ -113,6 +120,16 @@ class State:
                 cause=words_of(error),
                 remedy="run as root, on a root whose /var/lib can be written",
             ) from error
+
+    def _make(self) -> int:
+        path = place(self.host)
+        for folder in (*ancestors(path), path):
+            if self.host.lstat(folder) is None:
+                directory, name = self.host.at(folder)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755 if folder != path else 0o700, dir_fd=directory)
+                os.fsync(directory)
+        return self.host.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

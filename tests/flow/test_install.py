@@ -10,6 +10,7 @@ import pytest
 
 from ashore.acts.change import discard
 from ashore.acts.change import install as stories
+from ashore.acts.change.farewell import farewell
 from ashore.acts.change.install import plan_install
 from ashore.acts.transaction import recover as recovery
 from ashore.errors import (
@@ -498,3 +499,38 @@ def test_a_purge_that_cannot_be_ended_says_that_the_bundle_is_gone(
 
 def _cannot(*_: object) -> None:
     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+@pytest.mark.parametrize("var", [True, False], ids=["a root with /var/lib", "a root without"])
+def test_what_was_refused_first_leaves_no_state(host: Machine, var: bool) -> None:
+    """Nor the folders above it, which nobody but ashore had made; and so does the last one that is purged."""
+    if not var:
+        (host.root / "var/lib").rmdir()
+        (host.root / "var").rmdir()
+    before = sorted(host.root.rglob("*"))
+    host.images.add("reg.example/bad:1", {"etc/x.j2": "{{ nothing }}"})
+    with pytest.raises(InputError):
+        host.install("reg.example/bad:1")
+    assert sorted(host.root.rglob("*")) == before
+    host.images.add("reg.example/good:1", {"etc/x": "x"})
+    host.install("reg.example/good:1")
+    with pytest.raises(InputError):
+        host.install("reg.example/bad:1")
+    assert host.tools().history.current().number == 1
+    host.remove("good")
+    farewell(host.tools())
+    assert sorted(host.root.rglob("*")) == before
+
+
+def test_a_state_that_another_takes_away_meanwhile_is_not_locked(host: Machine) -> None:
+    """Whoever held a lock in a folder that is gone would hold nobody off."""
+    one, other = host.tools().state, host.tools().state
+    one.prepare()
+    other.prepare()
+    with one.locked():
+        one.purge()
+    with other.locked():
+        other.folder("secrets")
+        with pytest.raises(BusyError), one.locked():
+            pass
+    assert host.exists("var/lib/ashore/lock")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last bundle is gone, and nothing is to remind of ashore: its units, its program, its folders, its state."""
 
+import contextlib
+
 from ashore.acts.change.discard import forgetting
 from ashore.acts.change.wishes import refuse_waiting
 from ashore.acts.following import disable
 from ashore.acts.tools import Tools
-from ashore.errors import UsageError
+from ashore.errors import AshoreError, UsageError
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
 from ashore.rules.provision.hostunits import BOOT_LINK, OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
@@ -31,9 +33,23 @@ def farewell(tools: Tools) -> bool:
         if tools.live:
             tools.cache.clear()
         gone = _take_away(tools)
-        ownfolders.drop(tools.host, ownfolders.made(tools.state))
-        tools.state.purge()
+        _purge(tools)
         return gone
+
+
+def unmake(tools: Tools) -> None:
+    """Take away a state that was made for nothing: what was asked for first on this root was refused."""
+    with contextlib.suppress(AshoreError, OSError), tools.state.locked():
+        # The unit tells of a state; where it is, somebody has begun.
+        if tools.state.is_bare() and not ownunits.are_there(tools.host, RECOVER_UNITS, RECOVER_LINKS):
+            _purge(tools)
+
+
+def _purge(tools: Tools) -> None:
+    made = ownfolders.made(tools.state)
+    ownfolders.drop(tools.host, made)
+    tools.state.purge()
+    ownfolders.drop(tools.host, made)  # those above the state as well
 
 
 def boots_again(tools: Tools) -> bool:

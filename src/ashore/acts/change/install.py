@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
+from ashore.acts.change.farewell import unmake
 from ashore.acts.change.holding import held_after, hold
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
@@ -116,6 +117,7 @@ def change(
     goes to the store as an edit.
     """
     order = _Order(verb=verb, wish=wish, adopt_all=adopt_all, confirm=confirm, taken_back=taken_back)
+    fresh = tools.state.fd is None
     try:
         try:
             return _change(tools, order)
@@ -134,6 +136,9 @@ def change(
         # `carry_out` answers for what it does; whatever else fails does so before the first change.
         said = f"{verb} failed; the host is as it was"
         raise UnchangedError(said, cause=reason_of(error), remedy=remedy_of(error)) from error
+    finally:
+        if fresh:  # and if nothing came of it, it stays so
+            unmake(tools)
 
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,9 @@ import contextlib
 import os
 
 from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.state.state import State
+from ashore.mechanisms.state.state import FOLDERS, State
 from ashore.nouns.files import ancestors
 
-_NAME = "folders"
 _LIMIT = 1 << 20
 
 
@@ -20,7 +19,7 @@ def make(host: Beneath, path: str) -> str:
         state = State(host)
         try:
             noted = made(state)
-            state.write(_NAME, sorted({*noted, *missing}))
+            state.write(FOLDERS, sorted({*noted, *missing}))
         finally:
             state.close()
     for folder in missing:
@@ -36,7 +35,7 @@ def made(state: State) -> tuple[str, ...]:
     Raises:
         ChangedError: the note is damaged.
     """
-    return state.read(_NAME, tuple[str, ...], _LIMIT) or ()
+    return state.read(FOLDERS, tuple[str, ...], _LIMIT) or ()
 
 
 def drop(host: Beneath, folders: tuple[str, ...]) -> None:

@@ -18,10 +18,16 @@ from ashore.nouns.files import ancestors, printable, shown
 
 T = TypeVar("T")
 
+_TRIES = 5
+"""To lock a folder that others take away."""
+FOLDERS = "folders"
+"""A note of those that ashore made for itself (`ownfolders`)."""
 _ASKING = 0.02
 """Seconds."""
 _LIMIT = 1 << 30
 _FOLDERS = ("generations", "content", "secrets", "stage")
+_OF_ITS_OWN = ("lock", "salt", FOLDERS)
+"""What is there before any change."""
 
 
 def place(host: Beneath) -> str:
@@ -123,13 +129,16 @@ class State:
 
     def _make(self) -> int:
         path = place(self.host)
-        for folder in (*ancestors(path), path):
-            if self.host.lstat(folder) is None:
-                directory, name = self.host.at(folder)
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o755 if folder != path else 0o700, dir_fd=directory)
-                os.fsync(directory)
-        return self.host.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        missing = [folder for folder in (*ancestors(path), path) if self.host.lstat(folder) is None]
+        for folder in missing:
+            directory, name = self.host.at(folder)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755 if folder != path else 0o700, dir_fd=directory)
+            os.fsync(directory)
+        opened = self.host.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        if above := [folder for folder in missing if folder != path]:
+            durable.replace(opened, FOLDERS, durable.seal(above))
+        return opened
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,23 +148,46 @@ class State:
             BusyError: another ashore holds it, on the host or in a container that sees the same folder.
             UnchangedError: there can be no lock.
         """
-        try:
-            descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
-        except OSError as error:
-            remedy = "put right what is named, then try again"
-            raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=words_of(error), remedy=remedy) from error
-        with closing(descriptor):
-            if not _lock(descriptor, tries=5):
-                holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-                raise BusyError(
-                    "another ashore is at work on this host",
-                    cause=f"the lock was taken by process {holder}" if holder else "",
-                    remedy="wait for it to end, then try again",
-                )
+        with closing(self._lock_file()) as descriptor:
             self.host.forget()  # until now another could replace any folder
             with contextlib.suppress(OSError):  # it tells who holds the lock, and is not what holds it
                 os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             yield
+
+    def _lock_file(self) -> int:
+        """The lock file, locked. One that another took away meanwhile, with its folder, holds nobody."""
+        tries = _TRIES
+        while True:
+            tries -= 1
+            try:
+                descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
+            except OSError as error:
+                if tries and self._is_gone():
+                    continue
+                cause, remedy = words_of(error), "put right what is named, then try again"
+                raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=cause, remedy=remedy) from error
+            with closing(descriptor):
+                if not _lock(descriptor, tries=5):
+                    raise _busy(descriptor)
+                if not (tries and self._is_gone()):
+                    return os.dup(descriptor)
+
+    def _is_gone(self) -> bool:
+        """Whether another has removed the folder that is open here; then the next look opens what is there now."""
+        if self._fd is None:
+            return False
+        self.host.forget()
+        there, ours = self.host.lstat(place(self.host)), os.fstat(self._fd)
+        if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            return False
+        self.close()
+        return True
+
+    def is_bare(self) -> bool:
+        """Whether it is only made: no change was ever begun with it."""
+        if self.fd is None or set(os.listdir(self.fd)) - {*_FOLDERS, *_OF_ITS_OWN}:
+            return False
+        return not any(os.listdir(f"/proc/self/fd/{self.fd}/{name}") for name in _FOLDERS)
 
     def purge(self) -> None:
         """Remove the state folder with all that is in it: ashore was never here. The lock is held."""
@@ -229,6 +261,15 @@ class State:
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
         return os.open(name, READ_FOLDER, dir_fd=self.prepare())
+
+
+def _busy(descriptor: int) -> BusyError:
+    holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+    return BusyError(
+        "another ashore is at work on this host",
+        cause=f"the lock was taken by process {holder}" if holder else "",
+        remedy="wait for it to end, then try again",
+    )
 
 
 def _lock(descriptor: int, tries: int = 1) -> bool:

@@ -8,6 +8,8 @@ import stat
 
 import pytest
 
+from ashore.mechanisms.beneath import Beneath
+from ashore.mechanisms.own import ownfolders
 from tests.cli.shell import Ran, Shell
 from tests.fakes.bundles import CAREFUL
 
@@ -311,3 +313,18 @@ def test_a_policy_that_came_later_is_asked_as_well_where_there_is_nothing_to_do(
         for verb in (["plan", image], ["install", image], ["upgrade"]):
             ran = done(installed.on_root(*verb), code)
             assert code == 0 or ("policy.json" in ran.err and "rejected" in ran.err)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["it came with the image", "it was there"])
+def test_a_first_image_that_is_refused_takes_ashore_along_that_came_with_it(shell: Shell, first: bool) -> None:
+    image = shell.image("hello", {"etc/hello.j2": "{{ who }}"}, "[values]\nwho = { required = true }\n")
+    folder = shell.root / "var/lib/ashore/incoming/1"
+    before = shell.tree()
+    shutil.copytree(image.removeprefix("oci:"), folder)
+    with Beneath(str(shell.root)) as host:
+        os.symlink("/opt/ashore/1/ashore", f"{ownfolders.make(host, 'opt/bin')}/ashore")
+    brought = ("--brought", str(folder), *(("--first",) if first else ()))
+    ran = done(shell.on_root("boot", "registry.example/hello:1", *brought), 3)
+    assert "who is not set" in ran.err
+    after = {path: what for path, what in shell.tree().items() if path.partition("/")[0] != "run"}
+    assert (after == before, "ashore is gone from this host again" in ran.err) == (first, first)

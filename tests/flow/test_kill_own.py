@@ -4,20 +4,28 @@
 At every moment ``/opt/bin/ashore`` leads to a whole build or is not there; the next run ends as if none was killed.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ashore.acts.boot import hand_over
 from ashore.acts.change.farewell import farewell
-from ashore.errors import UnchangedError
+from ashore.cli import run
+from ashore.errors import AshoreError, InputError, UnchangedError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.own import ownbuild
+from ashore.mechanisms.state import journal
 from ashore.nouns.digest import Digest
-from ashore.nouns.installer import BIN, BUILDS, LAYOUT, PROGRAM_LINK, Card
+from ashore.nouns.generation import Verb
+from ashore.nouns.installer import BIN, BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
+from ashore.nouns.journal import Begun, Held
+from ashore.rules.provision.hostunits import BOOT_LINK
+from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
 from tests.flow.test_kill import in_child
 from tests.unit.test_own_build import make_build
@@ -132,7 +140,9 @@ def everything(root: Path) -> dict[str, str]:
         name = str(path.relative_to(root))
         if name.endswith(("ashore/lock",)):
             continue
-        found[name] = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "folder"
+        found[name] = (
+            os.readlink(path) if path.is_symlink() else path.read_text(errors="replace") if path.is_file() else "folder"
+        )
     assert not [name for name in found if name.startswith(f"{BUILDS}/.")]
     return found
 
@@ -148,3 +158,112 @@ def test_a_host_that_cannot_run_it_is_as_before(quick_folder: Path, first: Insta
     with Beneath(str(host.root)) as root, pytest.raises(UnchangedError, match="cannot run ashore"):
         hand_over.place(root, str(second.top), second.card, ("false",))
     assert everything(host.root) == before
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["ownbuild._copy", "ownbuild._link", "ownunits.place", "the image"])
+def test_what_cannot_be_placed_whole_is_not_there_where_no_ashore_was(
+    where: str, quick_folder: Path, first: Installer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Machine(quick_folder / "template")
+    before = everything(host.root)
+    if where == "the image":
+        shutil.rmtree(first.top / LAYOUT)
+    else:
+        monkeypatch.setattr(f"ashore.mechanisms.own.{where}", full)
+    with Beneath(str(host.root)) as root, pytest.raises(AshoreError):
+        hand_over.place(root, str(first.top), first.card, RUNS)
+    assert everything(host.root) == before
+
+
+def test_what_came_first_stays_where_another_installer_has_brought_its_own(
+    quick_folder: Path, first: Installer, second: Installer
+) -> None:
+    host = Machine(quick_folder / "template")
+    with Beneath(str(host.root)) as root:
+        placed = hand_over.place(root, str(first.top), first.card, RUNS)
+    second.run(host)
+    before = everything(host.root)
+    with Beneath(str(host.root)) as root:
+        hand_over.withdraw(root, placed.program)
+    assert everything(host.root) == before
+
+
+def refused(host: Machine, installer: Installer) -> None:
+    """The host's part of a first install that is refused."""
+    installer.run(host)
+    hand_over.leave(host.tools(), InputError("a value is missing"))
+
+
+def test_ashore_goes_again_where_it_came_first_with_what_is_refused(quick_folder: Path, first: Installer) -> None:
+    host = Machine(quick_folder / "template", systemd=FakeSystemd())
+    before = everything(host.root)
+    refused(host, first)
+    assert everything(host.root) == before
+
+
+@pytest.mark.parametrize("what", ["a generation", "a journal", "another's image", "a change at work"])
+def test_ashore_stays_where_it_is_still_needed(what: str, quick_folder: Path, first: Installer) -> None:
+    host = Machine(quick_folder / "template")
+    state = host.tools().state
+    host.images.add("registry.example/worker:1", {"etc/app.conf": "x"})
+    with contextlib.ExitStack() as stack:
+        if what == "a generation":
+            host.install("registry.example/worker:1")
+        elif what == "a journal":
+            journal.begin(state, Begun(transaction="t", verb=Verb.INSTALL, boot=""))
+        elif what == "a change at work":
+            stack.enter_context(state.locked())
+        first.run(host)
+        if what == "another's image":
+            for name in ("1", "2"):
+                (host.root / INCOMING / name).mkdir(parents=True)
+        before = everything(host.root)
+        hand_over.leave(host.tools(), InputError("a value is missing"))
+    assert everything(host.root) == before
+    assert whole_program(host.root) == first.digest
+
+
+def test_ashore_stays_with_the_note_that_keeps_the_next_boot_from_another_try(
+    quick_folder: Path, first: Installer
+) -> None:
+    host = Machine(quick_folder / "template", systemd=FakeSystemd())
+    before = everything(host.root)
+    host.write(BOOT_LINK, "")
+    first.run(host)
+    history = host.tools().history
+    history.hold({IMAGE: Held(bundle="worker", reference="worker:1", reason="its units failed", time="")})
+    refused(host, first)
+    assert whole_program(host.root) == first.digest
+    (host.root / BOOT_LINK).unlink()
+    (host.root / BOOT_LINK).parent.rmdir()
+    refused(host, first)
+    assert everything(host.root) == before
+
+
+@pytest.fixture
+def entry(first: Installer, monkeypatch: pytest.MonkeyPatch) -> Installer:
+    """The first as the image that runs, on a host where each program that it starts succeeds and does nothing."""
+    (first.top / CARD_PATH).write_bytes(msgspec.json.encode(first.card))
+    monkeypatch.setattr("ashore.mechanisms.own.ownbuild.locate", lambda _: str(first.top / BIN))
+    monkeypatch.setattr("ashore.mechanisms.pid1.handover.own_command", lambda: RUNS)
+    monkeypatch.setattr("ashore.acts.boot.hand_over.check_host", lambda _: None)
+    return first
+
+
+@pytest.mark.parametrize("how", [(), ("--boot",)], ids=["by hand", "at boot"])
+def test_ashore_goes_again_where_pid_1_does_not_begin(
+    how: tuple[str, ...], quick_folder: Path, entry: Installer
+) -> None:
+    host = Machine(quick_folder / "template")
+    before = everything(host.root)
+    hand_over_to = ["hand-over", "--root", str(host.root), "--reference", "registry.example/worker:1", *how]
+    assert run(hand_over_to) == 7
+    shutil.rmtree(host.root / "run/ashore")
+    assert everything(host.root) == before
+    entry.run(host)
+    assert run(hand_over_to) == 7
+    assert whole_program(host.root) == entry.digest, "it was there before"

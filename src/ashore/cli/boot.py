@@ -14,11 +14,14 @@ from ashore.nouns.config import Pull
 @click.argument("references", metavar="[IMAGE]...", nargs=-1)
 @click.option("--pull", type=click.Choice([str(p) for p in Pull]), help="missing, always or never.")
 @click.option("--brought", metavar="DIR", default="", help="The image lies here, as a layout; IMAGE is its name.")
+@click.option("--first", is_flag=True, help="ashore came with that image: if it cannot be installed, it goes again.")
 @click.option("--spread", is_flag=True, help="Only wait the random delay of the configuration, if it is installed.")
 @click.option("--follow", is_flag=True, help="Wait until all is healthy, not only until units may start.")
 @root_option
 @debug_option
-def command(references: tuple[str, ...], pull: str | None, brought: str, spread: bool, follow: bool, root: str) -> int:
+def command(
+    references: tuple[str, ...], pull: str | None, brought: str, first: bool, spread: bool, follow: bool, root: str
+) -> int:
     """Bring this host to the named images, or those of its configuration, or keep what is installed."""
     from ashore.cli.service import settled_by_pid1
     from ashore.cli.wiring import leave_answer, tell_ready
@@ -44,6 +47,10 @@ def command(references: tuple[str, ...], pull: str | None, brought: str, spread:
             booted = boot(told(tools, tell_ready, booting=not follow), wanted, Pull(pull) if pull else None)
         except AshoreError as error:
             leave_answer(root, error.code, str(error) + (f" ({error.remedy})" if error.remedy else ""))
+            if first:
+                from ashore.acts.boot.hand_over import leave
+
+                leave(tools, error)
             raise
         finally:
             if brought:

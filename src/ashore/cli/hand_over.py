@@ -8,7 +8,7 @@ import click
 from ashore.cli import output
 from ashore.cli.options import debug_option
 from ashore.cli.service import Request, bring_to_pid1, followed
-from ashore.errors import ExitCode, UsageError
+from ashore.errors import ExitCode, UnchangedError, UsageError
 
 HOST = "/rootfs"
 
@@ -20,7 +20,7 @@ HOST = "/rootfs"
 @debug_option
 def command(root: str, reference: str, boot: bool) -> int:
     """Install the bundle that this image carries on the host at DIR."""
-    from ashore.acts.boot.hand_over import check_host, place, read_card
+    from ashore.acts.boot.hand_over import check_host, is_first, place, read_card, withdraw
     from ashore.acts.tools import open_root
     from ashore.mechanisms.own.ownbuild import locate
     from ashore.mechanisms.pid1.handover import at_work, busy, own_command
@@ -39,7 +39,15 @@ def command(root: str, reference: str, boot: bool) -> int:
             return ExitCode.DONE
         raise busy(SETTLE_UNIT)
     with open_root(root)[0] as host:
+        first = is_first(host)
         placed = place(host, top, card, enter)
     output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")
-    request = Request(("boot", name, "--brought", f"/{placed.layout}", *(() if boot else ("--follow",))))
-    return bring_to_pid1(root, request, (f"/{placed.program}",), enter, until_ready=boot)
+    how = (*(() if boot else ("--follow",)), *(("--first",) if first else ()))
+    request = Request(("boot", name, "--brought", f"/{placed.layout}", *how))
+    try:
+        return bring_to_pid1(root, request, (f"/{placed.program}",), enter, until_ready=boot)
+    except UnchangedError:  # it did not begin
+        if first:
+            with open_root(root)[0] as host:
+                withdraw(host, placed.program)
+        raise

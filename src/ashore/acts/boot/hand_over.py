@@ -8,12 +8,23 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ashore.acts.tools import state_of
-from ashore.errors import NOT_DECODED, AshoreError, InputError, Issue, UnchangedError, words_of
+from ashore.acts.change.farewell import boots_again, farewell
+from ashore.acts.tools import Tools, state_of
+from ashore.errors import (
+    NOT_DECODED,
+    AshoreError,
+    BusyError,
+    ChangedError,
+    InputError,
+    Issue,
+    UnchangedError,
+    words_of,
+)
 from ashore.mechanisms import process
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
 from ashore.mechanisms.pid1.systemd import is_live
+from ashore.mechanisms.state import journal
 from ashore.mechanisms.state.history import History
 from ashore.mechanisms.state.state import State
 from ashore.nouns.digest import hex_of
@@ -69,23 +80,34 @@ def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
         ChangedError: ashore's state was there, and is gone.
     """
     _refuse_lost(host)
-    own = os.path.join(top, BIN)
+    first = is_first(host)
+    program = ""
+    try:
+        program = _place_program(host, os.path.join(top, BIN), card, enter)
+        ownbuild.point(host, program)
+        State(host).prepare()  # the unit tells that there is one
+        place_recovery(host)
+        layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
+    except AshoreError:
+        if first:
+            withdraw(host, program)
+        raise
+    ownbuild.drop_older(host, program)
+    return Placed(program=program, layout=layout)
+
+
+def _place_program(host: Beneath, own: str, card: Card, enter: Sequence[str]) -> str:
     program = ownbuild.place(host, own, card.version, card.build)
     try:
         process.run([*enter, f"/{program}", "--version"], seconds=_SECONDS)
     except AshoreError as error:
-        _withdraw(host, program)
+        ownbuild.drop(host, program)
         raise UnchangedError(
             "the host cannot run ashore",
             cause=error.cause or error.message,
             remedy="its C library may be too old for this build, or /opt is mounted noexec",
         ) from error
-    ownbuild.point(host, program)
-    State(host).prepare()  # the unit tells that there is one
-    place_recovery(host)
-    layout = _place_layout(host, os.path.join(top, LAYOUT), hex_of(card.image))
-    ownbuild.drop_older(host, program)
-    return Placed(program=program, layout=layout)
+    return program
 
 
 def _refuse_lost(host: Beneath) -> None:
@@ -98,15 +120,60 @@ def _refuse_lost(host: Beneath) -> None:
         state.close()
 
 
-def _withdraw(host: Beneath, program: str) -> None:
-    """What was placed was for nothing: on a host that has no other ashore, nothing is to tell of it."""
-    ownbuild.drop(host, program)
-    if not host.is_there(PROGRAM_LINK):
-        state = State(host)
-        ownfolders.drop(host, ownfolders.made(state))
-        there = ownunits.are_there(host, RECOVER_UNITS, RECOVER_LINKS)  # it would tell of a state that is lost
-        if not History(state).numbers() and not there:
+def is_first(host: Beneath) -> bool:
+    """Whether nothing on the host tells of ashore yet."""
+    if host.is_there(PROGRAM_LINK):
+        return False
+    state = State(host)
+    try:
+        return state.fd is None or not os.listdir(state.fd)
+    finally:
+        state.close()
+
+
+def withdraw(host: Beneath, program: str) -> None:
+    """In the container: what was placed first was for nothing, so nothing is to tell of it.
+
+    It stays where another installer has brought its own meanwhile, or another ashore is at work or has something there.
+    """
+    link = host.physical(PROGRAM_LINK)
+    state = State(host)
+    try:
+        if state.fd is None or (host.lstat(link) is not None and host.readlink(link) != f"/{program}"):
+            return
+        with state.locked():
+            if History(state).numbers() or journal.exists(state):
+                return
+            if not ownunits.is_anothers(host, RECOVER_PATH, OURS):
+                ownunits.drop(host, RECOVER_UNITS, RECOVER_LINKS)
+            ownbuild.take_away(host)
+            drop_incoming(host)
+            made = ownfolders.made(state)
+            ownfolders.drop(host, made)
             state.purge()
+            ownfolders.drop(host, made)  # those above the state as well
+    except (AshoreError, OSError):
+        return  # why it came to that is what is told
+    finally:
+        state.close()
+
+
+def leave(tools: Tools, error: AshoreError) -> None:
+    """On the host: ashore came with an image that could not be installed, so it goes again.
+
+    It stays where it is still needed: to recover, for what was there before, and where the image is held and a boot
+    would try it again but for that note.
+    """
+    if isinstance(error, (ChangedError, BusyError)) or (tools.history.held() and boots_again(tools)):
+        return
+    if tools.history.numbers() or len(_brought(tools.host)) > 1:
+        return
+    drop_incoming(tools.host)
+    try:
+        farewell(tools)
+        tools.progress.say("nothing was installed, so ashore is gone from this host again")
+    except AshoreError as why:
+        tools.progress.say(f"what the installer placed stays: {why}")
 
 
 def place_recovery(host: Beneath) -> bool:
@@ -127,6 +194,13 @@ def drop_layout(host: Beneath, layout: str) -> None:
     """What was brought is installed, or refused: it is not needed any more."""
     if os.path.dirname(layout.lstrip("/")) == INCOMING:
         drop_incoming(host)
+
+
+def _brought(host: Beneath) -> list[str]:
+    try:
+        return os.listdir(os.path.join(host.root, host.physical(INCOMING)))
+    except FileNotFoundError:
+        return []
 
 
 def drop_incoming(host: Beneath) -> None:

@@ -7,8 +7,9 @@ from ashore.acts.change.discard import forgetting
 from ashore.acts.change.wishes import refuse_waiting
 from ashore.acts.following import disable
 from ashore.acts.tools import Tools
-from ashore.errors import AshoreError, UsageError
+from ashore.errors import AshoreError, UnchangedError, UsageError
 from ashore.mechanisms.own import ownbuild, ownfolders, ownunits
+from ashore.mechanisms.state import journal
 from ashore.rules.provision.hostunits import BOOT_LINK, OURS, RECOVER_LINKS, RECOVER_PATH, RECOVER_UNITS
 
 
@@ -19,13 +20,16 @@ def farewell(tools: Tools) -> bool:
 
     Raises:
         UsageError: a bundle is installed.
-        UnchangedError: the disk refused, or a change waits for confirmation; the host's files are as they were.
+        UnchangedError: the disk refused, or a change waits for confirmation or was interrupted; the host's files are
+            as they were.
     """
     if tools.state.fd is None:
         with forgetting():
             tools.state.sweep()
             return _take_away(tools)
     with forgetting(), tools.state.locked():
+        if journal.exists(tools.state):
+            raise UnchangedError("a transaction was interrupted", remedy="run: ashore recover")
         if tools.history.current().bundles:
             names = ", ".join(bundle.name for bundle in tools.history.current().bundles)
             raise UsageError(f"installed is: {names}", remedy="name what is to be removed")

@@ -284,6 +284,32 @@ def test_an_ipv6_address_has_brackets_for_a_proxy(tls: FakeRegistry, tmp_path: P
     assert {seen.headers["Host"] for seen in tls.seen} == {"[2001:db8::1]:5000"}
 
 
+@pytest.mark.parametrize(
+    ("proxy", "shown", "said"),
+    [
+        ("http://pat:pw-of-pat@127.0.0.1:1", "http://127.0.0.1:1", "connection refused"),
+        ("nowhere.invalid", "http://nowhere.invalid:3128", "no such host"),
+        ("[::1]:1", "http://[::1]:1", "connection refused"),
+    ],
+)
+def test_a_fault_of_the_proxy_is_not_blamed_on_the_registry(proxy: str, shown: str, said: str, tmp_path: Path) -> None:
+    settings = settings_in(str(tmp_path), environ={"HTTPS_PROXY": proxy})
+    with pytest.raises(RegistryError) as caught:
+        open_at("reg.invalid/team/app:1.0", settings).resolve()
+    assert f"(through the proxy {shown}): {said}" in caught.value.message
+    assert "HTTPS_PROXY" in caught.value.remedy and "NO_PROXY" in caught.value.remedy
+    assert "pw-of-pat" not in str(caught.value) + caught.value.remedy
+
+
+def test_what_a_registry_does_wrong_behind_a_proxy_is_its_own(tls: FakeRegistry, tmp_path: Path) -> None:
+    proxy = Proxy(tls.host)
+    environ = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
+    with pytest.raises(RegistryError, match=r"through the proxy .*certificate is not trusted") as caught:
+        open_at("reg.invalid/team/app:1.0", settings_in(str(tmp_path), environ=environ)).resolve()
+    proxy.close()
+    assert "certs.d/reg.invalid/ca.crt" in caught.value.remedy
+
+
 def test_a_proxy_for_plain_http_is_told_the_whole_url(plain: FakeRegistry, tmp_path: Path) -> None:
     proxy = Proxy(plain.host)
     environ = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "HTTPS_PROXY": ""}

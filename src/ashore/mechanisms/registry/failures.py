@@ -41,6 +41,8 @@ def of_fault(fault: Fault, name: str) -> RegistryError:
     """The error for a request that got no answer. `name` is the registry as the user wrote it."""
     host = fault.url.host_port
     asked = f"{name} (at {host})" if host != name else name
+    if fault.proxy:
+        asked += f" (through the proxy {printable(fault.proxy)})"
     if fault.kind == "certificate":
         return UnreachableError(
             f"{asked}: its certificate is not trusted",
@@ -53,8 +55,9 @@ def of_fault(fault: Fault, name: str) -> RegistryError:
             f"{asked}: {fault.text}",
             remedy="plain http is used for loopback registries only; set insecure = true for it in registries.conf",
         )
+    through = f"check {fault.url.scheme.upper()}_PROXY, and NO_PROXY, which lists what is asked directly"
     if fault.kind == "proxy":
-        return UnreachableError(f"{asked}: the proxy refuses", cause=printable(fault.text), remedy="check HTTPS_PROXY")
+        return UnreachableError(f"{asked}: the proxy refuses", cause=printable(fault.text), remedy=through)
     words = {
         "dns": "no such host",
         "refused": "connection refused",
@@ -68,7 +71,9 @@ def of_fault(fault: Fault, name: str) -> RegistryError:
     }
     cause = "" if fault.kind in {"refused", "reset"} or fault.text == "no answer in time" else fault.text
     message = f"{asked}: {words.get(fault.kind, 'no usable answer')}"
-    return UnreachableError(message, cause=printable(cause), remedy=remedies.get(fault.kind, "check the network"))
+    # Whatever comes before TLS is the proxy's, and of plain http it cannot be told whose it is.
+    remedy = through if fault.proxy and fault.kind != "tls" else remedies.get(fault.kind, "check the network")
+    return UnreachableError(message, cause=printable(cause), remedy=remedy)
 
 
 def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at: str) -> RegistryError:

@@ -18,13 +18,15 @@ Body = bytes | Iterable[bytes]
 class Fault(Exception):  # noqa: N818 - `failures` makes an error of it
     """A request got no answer. `kind` is one of `retry.FAULTS`, or certificate, tls, not-tls, proxy, protocol."""
 
-    def __init__(self, kind: str, text: str, url: Url, *, connecting: bool = False) -> None:
+    def __init__(self, kind: str, text: str, url: Url, *, connecting: bool = False, proxy: str = "") -> None:
         super().__init__(text)
         self.kind = kind
         self.text = text
         self.url = url
         self.connecting = connecting
         """No request was sent."""
+        self.proxy = proxy
+        """What it was asked through, as people write it; empty where it was asked directly."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,7 @@ class Response:
             done(keep and not will_close)
 
 
-def fault_of(error: Exception, url: Url, *, connecting: bool = False) -> Exception:
+def fault_of(error: Exception, url: Url, *, connecting: bool = False, proxy: str = "") -> Exception:
     """What to raise for what came up while `url` was asked: a `Fault`, or `error` itself if the network has no part."""
     from http.client import HTTPException
 
@@ -154,4 +156,4 @@ def fault_of(error: Exception, url: Url, *, connecting: bool = False) -> Excepti
     kind, text = wire.fault_of(error)
     if kind == "not-tls" and not connecting:
         kind, text = "reset", "the connection broke"
-    return Fault(kind, text, url, connecting=connecting)
+    return Fault(kind, text, url, connecting=connecting, proxy=proxy)

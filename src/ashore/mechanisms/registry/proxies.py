@@ -21,6 +21,9 @@ class Proxy(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Proxy({self.host}:{self.port})"
 
+    def __str__(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
 
 def for_url(url: Url, environ: Mapping[str, str]) -> Proxy | None:
     """The proxy for `url`; None where it is asked directly. Loopback always is.

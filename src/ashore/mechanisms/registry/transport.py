@@ -124,7 +124,7 @@ class Transport:
         try:
             made = wire.connect(url, proxy, context, connect_seconds=self._limits.connect_seconds, pace=pace)
         except Exception as error:
-            raise fault_of(error, url, connecting=True) from error
+            raise fault_of(error, url, connecting=True, proxy=str(proxy or "")) from error
         if time.monotonic() - begun < _NEAR:
             self._near.add((*url.origin, verify))
         return _Kept(made, pace, proxy)
@@ -147,7 +147,7 @@ class Transport:
                 connection.request(request.method, target, body=_body(request), headers=headers)
         except Exception as error:
             connection.close()
-            raise fault_of(error, url) from error
+            raise fault_of(error, url, proxy=str(kept.proxy or "")) from error
         # From here on: what is sent may take as long as it is large.
         kept.pace.deadline = time.monotonic() + 2 * self._limits.idle_seconds
 
@@ -160,7 +160,7 @@ class Transport:
             raw = connection.getresponse()
         except Exception as error:
             connection.close()
-            raise fault_of(error, url) from error
+            raise fault_of(error, url, proxy=str(kept.proxy or "")) from error
         if raw.status < 300 and not request.document:
             kept.pace.deadline = None  # a blob may take as long as it is large
         done = lambda keep: self._give(key, kept) if keep else connection.close()  # noqa: E731

@@ -267,3 +267,22 @@ def test_ashore_goes_again_where_pid_1_does_not_begin(
     entry.run(host)
     assert run(hand_over_to) == 7
     assert whole_program(host.root) == entry.digest, "it was there before"
+
+
+@pytest.mark.parametrize("given", ["", "mirror.example/worker:1"], ids=["as it was built", "as it was copied"])
+def test_an_installer_says_by_which_name_its_image_is_recorded(
+    given: str, quick_folder: Path, entry: Installer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = msgspec.structs.replace(entry.card, reference="registry.example/worker:1")
+    (entry.top / CARD_PATH).write_bytes(msgspec.json.encode(card))
+    run(
+        [
+            "hand-over",
+            "--root",
+            str(Machine(quick_folder / "template").root),
+            *(("--reference", given) if given else ()),
+        ]
+    )
+    said = capsys.readouterr().err
+    assert f"recorded as {given or card.reference}" in said
+    assert ("another name: --reference" in said) is (not given)

@@ -15,7 +15,12 @@ HOST = "/rootfs"
 
 @click.command("hand-over", hidden=True)
 @click.option("--root", default=HOST, show_default=True, metavar="DIR", help="Where the host's root is mounted.")
-@click.option("--reference", default="", metavar="IMAGE", help="What to record as the image's name.")
+@click.option(
+    "--reference",
+    default="",
+    metavar="IMAGE",
+    help="What to record as the image's name; without it, that which it was built for.",
+)
 @click.option("--boot", is_flag=True, help="Return when units may start: health is watched without us.")
 @debug_option
 def command(root: str, reference: str, boot: bool) -> int:
@@ -42,6 +47,8 @@ def command(root: str, reference: str, boot: bool) -> int:
         first = is_first(host)
         placed = place(host, top, card, enter)
     output.say(f"ashore {card.version} is at /{placed.program}; PID 1 of the host goes on")
+    # Who copied the image to another registry has it in no other name than the one that it was built for.
+    output.say(f"recorded as {name}" + ("" if reference else " (another name: --reference REGISTRY/NAME:TAG)"))
     how = (*(() if boot else ("--follow",)), *(("--first",) if first else ()))
     request = Request(("boot", name, "--brought", f"/{placed.layout}", *how))
     try:

@@ -284,12 +284,28 @@ def test_a_policy_that_refuses_everything_refuses(shell: Shell) -> None:
         refused(shell.on_root("install", image), 5, "policy")
     (shell.root / "etc/containers/policy.json").write_text('{"default": [{"type": "signedBy", "keyPath": "/k"}]}')
     with shell.unchanged():
-        refused(shell.on_root("install", image), 5, "signedBy")
+        refused(shell.on_root("install", image), 5, "signedBy", "remedy: check it by what can")
     (shell.root / "etc/containers/policy.json").write_text("{")
     with shell.unchanged():
         ran = shell.on_root("install", image)
         assert ran.code in (3, 5)
-        refused(ran, ran.code, "policy.json")
+        refused(ran, ran.code, "policy.json", "man 5 containers-policy.json")
+
+
+def test_an_image_that_is_damaged_or_of_the_other_kind_says_what_to_do(shell: Shell) -> None:
+    folder = shell.image("app", {"etc/app": "x"}).removeprefix("oci:")
+    for kind in ("oci", "docker"):
+        assert shell.ashore("copy", f"oci:{folder}", f"{kind}-archive:{shell.folder}/{kind}.tar").code == 0
+    with shell.unchanged():
+        for kind, other in (("oci", "docker"), ("docker", "oci")):
+            ran = shell.on_root("install", f"{kind}-archive:{shell.folder}/{other}.tar")
+            refused(ran, 3, f"remedy: it is an archive of the other kind: {other}-archive:{shell.folder}/{other}.tar")
+        largest = max(Path(folder, "blobs/sha256").iterdir(), key=lambda blob: blob.stat().st_size)
+        for spoilt in (bytes(largest.stat().st_size), b"short"):
+            largest.write_bytes(spoilt)
+            refused(shell.on_root("install", f"oci:{folder}"), 5, "remedy: it is damaged: get or build the image again")
+        Path(folder, "index.json").write_text("{")
+        refused(shell.on_root("install", f"oci:{folder}"), 3, "index.json", "remedy: it is damaged")
 
 
 @pytest.mark.parametrize("kind", ["nowhere", "loop", "folder", "fifo"])
@@ -419,6 +435,7 @@ def test_somebody_who_may_not_write_the_root(shell: Shell) -> None:
         ran = shell.process("install", image, "--root", str(shell.root), uid=NOBODY, env=env)
         refused(ran, 7, "var/lib/ashore")
         plan = shell.process("plan", image, "--root", str(shell.root), uid=NOBODY, env=env)
+        assert str(NOBODY) not in plan.out, "it shows what root's install would do"
         assert plan.code == 0, plan.err
         assert "/etc/app" in plan.out
 

@@ -7,6 +7,7 @@ At every moment ``/opt/bin/ashore`` leads to a whole build or is not there; the 
 import contextlib
 import os
 import shutil
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,3 +287,25 @@ def test_an_installer_says_by_which_name_its_image_is_recorded(
     said = capsys.readouterr().err
     assert f"recorded as {given or card.reference}" in said
     assert ("another name: --reference" in said) is (not given)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said", "remedy"),
+    [
+        (os.ST_NOEXEC, ["/opt/ashore: nothing can be run there: it is mounted noexec"], "remount,exec"),
+        (os.ST_RDONLY, [f"/{path}: cannot be written" for path in (BUILDS, "var/lib", "etc")], "remount,rw"),
+    ],
+    ids=["noexec", "read-only"],
+)
+def test_where_ashore_cannot_be_placed_that_is_what_is_told(
+    flag: int, said: list[str], remedy: str, quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hand_over, "_issues", lambda _: [])
+    seen = types.SimpleNamespace(f_flag=flag)
+    monkeypatch.setattr(os, "statvfs", lambda _: seen)
+    with pytest.raises(UnchangedError, match="ashore cannot be placed on the host") as caught:
+        hand_over.check_host(str(Machine(quick_folder / "template").root))
+    assert all(line in str(caught.value) for line in said)
+    assert len(caught.value.issues) == len(said)
+    assert all(remedy in issue.remedy for issue in caught.value.issues)
+    assert "docker run" not in caught.value.remedy, "that is what was run"

@@ -207,6 +207,8 @@ def test_the_published_schema_is_the_types() -> None:
 
 def test_facts_are_shown_by_the_names_that_templates_use(tmp_path: Path) -> None:
     assert "facts.network.interfaces.eth0.addresses_ipv4 = 1.2.3.4/8" in lines(WHOLE)
+    up = Facts(network=Network(default=Interface(name="eth0", up=True)))
+    assert "facts.network.default.up = true" in lines(up), "as a template gives it"
     put(tmp_path, {"etc/hostname": "n1\x1b[2J\n"})
     assert lines(facts(str(tmp_path))) == ["facts.hostname = n1\\x1b[2J"]
     with pytest.raises(UsageError):

@@ -131,6 +131,8 @@ def test_the_values_are_for_root_alone(capsys: pytest.CaptureFixture[str]) -> No
         *((("unit", IMAGE, "--engine", "none", "--ashore-url", f"https://x/{c}", "--sha256", SHA), 2, "address")
           for c in ("`id`", "$(id)", '"', "\\", "a b", "<x", "a\nb", "a\n", "ä", "a\tb", "{1,2}")),
         (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://", "--sha256", SHA), 2, "address"),
+        (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://x/'", "--sha256", SHA), 2, "write %27"),
+        (("unit", IMAGE, "--engine", "none", "--ashore-url", "https://x/ä", "--sha256", SHA), 2, "write %C3%A4"),
         (("cloud-config", IMAGE, "--values", "nowhere.toml"), 3, "cannot read"),
         (("cloud-config", IMAGE, "--values", "ca.pem"), 3, "not TOML"),
         (("cloud-config", IMAGE, "--registry-ca", "values.toml"), 3, "no certificate"),

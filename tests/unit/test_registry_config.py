@@ -213,8 +213,10 @@ def test_all_broken_files_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         registries.load(str(tmp_path))
     assert [issue.where.rpartition("/")[2] for issue in caught.value.issues] == [
-        "registries.conf", "1.conf", "2.conf", "3.conf", "4.conf",
+        "registries.conf:1", "1.conf:2", "2.conf", "3.conf", "4.conf",
     ]  # fmt: skip
+    assert caught.value.issues[1].message == "location: Expected `str`, got `int`"
+    assert all(issue.remedy for issue in caught.value.issues[:2])
 
 
 BLOCKED = '[[registry]]\nlocation = "r.example"\nblocked = true\n'

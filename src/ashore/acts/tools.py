@@ -70,6 +70,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
 
     asked: Platform | None = None
     """Somebody looks at the image for another platform than the host's."""
+    as_root: bool = False
+    """Somebody who is not root looks at what root's install would do."""
     resolved: dict[ImageReference, Descriptor] = {}
     """What references were just found to name, for the change that follows: each is asked for once."""
 
@@ -85,7 +87,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def owner(self) -> tuple[int, int] | None:
         """Who gets every file where files cannot be given away; None where they can."""
-        return None if may_own() else (os.geteuid(), os.getegid())
+        return None if self.as_root or may_own() else (os.geteuid(), os.getegid())
 
     @property
     def live(self) -> bool:

@@ -7,7 +7,7 @@ from ashore.acts.tools import host_at
 from ashore.mechanisms.host.facts import collect, runs_here
 from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
-from ashore.rules.bundles.reads import Path, dotted, plain_facts
+from ashore.rules.bundles.reads import Path, as_text, dotted, plain_facts
 
 
 def facts(root: str) -> Facts:
@@ -22,7 +22,7 @@ def facts(root: str) -> Facts:
 
 def lines(found: Facts) -> list[str]:
     """Each fact as a template names it, and what it is."""
-    return [f"facts.{dotted(path)} = {printable(str(value))}" for path, value in _leaves((), plain_facts(found))]
+    return [f"facts.{dotted(path)} = {printable(as_text(value))}" for path, value in _leaves((), plain_facts(found))]
 
 
 def _leaves(path: Path, value: object) -> Iterator[tuple[Path, object]]:

@@ -96,7 +96,10 @@ def _keeps(pull: Pull, asks: Sequence[Ask], records: Sequence[BundleRecord | Non
     if _brought(asks):
         return ""  # An installer image brought it: what to pull was decided before.
     if all(records) and pull in (Pull.MISSING, Pull.NEVER):
-        return f"it is installed, and the pull policy is {pull}"
+        # Whoever says never may be the boot unit of another policy, whose engine could not pull.
+        return (
+            f"it is installed, and {'nothing is to be pulled' if pull is Pull.NEVER else f'the pull policy is {pull}'}"
+        )
     if pull is Pull.NEVER:
         missing = ", ".join(str(ask.reference) for ask, record in zip(asks, records, strict=True) if record is None)
         raise UnchangedError(

@@ -34,6 +34,7 @@ from ashore.rules.provision.hostunits import OURS, RECOVER_LINKS, RECOVER_PATH, 
 _SECONDS = 300.0
 """A busy host may take its time to start a program."""
 _SYSTEMD_RUN = ("usr/bin/systemd-run", "bin/systemd-run")
+_REMOUNT = "mount -o remount"
 _SYNOPSIS = "docker run --rm --privileged --pid=host --network=host -v /:/rootfs IMAGE"
 
 
@@ -68,8 +69,13 @@ def check_host(root: str) -> None:
         UnchangedError: everything that is missing, each with the option that adds it.
     """
     issues = list(_issues(root))
+    places = list(_place_issues(root)) if os.path.isdir(os.path.join(root, "etc")) else []
+    if places and not issues:
+        raise UnchangedError("ashore cannot be placed on the host", issues=places)
     if issues:
-        raise UnchangedError("the host cannot be reached from here", remedy=f"run: {_SYNOPSIS}", issues=issues)
+        raise UnchangedError(
+            "the host cannot be reached from here", remedy=f"run: {_SYNOPSIS}", issues=[*issues, *places]
+        )
 
 
 def place(host: Beneath, top: str, card: Card, enter: Sequence[str]) -> Placed:
@@ -225,7 +231,7 @@ def _issues(root: str) -> Sequence[Issue]:
         issues.append(Issue(where="", message="the host's message bus does not run", remedy="start dbus on the host"))
     if not any(os.path.exists(os.path.join(root, path)) for path in _SYSTEMD_RUN):
         issues.append(Issue(where="", message="the host has no systemd-run", remedy="it comes with systemd"))
-    return [*issues, *_place_issues(root)]
+    return issues
 
 
 def _takes_connections(path: str) -> bool:
@@ -256,9 +262,13 @@ def _place_issues(root: str) -> Sequence[Issue]:
                 where = os.path.dirname(where)
             flags = os.statvfs(where).f_flag
             if flags & os.ST_RDONLY:
-                issues.append(Issue(where=f"/{path}", message="cannot be written: its file system is read-only"))
+                message = "cannot be written: its file system is read-only"
+                issues.append(
+                    Issue(where=f"/{path}", message=message, remedy=f"have it writable: {_REMOUNT},rw /{path}")
+                )
             elif path == BUILDS and flags & os.ST_NOEXEC:
-                issues.append(Issue(where=f"/{path}", message="nothing can be run there: it is mounted noexec"))
+                message = "nothing can be run there: it is mounted noexec"
+                issues.append(Issue(where=f"/{path}", message=message, remedy=f"have it run: {_REMOUNT},exec /{path}"))
     return issues
 
 

@@ -2,6 +2,7 @@
 """The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 
 import msgspec
@@ -263,6 +264,8 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
                 "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
             )
     read_config(tools.host)
+    if tools.owner is not None and os.stat(tools.host.root).st_uid != tools.owner[0]:
+        tools = msgspec.structs.replace(tools, as_root=True)  # in a tree of somebody else one can only look
     current = tools.history.current()
     target = wish_for(tools, asks)(current, IntoCache(tools), Secrets(tools.state).salt(create=False))
     supply = _supply(tools, current, target)

@@ -120,9 +120,19 @@ class ArchiveFiles:
     def open(self, name: str) -> tuple[Readable, int]:
         found = self._parts.get(self._followed(name))
         if found is None:
-            raise InputError(f"{self.place} has no {printable(name)}")
+            raise InputError(f"{self.place} has no {printable(name)}", remedy=self._other_kind(name))
         whole, _ = open_whole(self.place, self.place)
         return whole.part(*found), found[1]
+
+    def _other_kind(self, name: str) -> str:
+        """What to do where it is the other of the two kinds of archive that lacks `name`, or a damaged one."""
+        for wanted, has, transport in (
+            ("oci-layout", "manifest.json", "docker-"),
+            ("manifest.json", "oci-layout", "oci-"),
+        ):
+            if name == wanted and self.has(has):
+                return f"it is an archive of the other kind: {transport}archive:{printable(self.place)}"
+        return "it is no archive of an image, or was cut: get it again"
 
     def _scan(self, members: TarReader) -> None:
         for entry in members:

@@ -17,7 +17,7 @@ from ashore.errors import NOT_DECODED, InputError
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.images.blobfiles import BlobFiles, FolderFiles
-from ashore.mechanisms.images.streams import BytesStream, CountedHashed, pipe, read_all
+from ashore.mechanisms.images.streams import DAMAGED, BytesStream, CountedHashed, pipe, read_all
 from ashore.mechanisms.newfile import NewFile, write_fault
 from ashore.nouns import strictjson
 from ashore.nouns.digest import Digest, hex_of, of
@@ -199,7 +199,7 @@ def _decoded(data: bytes, kind: type[T], place: str) -> T:
     try:
         return msgspec.convert(strictjson.loads(data), kind)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InputError(f"{place} is malformed", cause=str(error)) from error
+        raise InputError(f"{place} is malformed", cause=str(error), remedy=DAMAGED) from error
 
 
 def blob_name(digest: Digest) -> str:

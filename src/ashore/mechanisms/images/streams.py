@@ -11,6 +11,7 @@ from ashore.nouns.digest import Digest, of_hash
 from ashore.nouns.limits import KIB
 
 BLOCK = 256 * KIB
+DAMAGED = "it is damaged: get or build the image again"
 
 
 class Readable(Protocol):
@@ -156,10 +157,11 @@ class CountedHashed:
             raise VerificationError(
                 f"{self._name} has the wrong size",
                 cause=f"{self._size} bytes were announced, {'more' if count else self._count} came",
+                remedy=DAMAGED,
             )
         if not count and (found := of_hash(self._hash)) != self._digest:
             raise VerificationError(
-                f"{self._name} has the wrong digest", cause=f"{self._digest} expected, {found} came"
+                f"{self._name} has the wrong digest", cause=f"{self._digest} expected, {found} came", remedy=DAMAGED
             )
         return count
 

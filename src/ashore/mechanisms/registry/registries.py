@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """containers-registries.conf(5), version 2: from the name of an image to the places that have it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
-from ashore.errors import BlockedError, InputError, Issue
+from ashore.errors import BlockedError, InputError, Issue, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.ifthere import listdir_if_there, read_if_there
 from ashore.mechanisms.registry import urls
@@ -17,6 +18,8 @@ from ashore.nouns.reference import ImageReference, with_today_s_host
 CONF = "etc/containers/registries.conf"
 CONF_FOLDER = "etc/containers/registries.conf.d"
 _LARGEST = 1024 * 1024
+_PART = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+"""Of a path as msgspec writes it: ``$.registry[0].insecure``."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +118,11 @@ def load(config_root: str) -> Registries:
         for path in _files(host, issues):
             try:
                 file = _read(host, path)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 issues.append(_unread(path, error))
+                continue
+            except ValueError as error:
+                issues += _misread(host, path, error)
                 continue
             issues += _problems(file, path)
             entries |= {entry.name: entry for entry in file.registry}
@@ -136,9 +142,22 @@ def _files(host: Beneath, issues: list[Issue]) -> Iterator[str]:
     yield from (f"{CONF_FOLDER}/{name}" for name in names if name.endswith(".conf"))
 
 
-def _unread(path: str, error: Exception) -> Issue:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Issue(where=path, message=printable(reason))
+def _unread(path: str, error: OSError) -> Issue:
+    return Issue(where=path, message=printable(words_of(error)))
+
+
+def _misread(host: Beneath, path: str, error: ValueError) -> Sequence[Issue]:
+    """What is wrong with a file that cannot be understood, and in which line: right ones are read without lines."""
+    from ashore.nouns import toml
+
+    try:
+        document = toml.parse(read_if_there(host, path, _LARGEST) or b"", path)
+    except InputError as malformed:
+        return malformed.issues
+    message, _, at = str(error).partition(" - at `$")
+    key = tuple(int(number) if number else name for name, number in _PART.findall(at.rstrip("`")))
+    named = f"{key[-1]}: {message}" if key else message
+    return [Issue(where=document.place(key), message=printable(named), remedy="man 5 containers-registries.conf")]
 
 
 def _read(host: Beneath, path: str) -> _File:

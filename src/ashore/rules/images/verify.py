@@ -15,6 +15,7 @@ from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport, with_today_s_host
 
 NO_POLICY = "no policy"
+_FORMAT = "put it right; its format: man 5 containers-policy.json"
 _ACCEPT, _REJECT = "insecureAcceptAnything", "reject"
 _KNOWN = {_ACCEPT, _REJECT, "signedBy", "sigstoreSigned", "signedBaseLayer"}
 
@@ -41,16 +42,17 @@ def parse_policy(data: bytes, where: str) -> Policy:
     try:
         policy = msgspec.convert(strictjson.loads(data), Policy)
     except ValueError as error:
-        raise InputError(f"{where} is malformed", cause=printable(str(error))) from error
+        raise InputError(f"{where} is malformed", cause=printable(str(error)), remedy=_FORMAT) from error
     for requirements in (
         policy.default,
         *(found for scopes in policy.transports.values() for found in scopes.values()),
     ):
         if not requirements:
-            raise InputError(f"{where} is malformed", cause="a list of requirements is empty")
+            raise InputError(f"{where} is malformed", cause="a list of requirements is empty", remedy=_FORMAT)
         for requirement in requirements:
             if requirement.type not in _KNOWN:
-                raise InputError(f"{where} is malformed", cause=f"unknown requirement {printable(requirement.type)!r}")
+                cause = f"unknown requirement {printable(requirement.type)!r}"
+                raise InputError(f"{where} is malformed", cause=cause, remedy=_FORMAT)
     return msgspec.structs.replace(policy, transports={**policy.transports, **_by_today_s_host(policy)})
 
 
@@ -92,6 +94,8 @@ def admit(reference: ImageReference, policy: Policy) -> str:
                 raise VerificationError(
                     f"{reference} cannot be verified",
                     cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
+                    remedy="check it by what can (podman, skopeo); what is admitted without, the host's owner decides"
+                    " in /etc/containers/policy.json",
                 )
     return rules[0][0]
 

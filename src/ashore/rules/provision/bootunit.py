@@ -14,7 +14,8 @@ from ashore.rules.provision.hostunits import SETTLE_UNIT
 
 _FINAL = "2 3 5 6 7 8"
 """Exit codes that another try does not mend (docs/reference/exit-codes.md)."""
-_ADDRESS = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-]+")
+_CHARACTERS = r"A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-"
+_ADDRESS, _FORBIDDEN = re.compile(rf"https?://[{_CHARACTERS}]+"), re.compile(rf"[^{_CHARACTERS}]")
 """The characters of RFC 3986 but for ' and $: what is left means nothing to a shell within double quotes."""
 
 
@@ -83,7 +84,9 @@ def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str,
     kept = f"{{ [ -x /{PROGRAM_LINK} ] && /{PROGRAM_LINK} boot --pull never {reference} && exit 0; }}"
     there = f"{engine} image inspect {reference} >/dev/null 2>&1"
     get = f"{engine} pull --quiet {reference}"
-    ways = {Pull.MISSING: (kept, there, get), Pull.ALWAYS: (get, kept, there), Pull.NEVER: (kept, there)}[pull]
+    down = f"{engine} cannot pull {reference}, which the pull policy always asks for; what is here stays"
+    told = f'{{ echo "{down}" >&2; false; }}'
+    ways = {Pull.MISSING: (kept, there, get), Pull.ALWAYS: (get, told, kept, there), Pull.NEVER: (kept, there)}[pull]
     absent = f"{reference} is not here, and " + (
         "the pull policy is never" if pull is Pull.NEVER else f"{engine} cannot pull it"
     )
@@ -108,11 +111,20 @@ def _engine(reference: ImageReference, engine: Engine, pull: Pull) -> tuple[str,
     )
 
 
+def _no_address(url: str) -> UsageError:
+    message, cause = "--ashore-url is not an address", f"{url[:200]!r}"
+    found = _FORBIDDEN.search(url)
+    if not found or not url.startswith(("http://", "https://")):
+        return UsageError(message, cause=cause, remedy="https://...")
+    code = "".join(f"%{byte:02X}" for byte in found[0].encode(errors="replace"))
+    return UsageError(message, cause=f"{found[0]!r} may not be in it: {cause}", remedy=f"write {code} in its place")
+
+
 def _fetch(fetched: Fetched) -> tuple[str, ...]:
     if len(fetched.sha256) != 64 or set(fetched.sha256) - set("0123456789abcdef"):
         raise UsageError("--sha256 is not a SHA-256", cause=f"{fetched.sha256[:80]!r}", remedy="64 hexadecimal digits")
     if not _ADDRESS.fullmatch(fetched.url):
-        raise UsageError("--ashore-url is not an address", cause=f"{fetched.url[:200]!r}", remedy="https://...")
+        raise _no_address(fetched.url)
     url = fetched.url.replace("%", "%%")  # systemd's specifiers
     curl = "curl --fail --silent --show-error --location --globoff"
     folder = f"/opt/ashore/{fetched.sha256[:12]}"

@@ -183,11 +183,18 @@ def test_certificates_are_for_whom_they_name_and_made_again_with_the_same_keys(c
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [("", "make certs API=https://ADDRESS:6443"), ("API=http://x", "is not https")]
+    ("given", "said"),
+    [
+        ([], "make certs API=https://ADDRESS:6443"),
+        (["API=http://x"], "is not https"),
+        ([f"API={API}", "NAMES=bad name!!"], "'name!!' is neither a DNS name nor an IPv4 address"),
+        ([f"API={API}", "NAMES=ok.example,other.example"], "'ok.example,other.example' is neither"),
+        (["API=https://[fd00::1]:6443"], "is neither"),
+    ],
 )
-def test_certificates_for_nowhere_are_not_made(given: str, said: str, tmp_path: Path) -> None:
-    command = ["make", "-C", str(EXAMPLES), "certs", f"CLUSTER={tmp_path}/cluster", *([given] if given else [])]
+def test_certificates_for_nowhere_are_not_made(given: list[str], said: str, tmp_path: Path) -> None:
+    command = ["make", "-C", str(EXAMPLES), "certs", f"CLUSTER={tmp_path}/cluster", *given]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "API": ""})
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
-    assert not (tmp_path / "cluster/control-plane.toml").exists()
+    assert not (tmp_path / "cluster").exists()

@@ -223,6 +223,20 @@ def test_the_story_of_a_host_through_the_command_line(installed: Shell) -> None:
     assert "nothing to recover" in done(installed.on_root("recover")).out
 
 
+def test_a_service_that_runs_once_more_leaves_word_of_the_change_that_was_killed(installed: Shell) -> None:
+    """What it prints goes to the journal; who waits reads the note (`mechanisms.pid1.handover`)."""
+    (installed.root / "var/lib/ashore/journal").mkdir()
+    request = "/run/ashore/request-1.json"
+    said = done(installed.on_root("recover", "--after-kill", request), 7).err
+    note = json.loads((installed.root / "run/ashore/request-1.killed").read_text())
+    assert note == {"code": 7, "text": said.strip()}
+    assert said.startswith("the change was killed; went back to the old generation: generation 1")
+    (installed.root / "var/lib/ashore/current").write_text("torn")
+    done(installed.on_root("recover", "--after-kill", request), 8)
+    note = json.loads((installed.root / "run/ashore/request-1.killed").read_text())
+    assert note["code"] == 8 and "state is damaged" in note["text"]
+
+
 def test_history_says_where_a_symlink_led_that_was_moved_aside(installed: Shell) -> None:
     (installed.root / "opt/bin/app").unlink()
     (installed.root / "opt/bin/app").symlink_to("/srv/mine")

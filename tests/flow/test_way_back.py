@@ -2,6 +2,7 @@
 """After a change that failed, the units of a live root are as they were before: those that it acted on, those that it
 set going or took down by the way, and those that it never reached."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 
@@ -116,6 +117,10 @@ def test_a_kill_leaves_word_whether_units_were_reached(live: Machine, systemd: F
         recover(tools)
     assert live.read("etc/app.conf") == "1"
     assert systemd.log == (["reload app.service"] if begun else [])
+    told = [json.loads(line) for line in live.read("var/lib/ashore/audit.jsonl").splitlines()]
+    assert [(line["verb"], line["generation"]) for line in told if "failed" in line and "step" not in line] == [
+        ("install", 1)
+    ], "it is written down as of any that failed"
 
 
 def running(systemd: FakeSystemd) -> set[str]:

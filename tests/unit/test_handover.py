@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ashore.errors import NotFollowedError
+from ashore.errors import AshoreError, BusyError, ChangedError, NotFollowedError, UnchangedError
 from ashore.mechanisms import process
 from ashore.mechanisms.pid1 import handover
 
@@ -20,3 +20,30 @@ def test_who_presses_ctrl_c_ends_as_an_interrupt_does(tmp_path: Path, monkeypatc
         handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"])
     assert int(caught.value.code) == 130
     assert "systemctl status ashore-" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(7, UnchangedError), (8, ChangedError), (9, BusyError), (1, AshoreError), (0, None)]
+)
+def test_who_waits_for_a_change_that_is_killed_is_told_what_became_of_it(
+    code: int, kind: type[AshoreError] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(argv: list[str], **_: object) -> int:
+        request = str(tmp_path / argv[-1].lstrip("/"))
+        assert handover.take_request(request) == b"{}"
+        assert handover.take_request(request) is None, "it runs once more"
+        handover.leave_ending(str(tmp_path), request, code, "the change was killed; so it went")
+        return code
+
+    monkeypatch.setattr(process, "run_attached", killed)
+    (tmp_path / "run").mkdir()
+    said: list[str] = []
+    if kind is None:
+        assert handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"], say=said.append) == 0
+        assert said[0].startswith("the change was killed; so it went; see why: journalctl -u ashore-")
+    else:
+        with pytest.raises(kind) as caught:
+            handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"])
+        assert (caught.value.code, caught.value.cause) == (code, "the change was killed; so it went")
+        assert "journalctl -u ashore-" in caught.value.remedy
+    assert list((tmp_path / "run/ashore").iterdir()) == []

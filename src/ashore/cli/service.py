@@ -29,6 +29,7 @@ def leave_to_pid1(tools: Tools) -> None:
     Raises:
         click.exceptions.Exit: it is done.
     """
+    from ashore.cli import output
     from ashore.mechanisms.pid1.handover import hand_over, own_command, under_pid1
 
     if not tools.live or _INSIDE in os.environ or under_pid1():
@@ -36,7 +37,8 @@ def leave_to_pid1(tools: Tools) -> None:
     request = Request(arguments=tuple(sys.argv[1:]))
     sys.stdout.flush()
     command = (*own_command(), "carry-out")
-    raise click.exceptions.Exit(hand_over(msgspec.json.encode(request), root=tools.host.root, command=command))
+    code = hand_over(msgspec.json.encode(request), root=tools.host.root, command=command, say=output.say)
+    raise click.exceptions.Exit(code)
 
 
 def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
@@ -77,6 +79,7 @@ def bring_to_pid1(
         enter=enter,
         environment={} if enter else None,
         until_ready=until_ready,
+        say=output.say,
     )
     said = answer.take(root)
     if not until_ready or said is None:
@@ -114,5 +117,12 @@ def begin(path: str) -> Request:
     os.environ[_INSIDE] = "1"
     request = take_request(path)
     if request is None:
-        return Request(arguments=("recover", "--after-kill"))
+        return Request(arguments=("recover", "--after-kill", path))
     return msgspec.json.decode(request, type=Request)
+
+
+def leave_ending(root: str, request: str, code: int, text: str) -> None:
+    """In that second start: what became of the change, for whoever waits for it and hears nothing any more."""
+    from ashore.mechanisms.pid1 import handover
+
+    handover.leave_ending(root, request, code, text)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import late, steps, triggers, unconfirmed, unitsback
+from ashore.acts.transaction import audit, late, steps, triggers, unconfirmed, unitsback
 from ashore.acts.transaction.collect import collect
 from ashore.errors import ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
@@ -59,6 +59,8 @@ def recover(tools: Tools) -> Recovered:
             with_room(tools, functools.partial(finish, tools, left))
             return Recovered.FORWARD
         issues = with_room(tools, functools.partial(go_back, tools, left))
+        if left is not None and not journal.exists(tools.state):
+            audit.tell_of_failure(tools, left.begun, "it was interrupted, and went back", issues)
     except OSError as error:
         issues = [Issue(where="", message=reason_of(error))]
     if issues:
@@ -136,7 +138,7 @@ def finish(tools: Tools, left: Journal) -> None:
     if left.verdict.provisional != tools.history.provisional():
         tools.history.await_confirmation(left.verdict.provisional)
     tools.history.point(generation.number)
-    tools.history.audit(_audit_line(generation))
+    audit.tell_of_generation(tools, generation)
     for area in left.begun.areas:
         sweep(tools.host, area, tools.content)
     unconfirmed.see_to(tools)
@@ -271,14 +273,3 @@ def _open_displaced(area: int, name: str) -> int:
         with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=area)) as there:
             os.chmod(f"/proc/self/fd/{there}", 0o600)
         return os.open(name, flags, dir_fd=area)
-
-
-def _audit_line(generation: Generation) -> dict[str, object]:
-    return {
-        "time": generation.time,
-        "transaction": generation.transaction,
-        "generation": generation.number,
-        "verb": generation.verb,
-        "bundles": {b.name: {"version": b.version, "digest": b.digest} for b in generation.bundles},
-        "displaced": {path: entry.digest for path, entry in generation.displaced.items()},
-    }

@@ -7,13 +7,13 @@ are durable before the swap, and one durable verdict decides whether recovery go
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from ashore.acts.plan.label import read_labels
 from ashore.acts.tools import Tools
-from ashore.acts.transaction import late, steps, triggers, unconfirmed
+from ashore.acts.transaction import audit, late, steps, triggers, unconfirmed
 from ashore.acts.transaction import units as unit_acts
 from ashore.acts.transaction.record import Afterwards, generation_of
 from ashore.acts.transaction.recover import finish, go_back, with_room
@@ -224,8 +224,8 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
             units_begun=journal.has_units_begun(tools.state),
         )
         left += with_room(tools, functools.partial(go_back, tools, unjudged))
-        with contextlib.suppress(OSError):  # the host is as it was, whether that can be written down or not
-            tools.history.audit(_audit_line(tools, transaction, error, left))
+        told = (without_promise(error) if left else str(error)) or type(error).__name__
+        audit.tell_of_failure(tools, transaction.begun, told, left)
     except (AshoreError, OSError) as second:
         left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
     if left:
@@ -239,18 +239,3 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
         said = f"{transaction.begun.verb} failed; the host is as it was"
         return UnchangedError(said, cause=reason_of(error), remedy=remedy_of(error))
     return error
-
-
-def _audit_line(
-    tools: Tools, transaction: Transaction, error: BaseException, left: Sequence[Issue]
-) -> dict[str, object]:
-    said = (
-        "; ".join([without_promise(error), *(f"not brought back: {issue}" for issue in left)]) if left else str(error)
-    )
-    return {
-        "time": tools.now(),
-        "transaction": transaction.id,
-        "generation": tools.history.current_number() or 0,
-        "verb": transaction.begun.verb,
-        "failed": said or type(error).__name__,
-    }

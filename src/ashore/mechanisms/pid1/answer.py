@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service of PID 1 answers to somebody who does not follow it to its end: a code and a line, on a tmpfs."""
+"""What a service of PID 1 answers to somebody who cannot hear it: a code and a line, on a tmpfs.
+
+Nobody follows it to its end; or it was killed, and what the second start says goes to the journal.
+"""
 
 import contextlib
 
@@ -17,14 +20,14 @@ class Answer(msgspec.Struct, frozen=True):
     text: str
 
 
-def leave(root: str, code: int, text: str) -> None:
+def leave(root: str, code: int, text: str, name: str = _NAME) -> None:
     """Leave an answer; where it cannot be written, the journal has it."""
     with contextlib.suppress(OSError):
-        notes.leave(root, _NAME, Answer(code, text))
+        notes.leave(root, name, Answer(code, text))
 
 
-def take(root: str) -> Answer | None:
+def take(root: str, name: str = _NAME) -> Answer | None:
     """The answer, if one was left; it is gone afterwards."""
-    answer = notes.read(root, _NAME, Answer)
-    notes.drop(root, _NAME)
+    answer = notes.read(root, name, Answer)
+    notes.drop(root, name)
     return answer

@@ -11,16 +11,18 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ashore.errors import AshoreError, BusyError, NotFollowedError, UnchangedError, words_of
+from ashore.errors import AshoreError, BusyError, ChangedError, ExitCode, NotFollowedError, UnchangedError, words_of
 from ashore.mechanisms import process
+from ashore.mechanisms.pid1 import answer
+from ashore.mechanisms.pid1.notes import FOLDER
 from ashore.nouns.installer import RECOVER_UNIT
 from ashore.nouns.units import UNIT_FOLDERS
 
-FOLDER = "run/ashore"
-"""Requests on their way to the service: 0700, on a tmpfs, as they may hold secrets."""
 _REQUEST, _STALE_SECONDS = "request-", 600.0
+_KILLED = ".killed"
+"""Beside a request: what the service found when it was started once more. Then its output is the journal."""
 _SECONDS = 60.0
 _JOIN_SECONDS = 24 * 3600.0
 """A pull may take its time."""
@@ -52,6 +54,7 @@ def hand_over(
     enter: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     until_ready: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Have PID 1 of `root` run ``command FILE``, where FILE holds `request`; follow it; return its exit code.
 
@@ -59,9 +62,11 @@ def hand_over(
     before systemd-run where the host has to be entered first (``nsenter ... --`` in a container).
     `identifier` names the service, ``ashore-IDENTIFIER.service``; a random one by default. With `until_ready`
     it is followed only until it says that it is ready (`mechanisms.pid1.notify`); what it prints goes to the journal.
+    That it was killed, and its change finished all the same, is told by `say`.
 
     Raises:
         UnchangedError: the service did not start, and nothing was done.
+        AshoreError: it was killed, and did not finish; the code says what became of the host.
         BusyError: a service of that name is at work; nothing was done.
         NotFollowedError: it is not followed any more (Ctrl-C): it goes on.
     """
@@ -97,7 +102,25 @@ def hand_over(
             cause=f"systemd-run {process.how_it_ended(code)}",
             remedy="its message is above; the system bus must run: systemctl status dbus",
         )
+    if (ending := answer.take(root, f"{_REQUEST}{number}{_KILLED}")) is not None:
+        if ending.code:
+            raise _killed(ending, unit)
+        say(f"{ending.text}; see why: journalctl -u {unit}")
+        return ending.code
     return code
+
+
+def leave_ending(root: str, request: str, code: int, text: str) -> None:
+    """In the service's second start: what became of the change of `request`, for whoever still waits for it."""
+    answer.leave(root, code, text, os.path.basename(request).removesuffix(".json") + _KILLED)
+
+
+def _killed(ending: answer.Answer, unit: str) -> AshoreError:
+    kinds = {kind.code: kind for kind in (UnchangedError, ChangedError, BusyError)}
+    after = "" if ending.code in (ExitCode.UNCHANGED, ExitCode.BUSY) else "; then run: ashore recover"
+    return kinds.get(ExitCode(ending.code), AshoreError)(
+        "the change did not come to its end", cause=ending.text, remedy=f"see why: journalctl -u {unit}{after}"
+    )
 
 
 def busy(unit: str) -> BusyError:

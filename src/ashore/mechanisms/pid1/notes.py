@@ -8,7 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from ashore.errors import NOT_DECODED
-from ashore.mechanisms.pid1.handover import FOLDER
+
+FOLDER = "run/ashore"
+"""0700, on a tmpfs: requests on their way to a service lie there as well, and may hold secrets."""
 
 T = TypeVar("T")
 

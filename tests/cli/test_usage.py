@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ashore.cli import VERBS, run
+from ashore.cli.service import Request, bring_to_pid1
 from ashore.nouns.limits import DEFAULT
 from tests.cli.shell import Shell, refused
 
@@ -256,3 +257,31 @@ def test_a_tag_that_is_not_pushed_beside_a_layout(shell: Shell) -> None:
     ran = shell.ashore("build", str(folder), "-t", "reg.example/app:1", "-o", "oci:out")
     refused(ran, 2, "add --push, or leave out -t: -o names the image, oci:out")
     refused(shell.ashore("build", str(folder), "-t", "reg.example/app:1"), 2, "add --push, or write it with -o oci:DIR")
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "said"),
+    [
+        ('bundles = ["b a d"]\n', 3, "not an image reference: 'b a d'"),
+        ("bundles = 1\n", 3, "bundles"),
+        (None, 2, "no image to install (name one, or list bundles in /etc/ashore/config.toml)"),
+    ],
+)
+def test_a_boot_that_has_nothing_to_ask_for_says_so_to_who_does_not_follow_it(
+    shell: Shell, config: str | None, code: int, said: str
+) -> None:
+    """The boot unit follows its service only until units may start, and would try again for ever."""
+    if config is not None:
+        (shell.root / "etc/ashore").mkdir()
+        (shell.root / "etc/ashore/config.toml").write_text(config)
+    assert shell.on_root("boot").code == code
+    answer = json.loads((shell.root / "run/ashore/answer.json").read_text())
+    assert (answer["code"], said in answer["text"]) == (code, True), answer
+
+
+def test_a_boot_that_ends_without_a_word_says_where_to_look(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ashore.mechanisms.pid1.handover.hand_over", lambda *_, **__: 1)
+    assert bring_to_pid1(str(shell.root), Request(("boot",)), ("ashore",), (), until_ready=True) == 1
+    assert "journalctl -u ashore-settle.service" in capsys.readouterr().err

@@ -37,10 +37,10 @@ def command(
         from ashore.acts.boot.boot import boot, brought_as, configured, told
         from ashore.cli.render_plan import outcome_text
 
-        names = references or configured(tools)
-        if not names or (brought and len(names) != 1):
-            raise UsageError("no image to install", remedy="name one, or list bundles in /etc/ashore/config.toml")
         try:
+            names = references or configured(tools)
+            if not names or (brought and len(names) != 1):
+                raise UsageError("no image to install", remedy="name one, or list bundles in /etc/ashore/config.toml")
             wanted = asks(names)
             if brought:
                 wanted = [brought_as(wanted[0], brought)]

@@ -85,6 +85,8 @@ def bring_to_pid1(
     if not until_ready or said is None:
         if code == 0 and until_ready:
             output.say(f"the files are in place, units start; how it ends: journalctl -u {SETTLE_UNIT}")
+        elif until_ready:
+            output.say(f"error: the change ended before its files were in place; see why: journalctl -u {SETTLE_UNIT}")
         return code
     if said.code:
         output.say(f"error: {said.text}")

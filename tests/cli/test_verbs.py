@@ -159,6 +159,7 @@ def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
     status = done(installed.on_root("status", "--json")).json()
     assert [(b["name"], b["version"]) for b in status["bundles"]] == [("app", "2.0")]
     assert (status["generation"], status["drift"], status["interrupted"]) == (2, [], False)
+    assert status["at_work"] == ""
     assert status["disk"] > 0
     text = done(installed.on_root("status")).out
     assert "app 2.0" in text and "store:" in text

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who only asks takes no lock: what a change beside it takes away or ends is neither damaged nor interrupted."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -8,14 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from ashore.acts.ask import drifting
 from ashore.acts.ask.look import diff, owns, status
 from ashore.acts.change.install import plan_install
 from ashore.acts.change.pending import pending
 from ashore.acts.tools import Tools
+from ashore.cli.status import status_text
 from ashore.errors import BusyError, ChangedError, UnchangedError
 from ashore.mechanisms import durable
+from ashore.mechanisms.state import journal as journals
 from ashore.mechanisms.state import state as states
 from ashore.nouns.digest import hex_of
+from ashore.nouns.generation import Generation
+from ashore.rules.files.drift import Drift
 from tests.flow.machine import Machine
 
 ONE, TWO, OTHER = "reg.example/app:1", "reg.example/app:2", "reg.example/other:1"
@@ -122,3 +128,56 @@ def test_a_change_that_is_being_made_is_not_an_interrupted_one(host: Machine) ->
         assert not status(host.tools()).interrupted
         with pytest.raises(BusyError):
             plan_install(host.tools(), [host.ask(OTHER)])
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["it is kept", "it goes back"])
+def test_what_a_change_at_work_touches_is_no_drift(host: Machine, monkeypatch: pytest.MonkeyPatch, back: bool) -> None:
+    host.install(OTHER)
+    host.write("opt/other", "edited\n")
+    seen: list[tuple[str, bool, list[str], list[str]]] = []
+
+    def look() -> None:
+        assert host.read("etc/app.conf") == "two\n"
+        found = status(host.tools())
+        assert "a change is at work (install): what it touches is not compared" in status_text(found)
+        differing = [item.path for item, _ in diff(host.tools())]
+        seen.append((found.at_work, found.interrupted, [item.path for item in found.drift], differing))
+        if back:
+            raise OSError(5, "Input/output error")
+
+    before(monkeypatch, journals, "verdict", look)
+    with pytest.raises(UnchangedError) if back else contextlib.nullcontext():
+        host.install(TWO)
+    assert seen == [("install", False, ["opt/other"], ["opt/other"])]
+    found = status(host.tools())
+    assert (found.at_work, [item.path for item in found.drift]) == ("", ["opt/other"])
+
+
+def test_where_a_change_ends_while_somebody_looks_it_is_looked_at_once_more(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looked = drifting.host_drift, list[int]()
+
+    def beside(tools: Tools, generation: Generation, *, verify: bool = False) -> tuple[Drift, ...]:
+        looked.append(generation.number)
+        if len(looked) == 1:
+            host.install(TWO)
+        return real(tools, generation, verify=verify)
+
+    monkeypatch.setattr(drifting, "host_drift", beside)
+    found = status(host.tools())
+    assert (looked, found.generation.number, found.drift) == ([1, 2], 2, ())
+
+
+def test_who_only_asks_is_not_at_work(host: Machine) -> None:
+    """Where two ask at once, what was interrupted is told to both."""
+    interrupt(host)
+    seen = list[tuple[str, bool]]()
+
+    def ask() -> bool:
+        found = status(host.tools())
+        seen.append((found.at_work, found.interrupted))
+        return True
+
+    host.tools().state.at_rest(ask)
+    assert seen == [("", True)]

@@ -60,6 +60,8 @@ def status_text(found: Status) -> str:
     if found.due:
         names = ", ".join(dict.fromkeys(printable(what) for what in found.due))
         lines.append(f"  due on the booted host: {names}; the next change does it, or: ashore recover")
+    if found.at_work:
+        lines.append(f"  a change is at work ({found.at_work}): what it touches is not compared")
     if found.interrupted:
         lines.append("  a transaction was interrupted; run: ashore recover")
     lines.append(f"  store: {size(found.disk)}")
@@ -89,6 +91,7 @@ def status_json(found: Status) -> dict[str, object]:
             for digest, h in found.held.items()
         ],
         "interrupted": found.interrupted,
+        "at_work": found.at_work,
         "due": list(found.due),
         "follow": {
             "enabled": found.follows,

@@ -3,14 +3,46 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.observe import observe
 from ashore.mechanisms.host.packages import owners
 from ashore.mechanisms.host.unitfiles import mask_of
+from ashore.mechanisms.state import journal
 from ashore.nouns.files import Kind, Seen
 from ashore.nouns.generation import Generation
+from ashore.nouns.journal import Journal
 from ashore.nouns.ports import Identity
 from ashore.rules.files.drift import Drift, drift, foreign, outdated, own_folders, units_of
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody who only asks has found."""
+
+    generation: Generation
+    drift: tuple[Drift, ...]
+    """What the change at work touches is none."""
+    at_work: str
+    """What another ashore is about, by its verb; empty where none has begun a change."""
+
+
+def drift_beside(tools: Tools, *, verify: bool = False) -> Found:
+    """The drift, for who asks and has no lock: another ashore may be at work. Where it ends meanwhile, look again."""
+    while True:
+        generation, before = tools.history.current(), journal.under_way(tools.state)
+        found = host_drift(tools, generation, verify=verify)
+        now = journal.under_way(tools.state)
+        ended = before is not None and (now is None or now.begun.transaction != before.begun.transaction)
+        if not ended and (tools.history.current_number() or 0) == generation.number:
+            touched = _touched(now)
+            found = tuple(item for item in found if item.path not in touched)
+            return Found(generation=generation, drift=found, at_work=now.begun.verb if now is not None else "")
+
+
+def _touched(under_way: Journal | None) -> frozenset[str]:
+    staged = under_way.staged if under_way is not None else None
+    return frozenset(step.step.path for step in staged.steps) if staged is not None else frozenset()
 
 
 def host_drift(tools: Tools, generation: Generation, *, verify: bool = False) -> tuple[Drift, ...]:

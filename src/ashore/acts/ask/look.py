@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ashore.acts import following
-from ashore.acts.ask.drifting import host_drift
+from ashore.acts.ask.drifting import drift_beside
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.late import watched_now
 from ashore.errors import Issue, UsageError
@@ -35,6 +35,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: Mapping[str, Held]
     interrupted: bool
     """A transaction was cut short; the next change, or `ashore recover`, deals with it."""
+    at_work: str
+    """What another ashore is about, by its verb."""
     due: tuple[str, ...]
     """Commands that the next change on the booted host runs, or `ashore recover`."""
     follows: bool
@@ -51,15 +53,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def status(tools: Tools, *, verify: bool = False) -> Status:
     """The host at a glance; content is read only where a stat changed, or with `verify`."""
-    generation = tools.history.current()
+    found = drift_beside(tools, verify=verify)
+    generation = found.generation
     follows, remembered = following.state(tools)
     return Status(
         generation=generation,
-        drift=host_drift(tools, generation, verify=verify),
+        drift=found.drift,
         pending=tuple(sorted(path for path, record in generation.files.items() if record.pending)),
         units=tools.systemd.states(generation.enabled) if tools.systemd is not None and generation.enabled else {},
         held=tools.history.held(),
         interrupted=journal.interrupted(tools.state),
+        at_work=found.at_work,
         due=tuple(due.what for due in tools.history.due()),
         follows=follows,
         paused=remembered.paused,
@@ -75,8 +79,10 @@ def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tu
     Raises:
         UsageError: as `named`.
     """
-    generation = tools.history.current()
-    found = host_drift(tools, generation, verify=verify)
+    beside = drift_beside(tools, verify=verify)
+    generation, found = beside.generation, beside.drift
+    if beside.at_work:
+        tools.progress.say(f"a change is at work ({beside.at_work}): what it touches is not compared")
     if paths:
         found = named(tools, generation, found, paths)
     supply = Supply([tools.content.open])

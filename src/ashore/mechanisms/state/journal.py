@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import TypeVar
 
+from ashore.errors import ChangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import READ_FOLDER, closing
 from ashore.mechanisms.state.state import State
@@ -28,6 +29,8 @@ _UNITS = "2-units"
 _NAMES = tuple[str, ...]
 _AREAS = "stage"
 _LIMIT = 1 << 30
+_TRIES = 5
+"""To read what is written meanwhile."""
 
 
 def begin(state: State, begun: Begun) -> None:
@@ -152,6 +155,16 @@ def exists(state: State) -> bool:
 def interrupted(state: State) -> bool:
     """Whether there is one that nobody is at work on."""
     return exists(state) and state.at_rest(lambda: exists(state))
+
+
+def under_way(state: State) -> Journal | None:
+    """What another ashore is at work on just now; None where none is, or has begun no transaction yet."""
+    if not exists(state) or state.at_rest(lambda: True):
+        return None
+    for _ in range(_TRIES):
+        with contextlib.suppress(ChangedError, FileNotFoundError):  # it goes on meanwhile
+            return read(state)
+    return None
 
 
 def swept(state: State) -> bool:

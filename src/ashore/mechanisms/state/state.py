@@ -256,7 +256,7 @@ class State:
         except OSError:
             return ask()
         with closing(descriptor):
-            return _lock(descriptor) and ask()
+            return _lock(descriptor, how=fcntl.LOCK_SH) and ask()  # beside others who only ask
 
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
@@ -272,11 +272,11 @@ def _busy(descriptor: int) -> BusyError:
     )
 
 
-def _lock(descriptor: int, tries: int = 1) -> bool:
+def _lock(descriptor: int, tries: int = 1, how: int = fcntl.LOCK_EX) -> bool:
     """Whether we have it. Several tries, since who only asks (`at_rest`) has it for a moment as well."""
     for left in reversed(range(tries)):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if left:

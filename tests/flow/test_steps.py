@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps of bundles in a change: in order, told in the audit log, undone where everything goes back."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -171,6 +172,11 @@ def test_an_undo_that_fails_is_told_as_left_to_do(live: Machine) -> None:
         live.install(ONE)
     assert [issue.where for issue in raised.value.issues] == ["worker/drain"]
     assert not live.exists("etc/version")
+    assert "as it was before" not in f"{raised.value} {live.read('var/lib/ashore/audit.jsonl')}"
+    assert "by hand" in raised.value.remedy and "then run: ashore recover" not in raised.value.remedy
+    tools = live.tools()
+    with tools.state.locked():
+        assert recover(tools) == "nothing"
 
 
 def test_on_an_offline_root_files_need_no_step(host: Machine) -> None:
@@ -182,9 +188,9 @@ def test_on_an_offline_root_files_need_no_step(host: Machine) -> None:
     assert not host.exists("etc/version")
 
 
-@pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
+@pytest.mark.parametrize(("boot", "fails"), [("boot-1", False), ("boot-1", True), ("boot-2", False)])
 def test_a_change_that_was_cut_short_undoes_its_step_at_once_or_when_the_host_is_up(
-    live: Machine, systemd: FakeSystemd, boot: str
+    live: Machine, systemd: FakeSystemd, boot: str, fails: bool
 ) -> None:
     class Cut(FakeSystemd):
         def run(self, actions: Sequence[UnitAction], deadline: float) -> tuple[JobResult, ...]:
@@ -199,8 +205,13 @@ def test_a_change_that_was_cut_short_undoes_its_step_at_once_or_when_the_host_is
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     live.programs.log.clear()
     tools = replace(live.tools(), boot=boot)
-    with tools.state.locked():
+    if fails:
+        live.programs.fails = {"kubectl": "no"}
+    with tools.state.locked(), pytest.raises(ChangedError) if fails else contextlib.nullcontext() as raised:
         recover(tools)
+    if raised is not None:
+        assert "by hand" in raised.value.remedy and "then run" not in raised.value.remedy
+        assert not tools.history.due() and live.leftovers() == [], "there is nothing to recover any more"
     assert live.tree() == before
     undone = [line for line in live.programs.log if line.startswith("kubectl")]
     if boot == "boot-1":

@@ -57,8 +57,10 @@ def _after_kill(root: str, request: str) -> int:
     try:
         result, generation = _recover(root)
     except Exception as error:
-        code = error.code if isinstance(error, AshoreError) else ExitCode.FAULT
-        leave_ending(root, request, code, f"the change was killed; {error}")
+        known = error if isinstance(error, AshoreError) else None
+        remedy = f" ({known.remedy})" if known is not None and known.remedy else ""
+        code = known.code if known is not None else ExitCode.FAULT
+        leave_ending(root, request, code, f"the change was killed; {error}{remedy}")
         raise
     text = f"the change was killed; {result}: generation {generation}"
     code = ExitCode.DONE if result == Recovered.FORWARD else ExitCode.UNCHANGED

@@ -66,10 +66,17 @@ def recover(tools: Tools) -> Recovered:
     if issues:
         raise ChangedError(
             "an interrupted transaction cannot be undone completely",
-            remedy="put right what is listed, then run: ashore recover",
+            remedy=what_to_do(tools),
             issues=issues,
         )
     return Recovered.BACK
+
+
+def what_to_do(tools: Tools) -> str:
+    """About what did not come back: the next try has a journal, or there is none."""
+    if journal.exists(tools.state):
+        return "put right what is listed, then run: ashore recover"
+    return "put right by hand what is listed: it is all that is left, and nothing waits for ashore recover"
 
 
 def with_room(tools: Tools, end: Callable[[], T]) -> T:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import due
-from ashore.errors import AS_BEFORE, AshoreError, Issue, TriggerFailedError
+from ashore.errors import AS_BEFORE, AshoreError, Issue, TriggerFailedError, without_promise
 from ashore.mechanisms.state import journal
 from ashore.nouns.bundle import Phase
 from ashore.nouns.journal import Due, Journal
@@ -52,7 +52,7 @@ def undo(tools: Tools, left: Journal, *, same_boot: bool) -> list[Issue]:
         try:
             _run(tools, planned, transaction)
         except AshoreError as error:
-            issues.append(Issue(where=planned.name, message=str(error), remedy="do by hand what it does"))
+            issues.append(Issue(where=planned.name, message=without_promise(error), remedy="do by hand what it does"))
     return issues
 
 

@@ -16,7 +16,7 @@ from ashore.acts.tools import Tools
 from ashore.acts.transaction import audit, late, steps, triggers, unconfirmed
 from ashore.acts.transaction import units as unit_acts
 from ashore.acts.transaction.record import Afterwards, generation_of
-from ashore.acts.transaction.recover import finish, go_back, with_room
+from ashore.acts.transaction.recover import finish, go_back, what_to_do, with_room
 from ashore.acts.transaction.stage import check_targets, room_to_end, stage
 from ashore.acts.transaction.validate import validate_placed, validate_staged
 from ashore.errors import (
@@ -227,12 +227,12 @@ def _failed(tools: Tools, transaction: Transaction, staged: Staged | None, error
         told = (without_promise(error) if left else str(error)) or type(error).__name__
         audit.tell_of_failure(tools, transaction.begun, told, left)
     except (AshoreError, OSError) as second:
-        left.append(Issue(where="", message=str(second), remedy="run: ashore recover"))
+        left.append(Issue(where="", message=without_promise(second), remedy="run: ashore recover"))
     if left:
         return ChangedError(
             f"{transaction.begun.verb} failed, and not everything could be brought back",
             cause=without_promise(error),
-            remedy="put right what is listed, then run: ashore recover",
+            remedy=what_to_do(tools),
             issues=left,
         )
     if isinstance(error, OSError):

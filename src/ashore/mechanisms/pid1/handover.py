@@ -117,9 +117,8 @@ def leave_ending(root: str, request: str, code: int, text: str) -> None:
 
 def _killed(ending: answer.Answer, unit: str) -> AshoreError:
     kinds = {kind.code: kind for kind in (UnchangedError, ChangedError, BusyError)}
-    after = "" if ending.code in (ExitCode.UNCHANGED, ExitCode.BUSY) else "; then run: ashore recover"
     return kinds.get(ExitCode(ending.code), AshoreError)(
-        "the change did not come to its end", cause=ending.text, remedy=f"see why: journalctl -u {unit}{after}"
+        "the change did not come to its end", cause=ending.text, remedy=f"see why: journalctl -u {unit}"
     )
 
 

@@ -154,6 +154,13 @@ class TriggerFailedError(UnitsFailedError):
     """A trigger or a step of a bundle failed, so everything went back; the new digest is held."""
 
 
+def cause_of(error: Exception) -> str:
+    """Why a change could not be made: the kind of a fault that nobody foresaw says more than its words."""
+    if isinstance(error, AshoreError):
+        return without_promise(error)
+    return reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
 def reason_of(error: Exception) -> str:
     """Why something failed, in words: what the system said, and of which file."""
     if not isinstance(error, OSError):

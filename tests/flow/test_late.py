@@ -2,6 +2,7 @@
 """What fails after a change was found healthy, but within its time, takes the change back; nothing else does."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ import msgspec
 import pytest
 
 from ashore.acts.ask.look import status
+from ashore.acts.boot import watching as watch
 from ashore.acts.boot.watching import watch_on
+from ashore.acts.change import install as stories
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.repair import Scope, repair
 from ashore.cli.status import status_text
@@ -292,6 +295,41 @@ def test_a_way_back_that_is_not_there_now_is_tried_again(live: Machine) -> None:
         live.images.down = False
 
     assert watching(live, {1: broken, 40: mended}) is not None
+
+
+def test_a_fault_that_nobody_foresaw_is_told_and_does_not_keep_what_failed(
+    live: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.install(TWO)
+    told: list[str] = []
+
+    def faulty(*arguments: object, **named: object) -> object:
+        if told:
+            return stories.change(*arguments, **named)  # type: ignore[arg-type]
+        raise ValueError("not a digest: ''")
+
+    def asked() -> None:
+        told.append(status_text(status(live.tools())))
+
+    monkeypatch.setattr(watch, "change", faulty)
+    assert watching(live, {1: fails(live), 10: asked}) is not None
+    (text,) = told
+    assert "it failed, and it could not be taken back: failed late: app.service" in text
+    assert "ValueError: not a digest: ''" in text
+    assert status(live.tools()).stuck == ""
+
+
+def test_a_fifo_that_the_change_moved_aside_does_not_keep_what_failed(live: Machine) -> None:
+    toml = TOML + '[[files]]\npath = "etc/app/x"\non_edit = "replace"\n'
+    for number, name in ((3, THREE), (4, "reg.example/app:4")):
+        live.images.add(name, {SERVICE: UNIT.format(number), "etc/app/x": f"{number}\n"}, toml)
+    live.install(THREE)
+    live.seconds += 1000
+    (live.root / "etc/app/x").unlink()
+    os.mkfifo(live.root / "etc/app/x")
+    live.install("reg.example/app:4")
+    assert watching(live, {1: fails(live)}) is not None
+    assert live.read("etc/app/x") == "3\n"
 
 
 def test_what_stands_in_the_way_does_not_keep_what_failed(live: Machine) -> None:

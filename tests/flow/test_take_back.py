@@ -12,11 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ashore.acts.ask.look import status
 from ashore.acts.boot import confirm as confirmation
 from ashore.acts.boot.confirm import Confirmed
 from ashore.acts.tools import Tools
 from ashore.cli import run
 from ashore.cli.progress import Quiet
+from ashore.cli.status import status_text
 from ashore.errors import AshoreError, BusyError, ConflictError
 from ashore.mechanisms.state.holder import ask_to_end
 from ashore.nouns.confirm import By
@@ -396,3 +398,60 @@ def test_what_comes_after_our_unit_in_a_boot_does_not_wait_for_it_on_a_host_that
         monkeypatch.setattr(f"ashore.cli.{module}.wired", lambda _: contextlib.nullcontext(live.tools()))
     assert run(command) == 0
     assert said == (["ready", "done", "ready"] if up else ["done", "ready"]), "what restarts it would wait for us"
+
+
+def _fault(*_: object, **__: object) -> None:
+    raise ValueError("not a digest: ''")
+
+
+def test_what_cannot_be_taken_back_for_a_fault_that_nobody_foresaw_is_told_and_tried_again(
+    live: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions(live, {}, {})
+    live.seconds += 300
+    assert "could not" not in status_text(status(live.tools()))
+    with monkeypatch.context() as patch:
+        patch.setattr(confirmation, "wish_back", _fault)
+        with pytest.raises(ValueError, match="not a digest"):
+            confirmation.take_back_in_time(live.tools())
+    found = status(live.tools())
+    assert found.stuck == "ValueError: not a digest: ''"
+    assert f"its time is over, and it could not be taken back: {found.stuck}" in status_text(found)
+    went_back(live)
+    assert status(live.tools()).stuck == ""
+
+
+def test_what_is_confirmed_after_all_need_not_be_taken_back(live: Machine) -> None:
+    versions(live, {}, {})
+    live.seconds += 300
+    with live.tools().state.locked(), pytest.raises(BusyError):
+        confirmation.take_back_in_time(live.tools())
+    assert "another ashore is at work" in status(live.tools()).stuck
+    confirmation.confirm(live.tools())
+    assert status(live.tools()).stuck == ""
+
+
+def test_a_fault_at_boot_does_not_hold_the_units_of_bundles(live: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(live, {}, {})
+    live.boot = "boot-2"
+    live.systemd.units["sysinit.target"].active = "inactive"  # type: ignore[union-attr]
+    monkeypatch.setattr(confirmation, "wish_back", _fault)
+    with pytest.raises(ValueError, match="not a digest"):
+        confirmation.take_back_in_time(live.tools())
+    assert not live.exists("run/ashore/incomplete")
+
+
+@pytest.mark.parametrize("booted", [False, True])
+def test_a_fifo_that_the_change_moved_aside_does_not_stop_its_way_back(live: Machine, booted: bool) -> None:
+    toml = '[[files]]\npath = "etc/one"\non_edit = "replace"\n'
+    versions(live, {"etc/one": "1\n"}, {"etc/one": "2\n"}, toml)
+    live.roll_back()
+    (live.root / "etc/one").unlink()
+    os.mkfifo(live.root / "etc/one")
+    live.install(TWO)
+    assert live.read("etc/one") == "2\n"
+    if booted:
+        live.boot, live.images.down = "boot-2", True
+        live.systemd.units["sysinit.target"].active = "inactive"  # type: ignore[union-attr]
+    went_back(live)
+    assert live.read("etc/one") == "1\n"

@@ -44,6 +44,9 @@ def status_text(found: Status) -> str:
         lines.append(f"  watched until {found.late.until}: it goes back if what it started fails")
     if found.waiting is not None:
         lines.append(f"  {provisional_text(found.waiting)}")
+    if found.stuck:
+        why = "its time is over" if found.waiting is not None else "it failed"
+        lines.append(f"  {why}, and it could not be taken back: {printable(found.stuck)}")
     for bundle in generation.bundles:
         named = f"{bundle.name} {printable(bundle.version) or '-'}  {printable(bundle.reference)}"
         lines.append(f"  {named}  {short(bundle.digest)}")
@@ -99,6 +102,7 @@ def status_json(found: Status) -> dict[str, object]:
             "until": found.paused.until if found.paused else "",
         },
         "provisional": provisional_json(found.waiting),
+        "not_taken_back": found.stuck,
         "watched_until": found.late.until if found.late is not None else None,
         "reason": found.generation.why,
         "disk": found.disk,

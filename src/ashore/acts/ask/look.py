@@ -11,6 +11,7 @@ from ashore.acts.tools import Tools
 from ashore.acts.transaction.late import watched_now
 from ashore.errors import Issue, UsageError
 from ashore.mechanisms.host.users import read_owners
+from ashore.mechanisms.pid1 import stuck
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Provisional
@@ -47,6 +48,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for confirmation."""
     late: Late | None
     """What is watched on, and takes the generation back if it fails."""
+    stuck: str
+    """Why it did not go back by itself though that was time; empty if it was not."""
     disk: int
     """Bytes in ashore's content store."""
 
@@ -69,6 +72,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         paused=remembered.paused,
         waiting=tools.history.provisional(),
         late=watched_now(tools),
+        stuck=stuck.reason(tools.host.root, generation.transaction) if generation.transaction else "",
         disk=sum(size for _, size in tools.content.digests()),
     )
 

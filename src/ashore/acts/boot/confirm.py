@@ -15,8 +15,9 @@ from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import unconfirmed
 from ashore.acts.transaction.recover import recover
-from ashore.errors import BusyError, UnchangedError
+from ashore.errors import AshoreError, BusyError, UnchangedError, cause_of
 from ashore.mechanisms.host.logins import logged_in_over_ssh
+from ashore.mechanisms.pid1 import stuck
 from ashore.mechanisms.state.holder import ask_to_end
 from ashore.nouns.confirm import NOT_CONFIRMED, By, Provisional
 from ashore.nouns.generation import Generation, Verb
@@ -68,11 +69,21 @@ def take_back_in_time(tools: Tools) -> Confirmed:
     """What the timer and a boot ask for: nothing before the time is over, else the way back.
 
     Raises:
-        AshoreError: it cannot be taken back now; the timer tries again.
+        AshoreError: it cannot be taken back now; the timer tries again. So it does after any fault, and status says it.
     """
     waiting = tools.history.provisional()
     if waiting is not None and waiting.by is By.COMMAND and not unconfirmed.is_due(tools, waiting):
         return Confirmed(generation=tools.history.current().number)  # Only a look: whoever is at work is not disturbed.
+    try:
+        return _take_back(tools)
+    except Exception as error:
+        with contextlib.suppress(AshoreError):
+            if _is_over(tools):
+                stuck.leave(tools.host.root, tools.history.current().transaction, cause_of(error))
+        raise
+
+
+def _take_back(tools: Tools) -> Confirmed:
     with _locked_after_a_while(tools):
         recover(tools)
         waiting = tools.history.provisional()
@@ -92,6 +103,7 @@ def take_back_in_time(tools: Tools) -> Confirmed:
 def _keep(tools: Tools, how: str) -> None:
     """The record decides; what saw to it goes afterwards, or with the next command."""
     tools.history.await_confirmation(None)
+    stuck.drop(tools.host.root)
     number = tools.history.current().number
     tools.history.audit({"time": tools.now(), "generation": number, "verb": "confirm", "how": how})
     unconfirmed.see_to(tools)

@@ -105,8 +105,9 @@ def held(tools: Tools, act: Callable[[], Outcome]) -> Outcome:
         result = act()
     except ChangedError:
         raise
-    except AshoreError:
-        _release(tools)
+    except Exception as error:
+        if isinstance(error, AshoreError) or not journal.exists(tools.state):
+            _release(tools)
         raise
     _release(tools)
     enabled = enabled_here(tools, tools.history.current())

@@ -12,8 +12,8 @@ from ashore.acts.fetch.places import Place
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import late as lately
 from ashore.acts.transaction.health import issue_of
-from ashore.errors import AshoreError, BusyError, Issue, UnchangedError
-from ashore.mechanisms.pid1 import probes
+from ashore.errors import BusyError, Issue, UnchangedError, cause_of
+from ashore.mechanisms.pid1 import probes, stuck
 from ashore.mechanisms.pid1 import watched as record
 from ashore.nouns.bundle import Health
 from ashore.nouns.generation import Generation, Verb
@@ -112,10 +112,11 @@ def _go_back(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe: P
             return change(tools, Verb.ROLLBACK, back, confirm=BACK, taken_back=why)
         except (BusyError, _SupersededError, _WellAgainError):
             raise
-        except AshoreError as error:
+        except Exception as error:  # also what nobody foresaw: what failed must not stay for that
+            stuck.leave(tools.host.root, late.transaction, f"{why}; {cause_of(error)}")
             if not left:
                 raise
-            tools.progress.say(f"{error}; once more in {_AGAIN:g} s")
+            tools.progress.say(f"{cause_of(error)}; once more in {_AGAIN:g} s")
             tools.sleep(_AGAIN)
     raise AssertionError("it is raised by the last try")
 
@@ -130,6 +131,7 @@ def _back_from(tools: Tools, late: Late, failed: Mapping[Subject, Issue], probe:
         checks = {subject.health for subject in failed}
         noted = [subject for subject in _as_noted(tools, late).subjects if subject.health in checks]
         if not any(_is_ill(tools, subject, probe) for subject in noted):
+            stuck.drop(tools.host.root)
             raise _WellAgainError("it is well again")
         for issue in failed.values():
             tools.progress.say(f"failed late: {issue}")

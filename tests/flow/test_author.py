@@ -48,6 +48,15 @@ def test_a_new_bundle_lints_clean_and_renders_on_any_host(tmp_path: Path, monkey
         assert expected in done.contents[done.wanted["etc/my-app/my-app.env"].entry.digest]
 
 
+def test_a_unit_to_check_whose_name_is_nearly_that_of_a_shipped_one_is_named(tmp_path: Path) -> None:
+    names = ["foo.service", "fooo.service", "elsewhere.service", "w@a.service", "{{ facts.hostname }}.service"]
+    text = "".join(f'[[health]]\nunit = "{name}"\n' for name in names)
+    unit = "[Service]\nExecStart=/bin/x\n"
+    shipped = {f"root/etc/systemd/system/{name}.service": unit for name in ("foo", "w@")}
+    folder = put(tmp_path / "app", {"bundle.toml": text, **shipped})
+    assert told(folder) == ['bundle.toml:4: warning: fooo.service is not shipped; did you mean "foo.service"?']
+
+
 def test_new_touches_nothing_that_exists(tmp_path: Path) -> None:
     folder = put(tmp_path / "app", {"mine": "x"})
     with pytest.raises(InputError, match="exists already"):

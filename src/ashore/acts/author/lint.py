@@ -149,6 +149,7 @@ def _tree_findings(
     if known:
         yield from rules.include_findings(known.manifest, known.document, tree.entries)
         yield from rules.enable_findings(known.manifest, known.document, units) if whole else ()
+        yield from rules.health_findings(known.manifest, known.document, units if whole else {})
         yield from rules.step_findings(known.manifest, known.document, tree.entries)
     yield from _template_findings(tree, manifest, texts, names)
     targets = {path: host_path(declared, path, tree.entries[path].kind) for path in texts}

@@ -11,10 +11,11 @@ from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.host.unitfiles import mask_of
 from ashore.nouns.files import Entry, FileSet, Kind, Wanted, parent
-from ashore.nouns.generation import Generation
+from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
 from ashore.rules.units.changes import Changes
 from ashore.rules.units.enablement import Shipped, closure, default_instance, enabled_by, template_of
+from ashore.rules.units.health import may_be_made
 from ashore.rules.units.unitpaths import in_order, shipped
 
 
@@ -22,10 +23,28 @@ def enabled(tools: Tools, parts: Sequence[Part], current: Generation) -> tuple[P
     """All that is wanted of the host, with the links of the units that new parts enable.
 
     Raises:
-        InputError: a unit to enable is neither in a bundle nor on the host.
+        InputError: a unit to enable, or to check on a live root, is neither in a bundle nor on the host.
     """
     around = _Around(tools, parts, current)
-    return tuple(part if part.enable is None else _with_links(tools, part, part.enable, around) for part in parts)
+    linked = tuple(part if part.enable is None else _with_links(tools, part, part.enable, around) for part in parts)
+    _refuse_unknown(tools, [part.record for part in parts if part.enable is not None], linked)
+    return linked
+
+
+def _refuse_unknown(tools: Tools, asked: Sequence[BundleRecord], parts: Sequence[Part]) -> None:
+    """A unit to check that is nowhere would never be checked, and nobody would know that its name is wrong."""
+    paths = [item.path for part in parts for item in part.wanted]
+    files = {path.rpartition("/")[2] for path in paths if parent(path) in UNIT_FOLDERS}
+    named = [(record.name, health.unit) for record in asked for health in record.health if health.unit]
+    missing = [(name, unit) for name, unit in named if files.isdisjoint({unit, template_of(unit)})]
+    if tools.systemd is None or not missing:
+        return
+    if may_be_made(paths, (step for part in parts for step in part.record.steps)):
+        return
+    states = tools.systemd.states([unit for _, unit in missing])
+    for name, unit in missing:
+        if states[unit].load == "not-found":
+            raise _nowhere(name, unit, "[[health]] unit")
 
 
 class _Around:
@@ -46,15 +65,19 @@ class _Around:
                 path = self._tools.host.physical(f"{folder}/{name}")
                 if path not in self._going:
                     return {name: Shipped(path=path, text=self._text(path))}
-        message = f"{unit} is neither in the bundle nor on the host"
-        raise InputError(
-            f"the bundle {bundle} cannot be used", issues=[Issue(where="bundle.toml: [units] enable", message=message)]
-        )
+        raise _nowhere(bundle, unit, "[units] enable")
 
     def _text(self, path: str) -> str:
         if path in self._texts:
             return self._texts[path]
         return self._tools.host.read_bytes(path, self._tools.limits.template).decode()
+
+
+def _nowhere(bundle: str, unit: str, where: str) -> InputError:
+    message = f"{unit} is neither in the bundle nor on the host"
+    return InputError(
+        f"the bundle {bundle} cannot be used", issues=[Issue(where=f"bundle.toml: {where}", message=message)]
+    )
 
 
 def _with_links(tools: Tools, part: Part, asked: tuple[str, ...], around: _Around) -> Part:

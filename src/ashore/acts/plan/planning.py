@@ -31,6 +31,7 @@ from ashore.rules.files.plan import FilePlan, combine, plan_files
 from ashore.rules.steps import planned_steps, with_steps
 from ashore.rules.units.changes import changes_of
 from ashore.rules.units.disabled import stay_disabled
+from ashore.rules.units.health import not_judged
 from ashore.rules.units.restarts import STAYS_DISABLED
 
 
@@ -108,7 +109,18 @@ def make_plan(tools: Tools, current: Generation, parts: Sequence[Part], supply: 
         gone=files.gone,
         checks=checked.checks,
     )
+    plan = _with_unjudged(tools, plan, current)
     return with_steps(plan, planned_steps(plan, current), live=tools.live)
+
+
+def _with_unjudged(tools: Tools, plan: Plan, current: Generation) -> Plan:
+    """The plan, and what it has to say of checks that will not be made."""
+    touched = plan.touched(current)
+    units = sorted({h.unit for b in plan.bundles if b.name in touched for h in b.health if h.unit})
+    if tools.systemd is None or not units:
+        return plan
+    notes = not_judged(plan, tools.systemd.states(units), touched)
+    return msgspec.structs.replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes))))
 
 
 def _checks(tools: Tools, desired: FileSet, files: FilePlan) -> Checks:

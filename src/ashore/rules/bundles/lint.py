@@ -120,6 +120,17 @@ def enable_findings(manifest: BundleManifest, document: Document, units: Mapping
             yield warning(place, f"{unit} is not shipped{near}", "a host that does not have it refuses the bundle")
 
 
+def health_findings(manifest: BundleManifest, document: Document, units: Mapping[str, str]) -> Iterator[Finding]:
+    """Units to check that are not shipped, where one of nearly that name is: others are the host's."""
+    for number, health in enumerate(manifest.health):
+        known = units.keys() & {health.unit, template_of(health.unit)}
+        if health.unit and not known and not is_templated(health.unit) and (near := _near_unit(health.unit, units)):
+            place = document.place(("health", number, "unit"))
+            yield warning(
+                place, f"{health.unit} is not shipped{near}", "a host that does not have it refuses the bundle"
+            )
+
+
 def step_findings(manifest: BundleManifest, document: Document, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """[[step]] entries that run before files are placed, with a program that the bundle itself brings."""
     brought = {host_path(manifest, path, entry.kind) for path, entry in entries.items()}

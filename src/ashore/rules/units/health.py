@@ -5,12 +5,13 @@
 reads ``active`` in most samples. So a unit must stay up, as the same invocation, for a settle time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.bundle import Health
+from ashore.nouns.bundle import BundleStep, Health, Phase
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitState, UnitVerb
 
@@ -18,6 +19,11 @@ SETTLE = 3.0
 """Seconds that a started or restarted unit must stay up when its bundle does not say."""
 _ENDED_WELL = ("exec-condition", "success")
 """Results of a service that ended as it should: its work is done, or it had none."""
+_OF_GENERATORS = re.compile(
+    r"(etc|usr/share)/containers/systemd/|etc/(fstab|crypttab)$|etc/(rc\.d/)?init\.d/"
+    r"|(etc|usr(/local)?/lib|lib)/systemd/system-generators/"
+)
+"""What units are made of while PID 1 reloads, and the programs that make them."""
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +48,12 @@ def to_watch(
     plan or ran before. What was down before by somebody's hand, or for a fault of its own, is not judged. Where
     no unit was touched, one good look is enough.
     """
-    started = {a.unit for a in plan.actions if a.verb in (UnitVerb.START, UnitVerb.RESTART)}
+    started = _started(plan)
     hold = SETTLE if plan.actions else 0.0
     found = []
     for bundle in plan.bundles:
         for health in bundle.health:
-            ours = bundle.name in touched and (not health.unit or health.unit in started or _ran(before, health.unit))
+            ours = bundle.name in touched and _is_judged(health, started, before)
             if not ours and health not in answered:
                 continue
             settle = health.settle if health.settle is not None else SETTLE if health.unit in started else 0.0
@@ -72,6 +78,30 @@ def to_watch(
         for unit in others
         if _ran(before, unit)
     )
+
+
+def not_judged(plan: Plan, states: Mapping[str, UnitState], touched: Collection[str]) -> tuple[str, ...]:
+    """Notes on the checks of the `touched` bundles that `to_watch` leaves out; `states` is how their units run now."""
+    started = _started(plan)
+    checks = (health for bundle in plan.bundles if bundle.name in touched for health in bundle.health)
+    return tuple(
+        f"{health.unit} is {states[health.unit].active}, and nothing here starts it: its [[health]] is not checked"
+        for health in checks
+        if health.unit in states and not _is_judged(health, started, states)
+    )
+
+
+def may_be_made(paths: Iterable[str], steps: Iterable[BundleStep]) -> bool:
+    """Whether units may come of more than unit files: a generator makes them of what is placed, a step before it."""
+    return any(step.phase is Phase.BEFORE for step in steps) or any(_OF_GENERATORS.match(path) for path in paths)
+
+
+def _started(plan: Plan) -> set[str]:
+    return {a.unit for a in plan.actions if a.verb in (UnitVerb.START, UnitVerb.RESTART)}
+
+
+def _is_judged(health: Health, started: Collection[str], before: Mapping[str, UnitState]) -> bool:
+    return not health.unit or health.unit in started or _ran(before, health.unit)
 
 
 def _ran(before: Mapping[str, UnitState], unit: str) -> bool:

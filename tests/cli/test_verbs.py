@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 
@@ -49,6 +50,22 @@ def test_plan_exit_code_tells_changes_from_none(installed: Shell) -> None:
     done(installed.on_root("plan", second(installed)), 0)
     done(installed.on_root("plan", second(installed), "--exit-code"), 10)
     done(installed.on_root("plan", f"oci:{installed.folder}/app.oci", "--exit-code"), 0)
+
+
+def test_plan_of_what_changes_no_file_tells_that_the_record_changes(installed: Shell) -> None:
+    installed.image("same/app", FILES, TOML.replace("1.0", "1.1"))
+    same = f"oci:{installed.folder}/same/app.oci"
+    ran = done(installed.on_root("plan", same, "--exit-code"), 10)
+    assert re.search(r"^  ~ app 1\.1 \w+, was app 1\.0 \w+$", ran.out, re.MULTILINE)
+    assert ran.out.endswith("Nothing would change on this host but the record of what is installed.\n")
+    assert done(installed.on_root("plan", same, "--json")).json()["changes"]
+    done(installed.on_root("install", same))
+    ran = done(installed.on_root("plan", same, "--exit-code"), 0)
+    assert ran.out == "Nothing would change on this host.\n"
+    shutil.copytree(installed.folder / "same/app.oci", installed.folder / "moved.oci")
+    ran = done(installed.on_root("plan", f"oci:{installed.folder}/moved.oci", "--exit-code"), 10)
+    assert "from another reference" in ran.out
+    assert done(installed.on_root("install", f"oci:{installed.folder}/moved.oci")).out.startswith("generation 3")
 
 
 def test_plan_as_json_is_the_plan(installed: Shell) -> None:

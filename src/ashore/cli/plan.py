@@ -44,4 +44,4 @@ def command(
         output.result(plan_text(plan, diffs))
     if plan.conflicts:
         return ExitCode.CONFLICT
-    return ExitCode.DIFFERS if exit_code and not plan.empty else ExitCode.DONE
+    return ExitCode.DIFFERS if exit_code and plan.changes else ExitCode.DONE

@@ -4,6 +4,7 @@
 from collections.abc import Iterable, Mapping
 
 from ashore.nouns.confirm import By, Provisional
+from ashore.nouns.digest import short
 from ashore.nouns.duration import duration
 from ashore.nouns.files import Entry, Kind, format_mode, printable, shown
 from ashore.nouns.generation import BundleRecord, Generation
@@ -64,16 +65,37 @@ def plan_text(plan: Plan, diffs: Mapping[str, str]) -> str:
         lines.append("Notes:")
         lines += [f"  * {printable(note)}" for note in plan.notes]
     if plan.empty:
-        lines.append("Nothing would change on this host.")
+        lines += _records(plan)
     else:
         lines.append(_summary(plan))
     return "\n".join(lines)
 
 
+def _records(plan: Plan) -> list[str]:
+    """What a plan says that leaves the host as it is, and perhaps not what is recorded of it."""
+    old, new = ({b.name: b for b in bundles} for bundles in (plan.before, plan.bundles))
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if not changed:
+        return ["Nothing would change on this host."]
+    lines = [f"  {_record(old.get(name), new.get(name))}" for name in changed]
+    return ["Bundles:", *lines, "Nothing would change on this host but the record of what is installed."]
+
+
+def _record(old: BundleRecord | None, new: BundleRecord | None) -> str:
+    if old is None or new is None:
+        return "".join(f"{sign} {_version(b)}" for sign, b in (("+", new), ("-", old)) if b is not None)
+    same = old.digest == new.digest
+    return f"~ {_version(new)}, " + ("from another reference, or with other input" if same else f"was {_version(old)}")
+
+
+def _version(bundle: BundleRecord) -> str:
+    return " ".join(word for word in (bundle.name, printable(bundle.version), short(bundle.digest)) if word)
+
+
 def plan_json(plan: Plan, diffs: Mapping[str, str]) -> dict[str, object]:
     """A plan for programs (docs/reference/json.md)."""
     return {
-        "changes": not plan.empty,
+        "changes": plan.changes,
         "steps": [
             {
                 "action": step.action,

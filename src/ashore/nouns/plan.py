@@ -124,6 +124,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Why not all of it is in effect before the next boot: said, never done."""
     notes: tuple[str, ...] = ()
     """What the reader should know: masks, setuid files, skipped checks."""
+    before: tuple[BundleRecord, ...] = ()
+    """The bundles of the generation that it starts from."""
     bundles: tuple[BundleRecord, ...] = ()
     files: Mapping[str, FileRecord] = {}
     """The record of the generation that this plan leads to; stats are those of untouched paths."""
@@ -145,6 +147,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def contents(self) -> set[Digest]:
         """All that carrying it out needs."""
         return {step.new.digest for step in self.steps if step.new is not None and step.new.digest}
+
+    @property
+    def changes(self) -> bool:
+        """Whether carrying it out changes the host, or what is recorded of its bundles."""
+        return not self.empty or self.bundles != self.before
 
     def touched(self, previous: Generation) -> frozenset[str]:
         """The bundles that this plan is about: those with a step, and those of another version or with other values."""

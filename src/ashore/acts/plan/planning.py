@@ -103,6 +103,7 @@ def make_plan(tools: Tools, current: Generation, parts: Sequence[Part], supply: 
         gave_way=units.gave_way,
         reboot=(*units.reboot, *(triggers.reboot if tools.live else ())),
         notes=tuple(dict.fromkeys(notes)),
+        before=current.bundles,
         bundles=tuple(sorted((part.record for part in parts), key=lambda r: r.name)),
         files=files.records,
         originals=files.originals,

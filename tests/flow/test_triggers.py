@@ -69,6 +69,7 @@ def prepare(host: Machine) -> None:
         BUNDLE: "of the distribution\n",
         "run/udev/control": "",
         "proc/self/status": "CapEff:\t000001ffffffffff\n",
+        "proc/1/status": "CapBnd:\t000001ffffffffff\n",
         "usr/lib/udev/hwdb.bin": "",
     }.items():
         host.write(path, text)

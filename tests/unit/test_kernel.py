@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of the kernel, on a folder that stands for /proc and /sys. Real ones: tests/system/test_reactions_real.py."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,10 +60,13 @@ def test_a_glob_names_what_is_there(host: Beneath) -> None:
 
 def test_modules_are_loaded_by_who_may(host: Beneath, tmp_path: Path) -> None:
     assert not kernel.may_load_modules(host)
-    (tmp_path / "proc/self").mkdir()
-    for mask, expected in (("000001ffffffffff", True), ("000001fffeff0000", True), ("00000000a80425fb", False)):
-        (tmp_path / "proc/self/status").write_text(f"Name:\tx\nCapEff:\t{mask}\n")
-        assert kernel.may_load_modules(host) is expected
+    allowed, none = ("000001ffffffffff", "000001fffeff0000"), "00000000a80425fb"
+    for own, first in itertools.product((*allowed, none), repeat=2):
+        for process, text in (("self", f"CapEff:\t{own}\n"), ("1", f"CapEff:\t{allowed[0]}\nCapBnd:\t{first}\n")):
+            (tmp_path / f"proc/{process}").mkdir(exist_ok=True)
+            (tmp_path / f"proc/{process}/status").write_text(f"Name:\tx\n{text}")
+        # Who enters a container with all capabilities is told what its PID 1 would do.
+        assert kernel.may_load_modules(host) is (none not in (own, first))
 
 
 def test_settings_are_read_only_where_their_file_system_is(host: Beneath) -> None:

@@ -86,9 +86,17 @@ def named_by(host: Beneath, pattern: str) -> tuple[str, ...]:
 
 
 def may_load_modules(host: Beneath) -> bool:
-    """Whether this is a system that loads modules: in a container the kernel is somebody else's."""
-    for line in (host.text_of("proc/self/status", _LONGEST) or "").splitlines():
-        if line.startswith("CapEff:"):
+    """Whether this is a system that loads modules: in a container the kernel is somebody else's.
+
+    Who entered it from outside may more than it does: at its boot, PID 1 would not load them (ConditionCapability=).
+    """
+    return _may(host, "self", "CapEff") and _may(host, "1", "CapBnd")
+
+
+def _may(host: Beneath, process: str, which: str) -> bool:
+    """Whether one of a process's sets of capabilities has the one that it takes."""
+    for line in (host.text_of(f"proc/{process}/status", _LONGEST) or "").splitlines():
+        if line.startswith(f"{which}:"):
             return bool(int(line.partition(":")[2], 16) >> _CAP_SYS_MODULE & 1)
     return False
 

@@ -49,6 +49,8 @@ class FakePrograms:
         script = self.folder / argv[0].strip("/")
         if line in self.commands:
             said = self.commands[line]()
+        elif script.is_file() and not os.access(script, os.X_OK):
+            raise AshoreError(f"cannot run {line}", cause="Permission denied")
         elif script.is_file():
             done = subprocess.run(
                 [script, *arguments], capture_output=True, text=True, input=stdin, env={**os.environ, **(env or {})}

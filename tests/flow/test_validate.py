@@ -139,6 +139,33 @@ def test_a_program_that_is_not_there_is_said_and_the_file_is_placed(live: Machin
     assert live.exists("etc/a.conf")
 
 
+@pytest.mark.parametrize("of", ["the host", "the bundle", "the bundle, with it"])
+def test_a_program_that_is_there_and_cannot_be_run_refuses_the_file(live: Machine, of: str) -> None:
+    toml = TOML.replace("usr/bin/check", "opt/own")
+    own: Tree = {"opt/own": File(CHECK)} if of.startswith("the bundle") else {}
+    if of == "the host":
+        live.write("opt/own", CHECK)
+    elif of == "the bundle":
+        live.images.add("reg.example/own:1", own)
+        live.install("reg.example/own:1")
+        own = {}
+    live.images.add(ONE, {"etc/a.conf": "fine\n", **own}, toml)
+    assert "not validated" not in notes(live, ONE)
+    (issue,) = refused(live, ONE).issues
+    assert issue.where == "/etc/a.conf"
+    assert "cannot run /opt/own /etc/a.conf: Permission denied" in issue.message
+
+
+def test_a_program_that_the_same_change_makes_one_is_asked_then(live: Machine) -> None:
+    toml = TOML.replace("usr/bin/check", "opt/own")
+    live.images.add(ONE, {"opt/own": File(CHECK)}, toml)
+    live.images.add(TWO, {"opt/own": File(CHECK, mode=0o755), "etc/a.conf": "fine\n"}, toml)
+    live.install(ONE)
+    assert "not validated" not in notes(live, TWO)
+    live.install(TWO)
+    assert [line.partition(" ")[0] for line in live.programs.log] == ["own"]
+
+
 def test_what_a_program_says_of_a_file_with_a_secret_value_is_not_repeated(live: Machine) -> None:
     live.write("usr/bin/check", '#!/bin/sh\necho "unknown word: $(cat "$1")"\nexit 1\n', mode=0o755)
     toml = TOML + "[values]\ntoken = { secret = true }\n"

@@ -50,15 +50,16 @@ def plan_checks(
     if not live:
         paths = ", ".join(map(shown, asked))
         return Checks(notes=(f"nothing is run on an offline root: {paths} not validated",) if asked else ())
+    placed = {s.path for s in steps if s.new is not None and s.new.kind is Kind.FILE}
     checks: dict[tuple[str, ...], Check] = {}
     notes = []
     for path, argv in asked.items():
         program = programs.get(argv[0], "")
-        if not program and argv[0].strip("/") not in changed:
+        if not program and argv[0].strip("/") not in placed:
             notes.append(f"{argv[0]} is not on this host: {shown(path)} is not validated")
             continue
         own = any(PLACE in word for word in argv)
-        later = not own or {argv[0].strip("/"), program.strip("/")} & changed
+        later = not own or {argv[0].strip("/"), program.strip("/")} & placed
         command = (program or argv[0], *argv[1:])
         key = (path, *command) if own else command
         before = checks[key].paths if key in checks else ()

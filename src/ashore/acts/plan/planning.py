@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observe the host, ask the rules, and put their answers together into one plan."""
 
+import contextlib
 import functools
+import os
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -129,8 +131,19 @@ def _checks(tools: Tools, desired: FileSet, files: FilePlan) -> Checks:
     merged = {step.path for step in files.steps if step.merged}
     asked = {p: w.validate for p, w in desired.items() if w.validate and (not w.restored or p in merged)}
     names = programs_of(asked, files.steps) if tools.live and tools.programs is not None else ()
-    found = {name: place for name in names if tools.programs is not None and (place := tools.programs.find(name))}
+    found = {name: place for name in names if (place := _program(tools, name))}
     return plan_checks(asked, files.steps, found, live=tools.live)
+
+
+def _program(tools: Tools, name: str) -> str:
+    """Where a program lies. One that is there and cannot be run is not passed over: who asks it is told why."""
+    if tools.programs is not None and (place := tools.programs.find(name)):
+        return place
+    with contextlib.suppress(OSError):
+        if "/" in name:
+            os.close(tools.host.open(name.strip("/"), os.O_PATH, follow=True))
+            return name
+    return ""
 
 
 def refuse_conflicts(plan: Plan) -> None:

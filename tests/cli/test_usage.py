@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command line that asks for what does not exist: code 2, what is wrong, and what would be right."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_a_root_that_is_not_there(shell: Shell) -> None:
 
 def test_rounds_without_a_time_between_them(shell: Shell) -> None:
     refused(shell.on_root("follow", "--enable", "--every", "0s"), 2, "--every 0")
+
+
+@pytest.mark.parametrize(
+    "pair", list(itertools.combinations(["--enable", "--disable", "--pause", "--resume"], 2)), ids=" ".join
+)
+def test_two_things_that_a_timer_cannot_do_at_once(shell: Shell, pair: tuple[str, str]) -> None:
+    with shell.unchanged():
+        refused(shell.on_root("follow", *pair), 2, *pair, "do not fit together")
+        refused(shell.on_root("follow", *reversed(pair)), 2, *pair)
 
 
 @pytest.mark.parametrize("text", ["novalue", "=x", "a..b=1", ".a=1"])

@@ -17,17 +17,21 @@ _NOT = {Finding.UNREACHABLE: "could not be asked for", Finding.FAILED: "could no
 
 
 @click.command()
-@click.option("--enable", "act", flag_value="enable", help="Have a timer of PID 1 do it from now on.")
+@click.option("--enable", is_flag=True, help="Have a timer of PID 1 do it from now on.")
 @click.option("--every", metavar="TIME", help="With --enable: how often; 15m if not said.")
-@click.option("--disable", "act", flag_value="disable", help="Have no such timer.")
-@click.option("--pause", "act", flag_value="pause", help="Do nothing until --resume, whoever asks.")
+@click.option("--disable", is_flag=True, help="Have no such timer.")
+@click.option("--pause", is_flag=True, help="Do nothing until --resume, whoever asks.")
 @click.option("--for", "for_time", metavar="TIME", help="With --pause: resume by itself after TIME.")
-@click.option("--resume", "act", flag_value="resume", help="End a pause.")
+@click.option("--resume", is_flag=True, help="End a pause.")
 @root_option
 @json_option
 @debug_option
-def command(act: str | None, every: str | None, for_time: str | None, root: str, as_json: bool) -> int:
+def command(every: str | None, for_time: str | None, root: str, as_json: bool, **acts: bool) -> int:
     """Ask once for each bundle's tag, and install what is new: one round. What is held is not tried again."""
+    asked = [name for name, given in acts.items() if given]
+    if len(asked) > 1:
+        raise UsageError(f"--{asked[0]} and --{asked[1]} do not fit together", remedy="give one of them")
+    act = asked[0] if asked else None
     if (every and act != "enable") or (for_time and act != "pause"):
         raise UsageError("--every goes with --enable, --for with --pause")
     seconds = seconds_given("--every", every) if every else EVERY

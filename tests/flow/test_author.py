@@ -57,6 +57,18 @@ def test_a_unit_to_check_whose_name_is_nearly_that_of_a_shipped_one_is_named(tmp
     assert told(folder) == ['bundle.toml:4: warning: fooo.service is not shipped; did you mean "foo.service"?']
 
 
+def test_a_check_that_has_no_time_is_an_error(tmp_path: Path) -> None:
+    text = "".join(
+        f'[[health]]\ntcp = "127.0.0.1:1"\nwithin = {time}\nsettle = "9s"\n' for time in ('"0s"', '"1s"', 0.0, 0.5)
+    )
+    folder = put(tmp_path / "app", {"bundle.toml": text, "root/etc/x": "x"})
+    said = "within 0s nothing can start or answer"
+    assert told(folder) == [f"bundle.toml:{line}: error: {said}" for line in (3, 11)], (
+        "settle counts from when it is up"
+    )
+    assert [issue.where for issue in errors(folder)] == ["bundle.toml:3", "bundle.toml:11"], "build says it as well"
+
+
 def test_new_touches_nothing_that_exists(tmp_path: Path) -> None:
     folder = put(tmp_path / "app", {"mine": "x"})
     with pytest.raises(InputError, match="exists already"):

@@ -121,8 +121,14 @@ def enable_findings(manifest: BundleManifest, document: Document, units: Mapping
 
 
 def health_findings(manifest: BundleManifest, document: Document, units: Mapping[str, str]) -> Iterator[Finding]:
-    """Units to check that are not shipped, where one of nearly that name is: others are the host's."""
+    """Checks that have no time, and units that are not shipped where one of nearly that name is: others are the host's.
+
+    A host takes both: it may have the unit, and may have such a bundle by now.
+    """
     for number, health in enumerate(manifest.health):
+        if not health.within:
+            place = document.place(("health", number, "within"))
+            yield error(place, "within 0s nothing can start or answer", 'write how long it may take, like "30s"')
         known = units.keys() & {health.unit, template_of(health.unit)}
         if health.unit and not known and not is_templated(health.unit) and (near := _near_unit(health.unit, units)):
             place = document.place(("health", number, "unit"))

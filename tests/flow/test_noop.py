@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ashore.acts.change.install import plan_install
+from ashore.cli.render_plan import outcome_text
 from ashore.nouns.files import Stat
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree
 from tests.fakes.systemd import FakeSystemd
@@ -117,3 +119,16 @@ def test_a_failed_install_writes_nothing_outside_the_state(live: Machine) -> Non
     with pytest.raises(Exception, match="unknown"):
         live.install("reg.example/bad:1")
     assert outside_state(live) == before
+
+
+def test_unset_of_what_nobody_recorded_is_noted_where_nothing_is_to_be_done_as_well(host: Machine) -> None:
+    for name in ("app", "other"):
+        host.images.add(f"reg.example/{name}:1", {f"etc/{name}.j2": "{{ port }}"}, "[values]\nport = 1\n")
+    host.install("reg.example/app:1", sets={"port": 443})
+    said = "--unset zz: of the bundle app no such value is recorded"
+    done = host.upgrade("app", unset=("zz",))
+    assert (done.changed, done.plan.notes) == (False, (said,))
+    assert outcome_text(done.plan, done.generation, changed=False) == f"nothing to do\nnote: {said}"
+    assert host.upgrade("app", unset=("zz", "port")).plan.notes == (said,)
+    plan, _ = plan_install(host.tools(), [host.ask("reg.example/other:1", unset=("port",))])
+    assert plan.notes == ("--unset port: of the bundle other no such value is recorded",)

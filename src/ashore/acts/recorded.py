@@ -10,6 +10,7 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
+from ashore.nouns.files import printable
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.nouns.reference import with_today_s_host
 
@@ -57,6 +58,13 @@ def sets_with(tools: Tools, record: BundleRecord | None, ask: Ask) -> dict[str, 
     for key, value in ask.sets.items():
         sets = {**_without(sets, key), key: value}
     return sets
+
+
+def never_set(record: BundleRecord | None, ask: Ask, name: str) -> tuple[str, ...]:
+    """Notes on what --unset names and nothing was recorded for."""
+    recorded = record.sets if record is not None else {}
+    missing = [key for key in ask.unset if not any(_covers(key, known) for known in recorded)]
+    return tuple(f"--unset {printable(key)}: of the bundle {name} no such value is recorded" for key in missing)
 
 
 def secret_names(record: BundleRecord | None, ask: Ask) -> frozenset[str]:

@@ -165,14 +165,14 @@ def bundles_json(bundles: Iterable[BundleRecord]) -> list[dict[str, object]]:
 
 def outcome_text(plan: Plan, generation: Generation, *, changed: bool) -> str:
     """What a story did, in a few lines."""
+    notes = [f"note: {printable(note)}" for note in plan.notes]
     if not changed:
-        return "nothing to do"
+        return "\n".join(["nothing to do", *notes])
     lines = [f"generation {generation.number}: {_summary(plan, 'added', 'changed', 'removed')}"]
     lines += [f"kept {shown(kept.path)}: {kept.verdict} on this host{_waits(kept)}" for kept in plan.kept]
     lines += [f"{shown(s.path)}: {s.note}" for s in plan.steps if (s.edited or s.merged) and s.note]
     lines += [f"reboot needed: {printable(reason)}" for reason in plan.reboot]
-    lines += [f"note: {printable(note)}" for note in plan.notes]
-    return "\n".join(lines)
+    return "\n".join(lines + notes)
 
 
 def provisional_text(waiting: Provisional) -> str:

@@ -10,7 +10,7 @@ from ashore.acts.fetch.places import More, Place
 from ashore.acts.plan.order import ordered
 from ashore.acts.plan.physical import physical
 from ashore.acts.plan.redirect import redirected
-from ashore.acts.recorded import renamed, secret_names, sets_with, source_of
+from ashore.acts.recorded import never_set, renamed, secret_names, sets_with, source_of
 from ashore.acts.tools import Tools
 from ashore.mechanisms.host.users import read_owners
 from ashore.mechanisms.host.values import read_values
@@ -124,7 +124,7 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         more=got.more,
         texts=texts,
         enable=_to_enable(done.enable, texts),
-        notes=done.notes,
+        notes=(*done.notes, *never_set(previous, ask, manifest.name)),
         secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},
     )
 

@@ -224,3 +224,21 @@ def test_what_stands_in_the_table_of_bundles_itself_is_told_to_the_bundle_that_h
         merge_values(manifest, [said("10.toml", "[bundle]\nport = 2\n")])
     assert [issue.where for issue in caught.value.issues] == ["10.toml:2"]
     assert merge_values(manifest, [said("10.toml", "[bundle]\ncolor = 2\n")]).tree == {"port": 1}, "another's, perhaps"
+
+
+@pytest.mark.parametrize("text", ["[bundle]\n\nworker = 3\n", "x = 1\n\nbundle.worker = []\n"])
+def test_what_stands_in_the_place_of_a_bundles_values_and_is_no_table_is_told_to_that_bundle(text: str) -> None:
+    manifest = parse_manifest(b"[values]\nport = 1\n", "b", "worker")
+    with pytest.raises(InputError) as caught:
+        merge_values(manifest, [said("10.toml", text)])
+    assert [issue.where for issue in caught.value.issues] == ["10.toml:3"]
+    other = parse_manifest(b"[values]\nport = 1\n", "b", "other")
+    assert merge_values(other, [said("10.toml", text)]).tree["port"] == 1
+
+
+def test_a_value_bundle_in_the_table_of_bundles_is_told_to_the_bundle_that_has_one() -> None:
+    for declared in ("bundle = 1\n", "bundle = {}\n"):
+        manifest = parse_manifest(f"[values]\n{declared}".encode(), "b", "worker")
+        with pytest.raises(InputError) as caught:
+            merge_values(manifest, [said("10.toml", "[bundle]\nbundle = 3\n")])
+        assert "[bundle.NAME]" in caught.value.issues[0].message

@@ -150,7 +150,8 @@ def _of_bundles(manifest: BundleManifest, host_values: Sequence[Document], value
     spec = manifest.values.get(BUNDLE)
     said = any(path[0] == BUNDLE for path in values.origins)
     if spec is None or said or type_of(spec) not in (None, ValueType.TABLE, ValueType.ANY):
-        return [issue for document in tables for issue in misplaced(document, manifest.values)]
+        names = manifest.values.keys() | {manifest.name}  # bundle.NAME = 3 is as little a table of this bundle's values
+        return [issue for document in tables for issue in misplaced(document, names)]
     return [told_of_bundle(document.place((BUNDLE,))) for document in tables]
 
 

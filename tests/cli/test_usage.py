@@ -295,3 +295,13 @@ def test_a_boot_that_ends_without_a_word_says_where_to_look(
     monkeypatch.setattr("ashore.mechanisms.pid1.handover.hand_over", lambda *_, **__: 1)
     assert bring_to_pid1(str(shell.root), Request(("boot",)), ("ashore",), (), until_ready=True) == 1
     assert "journalctl -u ashore-settle.service" in capsys.readouterr().err
+
+
+def test_facts_that_are_broken(shell: Shell) -> None:
+    image = shell.image("app", {"etc/app.j2": "{{ facts.hostname }}"})
+    with shell.unchanged():
+        for text in ("{", "[]", '{"hostname": 7}', '{"hostnam": "x"}'):
+            (shell.folder / "facts.json").write_text(text)
+            ran = shell.on_root("install", image, "--facts", str(shell.folder / "facts.json"))
+            refused(ran, 3, "facts.json")
+        refused(shell.on_root("install", image, "--facts", "/no/such/facts"), 3, "/no/such/facts")

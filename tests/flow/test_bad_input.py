@@ -489,16 +489,6 @@ def test_hosts_files_that_are_broken(shell: Shell) -> None:
     assert shell.on_root("install", image).code == 0
 
 
-def test_facts_that_are_broken(shell: Shell) -> None:
-    image = shell.image("app", {"etc/app.j2": "{{ facts.hostname }}"})
-    with shell.unchanged():
-        for text in ("{", "[]", '{"hostname": 7}', '{"hostnam": "x"}'):
-            (shell.folder / "facts.json").write_text(text)
-            ran = shell.on_root("install", image, "--facts", str(shell.folder / "facts.json"))
-            refused(ran, 3, "facts.json")
-        refused(shell.on_root("install", image, "--facts", "/no/such/facts"), 3, "/no/such/facts")
-
-
 def _open_to_all(folder: Path) -> None:
     while folder != folder.parent and folder != Path("/tmp"):
         folder.chmod(0o755)

@@ -10,7 +10,6 @@ import pytest
 
 from ashore.acts.change import discard
 from ashore.acts.change import install as stories
-from ashore.acts.change.farewell import farewell
 from ashore.acts.change.install import plan_install
 from ashore.acts.transaction import recover as recovery
 from ashore.errors import (
@@ -19,10 +18,8 @@ from ashore.errors import (
     ChangedError,
     ConflictError,
     InputError,
-    UnchangedError,
     UsageError,
 )
-from ashore.mechanisms import syscalls
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.digest import Digest, of
 from ashore.nouns.generation import Verb
@@ -379,85 +376,6 @@ def test_an_image_whose_content_is_already_here_brings_nothing_new_but_is_record
     assert host.tools().history.current().bundles[0].version == "2"
 
 
-def test_where_the_state_cannot_lie_nothing_is_touched(host: Machine) -> None:
-    host.images.add(ONE, {"etc/app.conf": "one\n"})
-    before = host.tree()
-    (host.root / "var/lib").rename(host.root / "var/elsewhere")
-    (host.root / "var/lib").write_text("a file where the state should be\n")
-    broken = host.tree()
-    with pytest.raises(UnchangedError) as raised:
-        host.install(ONE)
-    assert "var/lib" in str(raised.value)
-    assert host.tree() == broken
-    (host.root / "var/lib").unlink()
-    (host.root / "var/elsewhere").rename(host.root / "var/lib")
-    assert host.tree() == before
-
-
-def mode(host: Machine, path: str) -> int:
-    return stat.S_IMODE(os.lstat(host.root / path).st_mode)
-
-
-@pytest.mark.parametrize("exchanges", [True, False])
-def test_the_state_may_be_a_symlink_to_a_folder(
-    host: Machine, exchanges: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (host.root / "data/ours").mkdir(parents=True)
-    os.symlink("/data/ours", host.root / "var/lib/ashore")
-    host.images.add(ONE, {"etc/app.conf": "one\n", "opt/app": "one"})
-    host.images.add(TWO, {"etc/app.conf": "two\n", "opt/app": "two"})
-    before = host.tree()
-    host.install(ONE)
-    host.install(TWO)
-    host.roll_back()
-    assert host.read("opt/app") == "one"
-    assert host.leftovers() == []
-    host.images.add(OTHER, {"data/ours/generations/x": "x"})
-    with pytest.raises(InputError, match="cannot be used"):
-        host.install(OTHER)
-    stories.remove(host.tools(), ["app"], purge=True)
-    if not exchanges:
-        monkeypatch.setattr(syscalls, "exchange", _cannot)
-    host.tools().state.purge()
-    assert {path for path in before if path not in host.tree()} == set()
-    assert (host.root / "var/lib/ashore").is_symlink() and os.listdir(host.root / "data") == ["ours"]
-    assert os.listdir(host.root / "data/ours") == []
-    host.install(ONE)
-    assert (host.root / "data/ours/current").exists(), "the symlink still leads there"
-
-
-@pytest.mark.parametrize("link", ["var/lib/ashore", "var/lib", "data"])
-def test_a_state_behind_a_symlink_that_leads_nowhere_is_no_fresh_host(host: Machine, link: str) -> None:
-    """What is mounted there later has a state, and perhaps a transaction that was interrupted."""
-    (host.root / "data/lib/ashore").mkdir(parents=True)
-    (host.root / "var/lib").rmdir()
-    os.symlink("/data/lib", host.root / "var/lib")
-    if link == "var/lib/ashore":
-        (host.root / "var/lib").unlink()
-        (host.root / "var/lib").mkdir()
-        os.symlink("../../data/lib/ashore", host.root / "var/lib/ashore")
-    host.images.add(ONE, {"etc/app.conf": "one\n"})
-    host.images.add(TWO, {"etc/app.conf": "two\n"})
-    host.install(ONE)
-    (host.root / "data").rename(host.root / "away")
-    if link == "data":
-        os.symlink("nowhere", host.root / "data")
-    else:
-        (host.root / "data").mkdir()  # a mount point
-    before = host.tree()
-    for act in (lambda: host.install(TWO), lambda: host.tools().state.fd, host.roll_back):
-        with pytest.raises(UnchangedError, match="state is not there: /var/lib") as raised:
-            act()
-        assert "mount" in raised.value.remedy and "is a symlink to" in str(raised.value)
-    assert host.tree() == before
-    if link == "data":
-        (host.root / "data").unlink()
-    else:
-        (host.root / "data").rmdir()
-    (host.root / "away").rename(host.root / "data")
-    assert host.install(TWO).generation.number == 2
-
-
 def test_a_file_that_is_written_to_while_it_is_kept_is_a_change_that_is_not_ended(
     host: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -501,36 +419,5 @@ def _cannot(*_: object) -> None:
     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
-@pytest.mark.parametrize("var", [True, False], ids=["a root with /var/lib", "a root without"])
-def test_what_was_refused_first_leaves_no_state(host: Machine, var: bool) -> None:
-    """Nor the folders above it, which nobody but ashore had made; and so does the last one that is purged."""
-    if not var:
-        (host.root / "var/lib").rmdir()
-        (host.root / "var").rmdir()
-    before = sorted(host.root.rglob("*"))
-    host.images.add("reg.example/bad:1", {"etc/x.j2": "{{ nothing }}"})
-    with pytest.raises(InputError):
-        host.install("reg.example/bad:1")
-    assert sorted(host.root.rglob("*")) == before
-    host.images.add("reg.example/good:1", {"etc/x": "x"})
-    host.install("reg.example/good:1")
-    with pytest.raises(InputError):
-        host.install("reg.example/bad:1")
-    assert host.tools().history.current().number == 1
-    host.remove("good")
-    farewell(host.tools())
-    assert sorted(host.root.rglob("*")) == before
-
-
-def test_a_state_that_another_takes_away_meanwhile_is_not_locked(host: Machine) -> None:
-    """Whoever held a lock in a folder that is gone would hold nobody off."""
-    one, other = host.tools().state, host.tools().state
-    one.prepare()
-    other.prepare()
-    with one.locked():
-        one.purge()
-    with other.locked():
-        other.folder("secrets")
-        with pytest.raises(BusyError), one.locked():
-            pass
-    assert host.exists("var/lib/ashore/lock")
+def mode(host: Machine, path: str) -> int:
+    return stat.S_IMODE(os.lstat(host.root / path).st_mode)

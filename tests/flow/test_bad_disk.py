@@ -109,6 +109,23 @@ def test_what_an_upgrade_lacks_is_refused_before_it_is_taken(
 
 
 @ROOT
+def test_names_of_one_file_need_its_room_once(small_disk: Path, shell: Shell, registry: FakeRegistry) -> None:
+    """As programs have it that are one under many names: each of them has its size in the tables, and in the plan."""
+    files = {f"srv/{n}": os.urandom(1_000_000).hex() for n in range(5)}
+    for version, more in ((1, {}), (2, {"opt/a": os.urandom(1_000_000).hex()})):
+        tag = f"{registry.host}/team/app:{version}"
+        bundle = shell.bundle(f"v{version}", files | more, 'name = "app"\n')
+        for name in "bc" if more else "":
+            os.link(bundle / "root/opt/a", bundle / f"root/opt/{name}")
+        assert shell.ashore("build", str(bundle), "-t", tag, "--push").code == 0
+    assert shell.on_root("install", f"{registry.host}/team/app:1").code == 0
+    with _mounted(small_disk, shell.root / "opt"):
+        assert shell.on_root("install", f"{registry.host}/team/app:2").code == 0
+        assert os.stat(shell.root / "opt/a").st_nlink == 3
+        assert shell.on_root("remove", "app").code == 0
+
+
+@ROOT
 def test_too_little_space_is_told_with_what_has_to_stay_free(small_disk: Path, shell: Shell) -> None:
     """What an upgrade brings is fetched in parts, or lies here: the plan tells what room it needs."""
     image = shell.image("app", {"opt/app": "x" * 400_000, "etc/app": "y"})

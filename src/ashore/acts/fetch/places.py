@@ -180,9 +180,8 @@ class IntoStaging:
         """
         partial = source.tables()
         files = partial.hand_over().items() if partial is not None else ()
-        first = {entry.link or path: (path, entry) for path, entry in files if entry.kind is Kind.FILE}
-        sizes = [(target, e.size) for path, e in first.values() if (target := self._target(path)) is not None]
-        if issues := lacking(self._staging, sizes):
+        coming = ((self._target(path), entry) for path, entry in files if entry.kind is Kind.FILE)
+        if issues := lacking(self._staging, [(path, entry) for path, entry in coming if path is not None]):
             raise UnchangedError("the image is too large for this host; nothing was changed", issues=issues)
 
     @contextlib.contextmanager

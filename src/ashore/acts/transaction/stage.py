@@ -274,7 +274,7 @@ def _check_space(staging: Staging, plan: Plan) -> list[Issue]:
     return lacking(
         staging,
         (
-            (step.path, step.new.size)
+            (step.path, step.new)
             for step in plan.steps
             if step.new is not None and step.new.kind is Kind.FILE and not staging.lies_ready(step.new.digest)
         ),

@@ -10,7 +10,7 @@ from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.stage.mounts import top_of
 from ashore.mechanisms.stage.staging import Staging
 from ashore.nouns.config import STATE_FOLDER
-from ashore.nouns.files import parent, shown
+from ashore.nouns.files import Entry, parent, shown
 
 _MARGIN = 4 << 20
 """Bytes to leave free: for the journal, the record and the file system's own needs."""
@@ -20,16 +20,21 @@ _SHRINKS = 4
 """Few layers are compressed to less than the fourth part."""
 
 
-def lacking(staging: Staging, files: Iterable[tuple[str, int]]) -> list[Issue]:
-    """The mounts that cannot take these files, each a physical path and a size in bytes, and leave something free."""
+def lacking(staging: Staging, files: Iterable[tuple[str, Entry]]) -> list[Issue]:
+    """The mounts that cannot take these files, each with its physical path, and leave something free."""
     host, devices = staging.host, dict[str, int]()
     needs: dict[int, int] = {}
     folders: dict[int, str] = {}
-    for path, size in files:
+    linked: set[tuple[int, str]] = set()
+    for path, entry in files:
         folder = staging.standing(parent(path))
         if (device := devices.get(folder)) is None:
             device = devices[folder] = os.fstat(host.folder(folder)).st_dev
-        needs[device] = needs.get(device, 0) + size
+        if entry.link:  # its other names are of the same inode
+            if (device, entry.link) in linked:
+                continue
+            linked.add((device, entry.link))
+        needs[device] = needs.get(device, 0) + entry.size
         folders[device] = folder
     issues = []
     for device, need in needs.items():

@@ -86,3 +86,12 @@ def test_a_unit_to_check_that_the_change_may_make_otherwise_is_not_refused(live:
     live.images.add(ONE, {path: "x"}, CHECKED.format("web.service") + step)
     plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
     assert "web.service is inactive, and nothing here starts it: its [[health]] is not checked" in plan.notes
+
+
+def test_a_unit_to_check_may_lie_behind_a_symlink_of_the_host(live: Machine, systemd: FakeSystemd) -> None:
+    """As on hosts of which only /var can be written: its folder has another path there."""
+    (live.root / "usr/local").symlink_to("../var/usrlocal")
+    unit = "usr/local/lib/systemd/system/web.service"
+    live.images.add(ONE, {unit: UNIT.format(1)}, CHECKED.format("web.service"))
+    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    assert "var/usrlocal/lib/systemd/system/web.service" in {step.path for step in plan.steps}

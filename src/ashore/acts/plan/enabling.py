@@ -9,7 +9,7 @@ import msgspec
 from ashore.acts.plan.desire import Part
 from ashore.acts.tools import Tools
 from ashore.errors import InputError, Issue
-from ashore.mechanisms.host.unitfiles import mask_of
+from ashore.mechanisms.host.unitfiles import mask_of, unit_folders
 from ashore.nouns.files import Entry, FileSet, Kind, Wanted, parent
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.units import ADMIN_FOLDER, UNIT_FOLDERS, Enablement
@@ -33,13 +33,14 @@ def enabled(tools: Tools, parts: Sequence[Part], current: Generation) -> tuple[P
 
 def _refuse_unknown(tools: Tools, asked: Sequence[BundleRecord], parts: Sequence[Part]) -> None:
     """A unit to check that is nowhere would never be checked, and nobody would know that its name is wrong."""
-    paths = [item.path for part in parts for item in part.wanted]
-    files = {path.rpartition("/")[2] for path in paths if parent(path) in UNIT_FOLDERS}
     named = [(record.name, health.unit) for record in asked for health in record.health if health.unit]
-    missing = [(name, unit) for name, unit in named if files.isdisjoint({unit, template_of(unit)})]
-    if tools.systemd is None or not missing:
+    if tools.systemd is None or not named:
         return
-    if may_be_made(paths, (step for part in parts for step in part.record.steps)):
+    paths = [item.path for part in parts for item in part.wanted]
+    folders = unit_folders(tools.host)
+    files = {path.rpartition("/")[2] for path in paths if parent(path) in folders}
+    missing = [(name, unit) for name, unit in named if files.isdisjoint({unit, template_of(unit)})]
+    if not missing or may_be_made(paths, (step for part in parts for step in part.record.steps)):
         return
     states = tools.systemd.states([unit for _, unit in missing])
     for name, unit in missing:

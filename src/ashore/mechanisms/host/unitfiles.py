@@ -15,7 +15,7 @@ def read_unit_files(host: Beneath, files: Iterable[str], folders: Iterable[str],
     """
     wanted_files, wanted_folders = set(files), set(folders)
     paths: list[str] = []
-    for folder in dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS):
+    for folder in unit_folders(host):
         for name in _names(host, folder):
             if name in wanted_files:
                 paths.append(f"{folder}/{name}")
@@ -30,7 +30,7 @@ def pulled_in(host: Beneath, units: Collection[str], going: Collection[str]) -> 
 
     Symlinks that are `going` do not count.
     """
-    folders = dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS) if units else ()
+    folders = unit_folders(host) if units else ()
     pulling = (f"{folder}/{name}" for folder in folders for name in _names(host, folder) if name.endswith(PULLING))
     return frozenset(
         name for folder in pulling for name in _names(host, folder) if name in units and f"{folder}/{name}" not in going
@@ -44,6 +44,11 @@ def mask_of(host: Beneath, unit: str) -> str:
             if host.readlink(f"{folder}/{unit}").endswith("dev/null"):
                 return f"{folder}/{unit}"
     return ""
+
+
+def unit_folders(host: Beneath) -> tuple[str, ...]:
+    """Where unit files lie on this host, by physical paths."""
+    return tuple(dict.fromkeys(_physical(host, folder) for folder in UNIT_FOLDERS))
 
 
 def _physical(host: Beneath, folder: str) -> str:

@@ -79,6 +79,9 @@ def test_a_unit_to_check_may_be_another_bundles_an_alias_or_an_instance(live: Ma
     [
         ("etc/containers/systemd/web.container", ""),
         ("usr/lib/systemd/system-generators/web", ""),
+        ("etc/systemd/zram-generator.conf", ""),
+        ("usr/lib/systemd/zram-generator.conf.d/web.conf", ""),
+        ("etc/veritytab", ""),
         ("etc/x", '[[step]]\nname = "packages"\nphase = "before"\ncommand = ["true"]\nreason = "nginx"\n'),
     ],
 )

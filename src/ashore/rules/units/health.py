@@ -20,8 +20,8 @@ SETTLE = 3.0
 _ENDED_WELL = ("exec-condition", "success")
 """Results of a service that ended as it should: its work is done, or it had none."""
 _OF_GENERATORS = re.compile(
-    r"(etc|usr/share)/containers/systemd/|etc/(fstab|crypttab)$|etc/(rc\.d/)?init\.d/"
-    r"|(etc|usr(/local)?/lib|lib)/systemd/system-generators/"
+    r"(etc|usr/share)/containers/systemd/|etc/(fstab|(crypt|verity|integrity)tab)$|etc/(rc\.d/)?init\.d/|etc/netplan/"
+    r"|(etc|usr(/local)?/lib|lib)/systemd/(system-generators/|zram-generator\.conf)"
 )
 """What units are made of while PID 1 reloads, and the programs that make them."""
 

@@ -4,10 +4,12 @@
 import os
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from ashore.acts.change.install import plan_install
 from ashore.cli.render_plan import outcome_text
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import Stat
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree
 from tests.fakes.systemd import FakeSystemd
@@ -132,3 +134,18 @@ def test_unset_of_what_nobody_recorded_is_noted_where_nothing_is_to_be_done_as_w
     assert host.upgrade("app", unset=("zz", "port")).plan.notes == (said,)
     plan, _ = plan_install(host.tools(), [host.ask("reg.example/other:1", unset=("port",))])
     assert plan.notes == ("--unset port: of the bundle other no such value is recorded",)
+
+
+def test_what_an_older_ashore_recorded_otherwise_is_nothing_to_do_for_plan_as_well(host: Machine) -> None:
+    """Else `plan --exit-code` would tell of a change for ever, which `install` does not make."""
+    host.images.add(ONE, {"etc/app": "x"})
+    host.install(ONE)
+    tools = host.tools()
+    (record,) = tools.history.current().bundles
+    older = msgspec.structs.replace(record, source=Digest(""))
+    tools.history.write(msgspec.structs.replace(tools.history.current(), bundles=(older,)))
+    plan, _ = plan_install(host.tools(), [host.ask(ONE)])
+    assert not plan.changes
+    assert not host.install(ONE).changed
+    host.images.add(ONE, {"etc/app": "x"}, 'version = "2"\n')
+    assert plan_install(host.tools(), [host.ask(ONE)])[0].changes

@@ -11,6 +11,7 @@ from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
 from ashore.acts.change.farewell import unmake
 from ashore.acts.change.holding import held_after, hold
+from ashore.acts.change.noop import nothing_to_do
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
@@ -273,6 +274,9 @@ def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) 
     for part in target.parts:
         if part.more is not None:
             part.more(compared(tools, plan))
+    if plan.empty and plan.changes and nothing_to_do(tools, asks):
+        # `install` does not look so far: what an older ashore recorded otherwise stays until there is something to do.
+        plan = msgspec.structs.replace(plan, before=plan.bundles)
     return _to_confirm(tools, plan, current, target, BY_HAND), supply
 
 

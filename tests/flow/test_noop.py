@@ -2,6 +2,8 @@
 """Installing what is installed changes nothing: no write below the root outside ashore's own state."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -149,3 +151,10 @@ def test_what_an_older_ashore_recorded_otherwise_is_nothing_to_do_for_plan_as_we
     assert not host.install(ONE).changed
     host.images.add(ONE, {"etc/app": "x"}, 'version = "2"\n')
     assert plan_install(host.tools(), [host.ask(ONE)])[0].changes
+
+
+def test_the_code_of_a_change_is_read_without_that_of_a_farewell() -> None:
+    """Which brings what copies folders, and that all ways to compress."""
+    show = "import sys, ashore.acts.change.install; print(sorted({'shutil', 'lzma'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

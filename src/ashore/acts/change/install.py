@@ -9,7 +9,6 @@ import msgspec
 
 from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
-from ashore.acts.change.farewell import unmake
 from ashore.acts.change.holding import held_after, hold
 from ashore.acts.change.noop import nothing_to_do
 from ashore.acts.change.outcome import Outcome
@@ -140,6 +139,8 @@ def change(
         raise UnchangedError(said, cause=reason_of(error), remedy=remedy_of(error)) from error
     finally:
         if fresh:  # and if nothing came of it, it stays so
+            from ashore.acts.change.farewell import unmake
+
             unmake(tools)
 
 

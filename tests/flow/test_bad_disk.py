@@ -138,6 +138,22 @@ def test_too_little_space_is_told_with_what_has_to_stay_free(small_disk: Path, s
 
 
 @ROOT
+def test_a_mount_that_is_read_only_and_has_nothing_free_is_told_as_read_only(small_disk: Path, shell: Shell) -> None:
+    """As one of an image has it, where nobody can make room."""
+    image = shell.image("app", {"opt/app": "x", "etc/app": "y"})
+    with contextlib.suppress(OSError), open(small_disk / "fill", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with _mounted(small_disk, shell.root / "opt"), shell.unchanged():
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(shell.root / "opt")], check=True)
+        (shell.folder / "cache").mkdir(exist_ok=True)
+        assert shell.on_root("plan", image).code == 0  # it is in the cache from now on, so that nothing is streamed
+        ran = shell.on_root("install", image)
+        refused(ran, 7, "/opt: it is read-only", "remount it")
+        assert "space" not in ran.err
+
+
+@ROOT
 def test_what_cannot_be_staged_is_named(small_disk: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rendered files are written when everything is staged, and the last sync may be what finds the disk broken."""
     image = shell.image("app", {"opt/app.j2": "{{ facts.hostname }}", "etc/app": "y"})

@@ -38,7 +38,8 @@ def lacking(staging: Staging, files: Iterable[tuple[str, Entry]]) -> list[Issue]
         folders[device] = folder
     issues = []
     for device, need in needs.items():
-        if need + _MARGIN > (free := _free(host, folders[device])):
+        free = _free(host, folders[device])
+        if free is not None and need + _MARGIN > free:
             message = (
                 f"too little space: {need + _MARGIN} bytes are needed, {_MARGIN} of them to spare; {free} are free"
             )
@@ -51,14 +52,16 @@ def may_be_scarce(host: Beneath, stored: int) -> bool:
     """Whether an image of so many bytes, compressed, could be too large for a mount that is often one of its own."""
     for folder in _MOUNTED:
         with contextlib.suppress(OSError):  # there is no such folder
-            if stored * _SHRINKS + _MARGIN > _free(host, folder):
+            free = _free(host, folder)
+            if free is not None and stored * _SHRINKS + _MARGIN > free:
                 return True
     return False
 
 
-def _free(host: Beneath, folder: str) -> int:
+def _free(host: Beneath, folder: str) -> int | None:
+    """Bytes; None of what is read-only: it may well have none free, and room is not what it lacks."""
     system = os.fstatvfs(host.folder(folder))
-    return system.f_bavail * system.f_frsize
+    return None if system.f_flag & os.ST_RDONLY else system.f_bavail * system.f_frsize
 
 
 def unwritable(staging: Staging, error: OSError, what: str, areas: Sequence[int]) -> UnchangedError:

@@ -15,6 +15,7 @@ from ashore.acts.transaction import stage
 from ashore.mechanisms.stage import supply
 from tests.cli.shell import Shell, refused
 from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_replies import Reply
 from tests.flow.test_bad_input import ROOT
 
 
@@ -90,6 +91,29 @@ def test_what_is_too_large_for_a_mount_is_told_by_that(
     assert f"/opt: too little space: {5 * 4_000_000 + (4 << 20)} bytes are needed" in ran.err
     blobs = [seen for seen in registry.seen if "/blobs/" in seen.path]
     assert all("Range" in seen.headers for seen in blobs[1:]), "nothing but the config is asked for as a whole"
+
+
+@ROOT
+def test_a_registry_that_tells_nothing_beforehand_is_asked_for_the_whole(
+    small_disk: Path, shell: Shell, registry: FakeRegistry
+) -> None:
+    """On a small disk tables are asked first; somebody on the way may refuse parts, and give all there is."""
+    image = f"{registry.host}/team/app:1"
+    bundle = shell.bundle("app", {"opt/app": os.urandom(1_500_000).hex()})
+    assert shell.ashore("build", str(bundle), "-t", image, "--push").code == 0
+    refusing: list[Reply] = []
+
+    def refuse(reply: Reply) -> Reply:
+        if reply.status == 206:
+            refusing.append(reply)
+            return Reply(403)
+        return reply
+
+    registry.misbehave("blobs", refuse, times=100, method="GET")
+    with _mounted(small_disk, shell.root / "opt"):
+        assert shell.on_root("install", image).code == 0
+        assert (shell.root / "opt/app").stat().st_size == 3_000_000
+    assert refusing, "its table was asked for"
 
 
 @ROOT

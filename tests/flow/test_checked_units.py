@@ -74,6 +74,9 @@ def test_a_unit_to_check_may_be_another_bundles_an_alias_or_an_instance(live: Ma
     assert [bundle.name for bundle in live.tools().history.current().bundles] == ["other"]
 
 
+STEP = '[[step]]\nname = "packages"\nphase = "{}"\ncommand = ["true"]\nreason = "nginx"\n'
+
+
 @pytest.mark.parametrize(
     ("path", "step"),
     [
@@ -82,7 +85,8 @@ def test_a_unit_to_check_may_be_another_bundles_an_alias_or_an_instance(live: Ma
         ("etc/systemd/zram-generator.conf", ""),
         ("usr/lib/systemd/zram-generator.conf.d/web.conf", ""),
         ("etc/veritytab", ""),
-        ("etc/x", '[[step]]\nname = "packages"\nphase = "before"\ncommand = ["true"]\nreason = "nginx"\n'),
+        ("etc/x", STEP.format("before")),
+        ("etc/x", STEP.format("after")),
     ],
 )
 def test_a_unit_to_check_that_the_change_may_make_otherwise_is_not_refused(live: Machine, path: str, step: str) -> None:

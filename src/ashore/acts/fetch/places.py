@@ -178,7 +178,10 @@ class IntoStaging:
         Raises:
             UnchangedError: there is no room for it.
         """
-        partial = source.tables()
+        try:
+            partial = source.tables()
+        except RegistryError:
+            return  # it would only have told beforehand: the whole may well come
         files = partial.hand_over().items() if partial is not None else ()
         coming = ((self._target(path), entry) for path, entry in files if entry.kind is Kind.FILE)
         if issues := lacking(self._staging, [(path, entry) for path, entry in coming if path is not None]):

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ashore.nouns.bundle import BundleStep, Health, Phase
+from ashore.nouns.bundle import BundleStep, Health
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitState, UnitVerb
 
@@ -92,8 +92,8 @@ def not_judged(plan: Plan, states: Mapping[str, UnitState], touched: Collection[
 
 
 def may_be_made(paths: Iterable[str], steps: Iterable[BundleStep]) -> bool:
-    """Whether units may come of more than unit files: a generator makes them of what is placed, a step before it."""
-    return any(step.phase is Phase.BEFORE for step in steps) or any(_OF_GENERATORS.match(path) for path in paths)
+    """Whether units may come of more than unit files: a generator makes them of what is placed, or a step."""
+    return any(steps) or any(_OF_GENERATORS.match(path) for path in paths)
 
 
 def _started(plan: Plan) -> set[str]:

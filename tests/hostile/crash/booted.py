@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ashore.nouns.installer import RECOVER_UNIT
-from ashore.rules.provision.hostunits import RECOVER_LINK, RECOVER_PATH, RECOVER_TEXT
 from tests.figures.tally import Tally, tell
 from tests.hostile.crash import mounts
 from tests.hostile.crash.apart import neighbour
@@ -154,15 +153,10 @@ class Rig:
         for version in ("one", "two"):
             shutil.copytree(self._folder / version, root / _IMAGES / version)
         for path, text in (
-            (RECOVER_PATH, RECOVER_TEXT),
             ("etc/machine-id", "5" * 32 + "\n"),
             ("etc/hostname", "cut\n"),
         ):
             (root / path).write_text(text)
-        (root / RECOVER_LINK).parent.mkdir(parents=True, exist_ok=True)
-        (root / RECOVER_LINK).symlink_to(f"/{RECOVER_PATH}")
-        (root / "opt/bin").mkdir(parents=True)
-        (root / "opt/bin/ashore").symlink_to("/usr/local/bin/ashore")
 
     @contextlib.contextmanager
     def _again(self) -> Iterator[DiskHost]:
@@ -182,7 +176,7 @@ class Rig:
     @staticmethod
     def _upgrade(host: lab.Host) -> subprocess.Popen[bytes]:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = host.argv(["/opt/bin/ashore", "install", f"oci:/{_IMAGES}/two"])
+        command = host.argv(["/usr/local/bin/ashore", "install", f"oci:/{_IMAGES}/two"])
         return subprocess.Popen(command, **quiet)  # type: ignore[call-overload, no-any-return]
 
 

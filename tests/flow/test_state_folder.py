@@ -3,6 +3,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +15,7 @@ from ashore.errors import (
     UnchangedError,
 )
 from ashore.mechanisms import syscalls
+from ashore.mechanisms.state.state import State
 from tests.flow.machine import Machine
 
 ONE, TWO, THREE = "reg.example/app:1", "reg.example/app:2", "reg.example/app:3"
@@ -116,11 +118,14 @@ def test_what_was_refused_first_leaves_no_state(host: Machine, var: bool) -> Non
     assert sorted(host.root.rglob("*")) == before
 
 
-def test_a_state_that_another_takes_away_meanwhile_is_not_locked(host: Machine) -> None:
+@pytest.mark.parametrize("look", [State.prepare, lambda state: state.fd], ids=["written to", "looked at"])
+def test_a_state_that_another_takes_away_meanwhile_is_not_locked(
+    host: Machine, look: Callable[[State], object]
+) -> None:
     """Whoever held a lock in a folder that is gone would hold nobody off."""
     one, other = host.tools().state, host.tools().state
     one.prepare()
-    other.prepare()
+    assert look(other) is not None
     with one.locked():
         one.purge()
     with other.locked():
@@ -128,6 +133,17 @@ def test_a_state_that_another_takes_away_meanwhile_is_not_locked(host: Machine) 
         with pytest.raises(BusyError), one.locked():
             pass
     assert host.exists("var/lib/ashore/lock")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another owner")
+def test_a_state_where_somebody_else_says_it_lies_is_not_locked(host: Machine) -> None:
+    """That is no fault but an error like others: a boot holds the units of bundles where it cannot recover."""
+    (host.root / "data/ours").mkdir(parents=True)
+    os.symlink("/data/ours", host.root / "var/lib/ashore")
+    host.tools().state.prepare()
+    os.lchown(host.root / "var/lib/ashore", 1000, 1000)
+    with pytest.raises(UnchangedError, match="cannot lock /var/lib/ashore"), host.tools().state.locked():
+        pass
 
 
 def _cannot(*_: object) -> None:

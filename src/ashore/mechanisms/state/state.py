@@ -161,11 +161,12 @@ class State:
             tries -= 1
             try:
                 descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.prepare())
-            except OSError as error:
+            except (OSError, UnchangedError) as error:
                 if tries and self._is_gone():
                     continue
-                cause, remedy = words_of(error), "put right what is named, then try again"
-                raise UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=cause, remedy=remedy) from error
+                if isinstance(error, UnchangedError):
+                    raise
+                raise _no_lock(error) from error
             with closing(descriptor):
                 if not _lock(descriptor, tries=5):
                     raise _busy(descriptor)
@@ -173,11 +174,18 @@ class State:
                     return os.dup(descriptor)
 
     def _is_gone(self) -> bool:
-        """Whether another has removed the folder that is open here; then the next look opens what is there now."""
+        """Whether another has removed the folder that is open here; then the next look opens what is there now.
+
+        Raises:
+            UnchangedError: it cannot be looked at, or somebody else could change where it leads.
+        """
         if self._fd is None:
             return False
         self.host.forget()
-        there, ours = self.host.lstat(place(self.host)), os.fstat(self._fd)
+        try:
+            there, ours = self.host.lstat(place(self.host)), os.fstat(self._fd)
+        except OSError as error:
+            raise _no_lock(error) from error
         if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
             return False
         self.close()
@@ -261,6 +269,11 @@ class State:
     def folder(self, name: str) -> int:
         """One of the state's own folders."""
         return os.open(name, READ_FOLDER, dir_fd=self.prepare())
+
+
+def _no_lock(error: OSError) -> UnchangedError:
+    remedy = "put right what is named, then try again"
+    return UnchangedError(f"cannot lock {shown(STATE_FOLDER)}", cause=words_of(error), remedy=remedy)
 
 
 def _busy(descriptor: int) -> BusyError:

@@ -2,6 +2,7 @@
 """After a change that failed, the units of a live root are as they were before: those that it acted on, those that it
 set going or took down by the way, and those that it never reached."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -10,9 +11,13 @@ import msgspec
 import pytest
 
 from ashore.acts.change import install as stories
+from ashore.acts.transaction import transaction
 from ashore.acts.transaction.recover import recover
 from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, ChangedError, UnitsFailedError
+from ashore.mechanisms.stage import swap
+from ashore.mechanisms.state import journal
+from ashore.nouns.journal import Recovered
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
@@ -332,3 +337,26 @@ def test_an_image_is_held_also_where_the_way_back_fails_and_nobody_says_that_all
     audit = live.read("var/lib/ashore/audit.jsonl").splitlines()[-1]
     assert "not brought back: app.service" in audit
     assert "as it was before" not in f"{raised.value} {held.reason} {audit}"
+
+
+def test_a_disk_that_fails_on_the_way_back_is_no_host_as_it_was(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it does not even tell whether there is a journal, for what is to be said of it."""
+    host.images.add(ONE, {"etc/app.conf": "1"})
+    host.images.add(TWO, {"etc/app.conf": "2"})
+    host.install(ONE)
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def breaks(*_: object) -> None:
+        monkeypatch.setattr(journal, "exists", broken)
+        monkeypatch.setattr(swap, "undo", broken)
+        broken()
+
+    monkeypatch.setattr(transaction, "sync_swapped", breaks)
+    with pytest.raises(ChangedError) as raised:
+        host.install(TWO)
+    assert raised.value.remedy.endswith("run: ashore recover")
+    monkeypatch.undo()
+    assert (host.read("etc/app.conf"), recover(host.tools())) == ("2", Recovered.BACK)
+    assert host.read("etc/app.conf") == "1"

@@ -16,7 +16,7 @@ import msgspec
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import audit, late, steps, triggers, unconfirmed, unitsback
 from ashore.acts.transaction.collect import collect
-from ashore.errors import ChangedError, InputError, Issue, reason_of
+from ashore.errors import AshoreError, ChangedError, InputError, Issue, reason_of
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.host.config import read_config
@@ -74,9 +74,10 @@ def recover(tools: Tools) -> Recovered:
 
 def what_to_do(tools: Tools) -> str:
     """About what did not come back: the next try has a journal, or there is none."""
-    if journal.exists(tools.state):
-        return "put right what is listed, then run: ashore recover"
-    return "put right by hand what is listed: it is all that is left, and nothing waits for ashore recover"
+    with contextlib.suppress(OSError, AshoreError):  # where the disk does not even tell that, there may be one
+        if not journal.exists(tools.state):
+            return "put right by hand what is listed: it is all that is left, and nothing waits for ashore recover"
+    return "put right what is listed, then run: ashore recover"
 
 
 def with_room(tools: Tools, end: Callable[[], T]) -> T:

@@ -21,7 +21,7 @@ from ashore.errors import AshoreError, InputError, UnchangedError
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.own import ownbuild
 from ashore.mechanisms.state import journal
-from ashore.nouns.digest import Digest
+from ashore.nouns.digest import Digest, hex_of
 from ashore.nouns.generation import Verb
 from ashore.nouns.installer import BIN, BUILDS, CARD_PATH, INCOMING, LAYOUT, PROGRAM_LINK, Card
 from ashore.nouns.journal import Begun, Held
@@ -193,10 +193,17 @@ def test_what_came_first_stays_where_another_installer_has_brought_its_own(
     assert everything(host.root) == before
 
 
-def refused(host: Machine, installer: Installer) -> None:
+def leave_refused(host: Machine) -> None:
     """The host's part of a first install that is refused."""
+    layout = f"/{INCOMING}/{hex_of(IMAGE)}"
+    hand_over.leave(host.tools(), InputError("a value is missing"), layout)
+    with Beneath(str(host.root)) as root:
+        hand_over.drop_layout(root, layout)
+
+
+def refused(host: Machine, installer: Installer) -> None:
     installer.run(host)
-    hand_over.leave(host.tools(), InputError("a value is missing"))
+    leave_refused(host)
 
 
 def test_ashore_goes_again_where_it_came_first_with_what_is_refused(quick_folder: Path, first: Installer) -> None:
@@ -219,11 +226,10 @@ def test_ashore_stays_where_it_is_still_needed(what: str, quick_folder: Path, fi
         elif what == "a change at work":
             stack.enter_context(state.locked())
         first.run(host)
-        if what == "another's image":
-            for name in ("1", "2"):
-                (host.root / INCOMING / name).mkdir(parents=True)
+        if what == "another's image":  # each drops what was brought before
+            (host.root / INCOMING / "2").mkdir(parents=True)
         before = everything(host.root)
-        hand_over.leave(host.tools(), InputError("a value is missing"))
+        leave_refused(host)
     assert everything(host.root) == before
     assert whole_program(host.root) == first.digest
 

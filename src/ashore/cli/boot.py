@@ -50,7 +50,7 @@ def command(
             if first:
                 from ashore.acts.boot.hand_over import leave
 
-                leave(tools, error)
+                leave(tools, error, brought)
             raise
         finally:
             if brought:

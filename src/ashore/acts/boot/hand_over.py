@@ -164,15 +164,15 @@ def withdraw(host: Beneath, program: str) -> None:
         state.close()
 
 
-def leave(tools: Tools, error: AshoreError) -> None:
-    """On the host: ashore came with an image that could not be installed, so it goes again.
+def leave(tools: Tools, error: AshoreError, layout: str) -> None:
+    """On the host: ashore came with an image, in `layout`, that could not be installed, so it goes again.
 
     It stays where it is still needed: to recover, for what was there before, and where the image is held and a boot
     would try it again but for that note.
     """
     if isinstance(error, (ChangedError, BusyError)) or (tools.history.held() and boots_again(tools)):
         return
-    if tools.history.numbers() or len(_brought(tools.host)) > 1:
+    if tools.history.numbers() or _others(tools.host, layout):
         return
     drop_incoming(tools.host)
     try:
@@ -198,15 +198,16 @@ def place_recovery(host: Beneath) -> bool:
 
 def drop_layout(host: Beneath, layout: str) -> None:
     """What was brought is installed, or refused: it is not needed any more."""
-    if os.path.dirname(layout.lstrip("/")) == INCOMING:
+    if os.path.dirname(layout.lstrip("/")) == INCOMING and not _others(host, layout):
         drop_incoming(host)
 
 
-def _brought(host: Beneath) -> list[str]:
+def _others(host: Beneath, layout: str) -> set[str]:
+    """What another installer has brought since, and dropped this one for."""
     try:
-        return os.listdir(os.path.join(host.root, host.physical(INCOMING)))
+        return set(os.listdir(os.path.join(host.root, host.physical(INCOMING)))) - {os.path.basename(layout)}
     except FileNotFoundError:
-        return []
+        return set()
 
 
 def drop_incoming(host: Beneath) -> None:

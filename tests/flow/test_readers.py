@@ -169,6 +169,19 @@ def test_where_a_change_ends_while_somebody_looks_it_is_looked_at_once_more(
     assert (looked, found.generation.number, found.drift) == ([1, 2], 2, ())
 
 
+def test_a_generation_that_somebody_wrote_over_by_another_is_looked_at_once(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is not that of its name then, and no later look would find it so either."""
+    host.write("etc/ashore/config.toml", "keep = 2\n")
+    host.install(TWO)
+    generations = host.root / STATE / "generations"
+    shutil.copy(generations / "000001.json", generations / "000002.json")
+    looks = iter([()])
+    monkeypatch.setattr(drifting, "host_drift", lambda *_, **__: next(looks))
+    assert status(host.tools()).generation.number == 1
+
+
 def test_who_only_asks_is_not_at_work(host: Machine) -> None:
     """Where two ask at once, what was interrupted is told to both."""
     interrupt(host)

@@ -34,7 +34,7 @@ def drift_beside(tools: Tools, *, verify: bool = False) -> Found:
         found = host_drift(tools, generation, verify=verify)
         now = journal.under_way(tools.state)
         ended = before is not None and (now is None or now.begun.transaction != before.begun.transaction)
-        if not ended and (tools.history.current_number() or 0) == generation.number:
+        if not ended and tools.history.current().transaction == generation.transaction:
             touched = _touched(now)
             found = tuple(item for item in found if item.path not in touched)
             return Found(generation=generation, drift=found, at_work=now.begun.verb if now is not None else "")

@@ -8,7 +8,7 @@ import pytest
 
 from ashore.acts.ask.look import diff, owns, status
 from ashore.acts.boot.early import recover_at_boot
-from ashore.acts.change.farewell import farewell
+from ashore.acts.change.farewell import farewell, unmake
 from ashore.acts.change.install import install, plan_install
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import transaction
@@ -195,3 +195,23 @@ def test_a_state_is_there_before_the_unit_that_tells_of_it(
     assert host.exists(RECOVER_PATH)
     assert status(host.tools()).generation.number == 0
     assert host.install(IMAGE).generation.number == 1
+
+
+def test_whoever_was_refused_first_leaves_the_state_to_a_boot_that_places_the_unit(
+    host: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken away between the two, it would be told as lost from then on."""
+    real, other = ownunits.place, host.tools()
+    other.state.prepare()
+
+    def place(*arguments: object) -> bool:
+        unmake(other)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ownunits, "place", place)
+    monkeypatch.setattr("ashore.cli.service.bring_to_pid1", lambda *_, **__: 0)
+    monkeypatch.setattr("ashore.cli.service.followed", lambda _: False)
+    monkeypatch.delenv("ASHORE_CARRIES_OUT", raising=False)
+    assert settled_by_pid1(host.tools(), follow=False) == 0
+    assert host.exists(RECOVER_PATH)
+    assert status(host.tools()).generation.number == 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A change of a live root is carried out by a service of PID 1; this command line only follows it."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import click
 import msgspec
 
 from ashore.acts.tools import Tools
-from ashore.errors import ExitCode
+from ashore.errors import AshoreError, ExitCode
 
 _INSIDE = "ASHORE_CARRIES_OUT"
 """Set for whoever runs inside the service: there is no second hand-over."""
@@ -54,7 +55,10 @@ def settled_by_pid1(tools: Tools, *, follow: bool) -> int | None:
         return None
     if not follow and followed(()):
         return ExitCode.DONE
-    recovery.place(tools)
+    # With the lock: who was refused meanwhile, and takes its own first state away, would take this one from the unit.
+    # Where it cannot be had, the service says why, or places the unit before it changes anything.
+    with contextlib.suppress(AshoreError), tools.state.locked():
+        recovery.place(tools)
     return bring_to_pid1(
         tools.host.root, Request(arguments=tuple(sys.argv[1:])), own_command(), (), until_ready=not follow
     )

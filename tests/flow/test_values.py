@@ -2,7 +2,6 @@
 """Values and facts of a host: recorded, forgotten, missing, and secret ones seen by nobody."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from ashore.acts.plan.differences import differences
 from ashore.cli.render_drift import difference_json
 from ashore.cli.render_outcome import show
 from ashore.cli.render_plan import plan_json, plan_text
-from ashore.errors import ChangedError, InputError
+from ashore.errors import InputError
 from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns import digest
 from ashore.nouns.facts import Interface, Network
@@ -321,49 +320,6 @@ def test_a_secret_is_kept_for_upgrades_and_goes_with_the_last_generation_that_ne
     host.remove("app")
     left = [f for f in (host.root / "var/lib/ashore").rglob("*") if f.is_file() and leaks(f.read_bytes())]
     assert left == []
-
-
-@pytest.mark.parametrize("given", ["another", SECRET])
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("")], ids=["gone", "emptied"])
-def test_a_secret_that_is_lost_can_be_said_anew(host: Machine, damage: Callable[[Path], object], given: str) -> None:
-    toml = "[values]\ntoken = { required = true, secret = true }\nother = 1\n"
-    host.images.add(ONE, TOKEN, toml)
-    host.install(ONE, sets={"token": SECRET})
-    (stored,) = (host.root / "var/lib/ashore/secrets").iterdir()
-    damage(stored)
-    acts = (
-        lambda: host.upgrade("app", sets={"other": 2}),
-        lambda: plan_install(host.tools(), [host.ask(ONE)]),
-        lambda: values(host.tools(), host.tools().history.current().bundles[0]),
-    )
-    for act in acts:
-        with pytest.raises(ChangedError, match=r"damaged: secrets/.*, the value token of app") as refused:
-            act()
-        assert "ashore upgrade app --set-file token=FILE" in refused.value.remedy
-    plan_install(host.tools(), [host.ask(ONE, sets={"token": given})])
-    host.install(ONE, sets={"token": given})
-    host.upgrade("app", sets={"other": 2})
-    assert host.read("etc/app/token") == f"token={given}\n"
-    assert host.tools().history.current().bundles[0].sets["other"].value == 2
-
-
-def test_a_salt_that_is_gone_is_missed(host: Machine) -> None:
-    """A new one would be another host's: what is recorded by the old one would match nothing."""
-    host.images.add(ONE, TOKEN, NEEDS_TOKEN)
-    host.install(ONE, sets={"token": SECRET})
-    (host.root / "var/lib/ashore/salt").unlink()
-    host.images.add(ONE, {**TOKEN, "etc/more": "x"}, NEEDS_TOKEN)
-    acts = (
-        lambda: host.upgrade("app"),
-        lambda: host.install(ONE),
-        lambda: host.remove("app"),
-        lambda: plan_install(host.tools(), [host.ask(ONE)]),
-    )
-    for act in acts:
-        with pytest.raises(ChangedError, match="salt: it is missing") as refused:
-            act()
-        assert "from a backup" in refused.value.remedy
-    assert not host.exists("var/lib/ashore/salt")
 
 
 def test_a_value_that_was_secret_stays_so_when_a_new_version_declares_it_no_more(

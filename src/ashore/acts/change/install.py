@@ -163,7 +163,9 @@ def _change(tools: Tools, order: _Order) -> Outcome:
         _check_config(tools, order)
         current = tools.history.current()
         tools.history.check()
-        salt = Secrets(tools.state).salt(create=True)
+        # A way back, and a removal, are what one takes from a host that is damaged.
+        backward = bool(order.taken_back) or order.verb in (Verb.ROLLBACK, Verb.REMOVE)
+        salt = Secrets(tools.state).salt(create=True, anew=backward)
         with opened(tools, order.verb) as transaction:
             place = IntoStaging(tools, transaction.staging)
             target = order.wish(current, place, salt)

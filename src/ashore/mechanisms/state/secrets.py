@@ -24,14 +24,16 @@ class Secrets:
     def __init__(self, state: State) -> None:
         self.state = state
 
-    def salt(self, *, create: bool) -> bytes:
+    def salt(self, *, create: bool, anew: bool = False) -> bytes:
         """32 random bytes of this host; empty where there are none yet and none may be made.
+
+        With `anew` those that are gone are made anew: recorded hashes match nothing then, and it goes on all the same.
 
         Raises:
             ChangedError: they are damaged, or gone: no generation came to be without them.
         """
         salt = self.state.read(_SALT, bytes, 4096)
-        if salt is None and History(self.state).numbers():
+        if salt is None and not anew and History(self.state).numbers():
             raise durable.damaged(_SALT, "it is missing")
         if salt is None and create:
             salt = os.urandom(32)

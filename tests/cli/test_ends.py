@@ -70,6 +70,8 @@ def test_who_tells_it_twice_does_not_cut_the_way_back_off(first: str, second: st
     """As `timeout` does, and a shell whose terminal is gone; a Ctrl-C still counts."""
     script = f"""
 import signal, ashore.cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have had them ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def run(arguments):
     try:
         signal.raise_signal(signal.{first})

@@ -91,7 +91,8 @@ def anew(tmp_path: Path, reference: str) -> dict[str, tuple[object, ...]]:
 def begun_in_a_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], int]:
     """A command line with a terminal as its output, and that terminal's other end."""
     ours, terminal = pty.openpty()
-    command = [sys.executable, "-m", "ashore", *arguments]
+    # Whoever runs the tests may have these signals ignored: in the background, with nohup.
+    command = ["env", "--default-signal=INT,HUP", sys.executable, "-m", "ashore", *arguments]
     running = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
     os.close(terminal)
     return running, ours

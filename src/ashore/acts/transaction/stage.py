@@ -2,6 +2,7 @@
 """Everything a plan will place is made beside its target first, with its final owner, mode and attributes."""
 
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -39,8 +40,7 @@ def stage(
     Raises:
         OSError, UnchangedError: something could not be made; sweeping the staging folders undoes it.
     """
-    groups: dict[tuple[int, str], Loose] = {}
-    steps = tuple(_staged_step(staging, store, supply, step, groups, labels) for step in plan.steps)
+    steps = tuple(_stage_steps(staging, store, supply, plan, labels))
     try:
         _store_versions(staging, store, supply, plan)
         _store_bases(staging, store, plan, steps)
@@ -81,18 +81,16 @@ def room_to_end(staging: Staging, store: ContentStore, staged: Staged) -> int:
     return need
 
 
-def _staged_step(
-    staging: Staging,
-    store: ContentStore,
-    supply: Supply,
-    step: Step,
-    groups: dict[tuple[int, str], Loose],
-    labels: FileContexts | None,
-) -> StagedStep:
-    try:
-        return _stage_step(staging, store, supply, step, groups, labels)
-    except OSError as error:
-        raise unwritable(staging, error, shown(step.path), [staging.area_for(step.path)]) from error
+def _stage_steps(
+    staging: Staging, store: ContentStore, supply: Supply, plan: Plan, labels: FileContexts | None
+) -> Iterator[StagedStep]:
+    groups: dict[tuple[int, str], Loose] = {}
+    for step in plan.steps:
+        try:
+            staged = _stage_step(staging, store, supply, step, groups, labels)
+        except OSError as error:
+            raise unwritable(staging, error, shown(step.path), [staging.area_for(step.path)]) from error
+        yield staged
 
 
 def _stage_step(

@@ -26,6 +26,18 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 
 @pytest.fixture
+def open_shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """A shell that other users can walk to.
+
+    Not below pytest's folder: each run of pytest that begins closes that to all but its owner, for runs beside it too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield quiet_shell(Path(folder), monkeypatch)
+        monkeypatch.undo()  # nobody stands in the folder when it goes
+
+
+@pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
     """A registry in memory, on loopback."""
     with FakeRegistry() as fake:

@@ -425,9 +425,9 @@ def test_an_immutable_file(shell: Shell) -> None:
 
 
 @ROOT
-def test_somebody_who_may_not_write_the_root(shell: Shell) -> None:
+def test_somebody_who_may_not_write_the_root(open_shell: Shell) -> None:
+    shell = open_shell
     image = shell.image("app", {"etc/app": "x"})
-    _open_to_all(shell.folder)
     env = {"HOME": str(shell.folder / "home"), "ASHORE_CACHE": str(shell.folder / "home/cache")}
     (shell.folder / "home").mkdir()
     os.chown(shell.folder / "home", NOBODY, NOBODY)
@@ -441,11 +441,11 @@ def test_somebody_who_may_not_write_the_root(shell: Shell) -> None:
 
 
 @ROOT
-def test_an_ordinary_user_installs_on_a_root_of_his_own(shell: Shell) -> None:
+def test_an_ordinary_user_installs_on_a_root_of_his_own(open_shell: Shell) -> None:
     """Files cannot be given away then: all are his."""
+    shell = open_shell
     mode = '[[files]]\npath = "/opt/secret"\nmode = "0200"\n'
     image = shell.image("app", {"etc/app": "x", "opt/bin/app": "y", "opt/secret": "z"}, mode)
-    _open_to_all(shell.folder)
     own = shell.folder / "own"
     for path in ("own", "own/etc", "own/var", "own/var/lib", "home"):
         (shell.folder / path).mkdir()
@@ -487,9 +487,3 @@ def test_hosts_files_that_are_broken(shell: Shell) -> None:
             refused(shell.on_root("install", image), 3, said)
         (shell.root / path).unlink()
     assert shell.on_root("install", image).code == 0
-
-
-def _open_to_all(folder: Path) -> None:
-    while folder != folder.parent and folder != Path("/tmp"):
-        folder.chmod(0o755)
-        folder = folder.parent

@@ -18,7 +18,7 @@ from ashore.nouns.image import Platform
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.reference import parse
 from ashore.rules.images.imagetree import tree_prefix
-from ashore.rules.images.verify import verify
+from ashore.rules.images.verify import unjudged
 from tests.fakes.images import MemorySink, Silent
 
 pytestmark = pytest.mark.real
@@ -88,7 +88,7 @@ def fetched(name: str, prefix: str = "") -> tuple[dict[str, Entry], MemorySink]:
     image = resolve_image(reader, reference, Platform(_architecture()), DEFAULT)
     sink = MemorySink()
     prefix = prefix or tree_prefix(image.config)
-    verified = verify(image, reference, None)
+    verified = unjudged(image)
     tree = fetch_tree(verified, reader, sink, prefix=prefix, progress=Silent(), limits=DEFAULT)
     return dict(tree), sink
 

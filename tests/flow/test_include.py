@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from ashore.acts.author.build import build
-from ashore.acts.fetch.policy import load_policy
+from ashore.acts.fetch.policy import policy_of
 from ashore.errors import InputError, UsageError
+from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.limits import DEFAULT
-from ashore.rules.images.verify import parse_policy
+from ashore.rules.images.policy import parse_policy
 from tests.fakes.images import AMD64, MemoryStore, folder, hardlink, layer, member, put_image, symlink
 from tests.flow.test_build import ARM64, built, fetched, image_of, tools
 
@@ -111,10 +112,11 @@ def test_a_policy_that_cannot_be_read_admits_no_include(tmp_path: Path, kind: st
     path = tmp_path / "etc/containers/policy.json"
     path.parent.mkdir(parents=True)
     path.mkdir() if kind == "folder" else path.symlink_to("/usr/share/policy.json")
-    with pytest.raises(InputError, match=r"policy\.json"):
-        load_policy(str(tmp_path), DEFAULT)
-    path.rmdir() if kind == "folder" else path.unlink()
-    assert load_policy(str(tmp_path), DEFAULT) is None
+    with Beneath(str(tmp_path)) as host:
+        with pytest.raises(InputError, match=r"policy\.json"):
+            policy_of(host, DEFAULT)
+        path.rmdir() if kind == "folder" else path.unlink()
+        assert policy_of(host, DEFAULT) is None
 
 
 def test_an_include_is_held_to_the_policy(bundle: Path) -> None:

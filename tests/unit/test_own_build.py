@@ -23,6 +23,12 @@ from tests.fakes.images import Silent
 
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 11 + b"\x3e\x00"
 LINK = "opt/bin/ashore"
+TOOLS = BuildTools(
+    open_image=lambda _: pytest.fail("asked"),
+    admitted=lambda *_: pytest.fail("judged"),
+    progress=Silent(),
+    limits=DEFAULT,
+)
 
 
 def make_build(folder: Path, text: bytes = b"one") -> Path:
@@ -136,13 +142,10 @@ def test_one_name_serves_engines_and_hosts(build: Path, tmp_path: Path) -> None:
     made = []
     for folder in ("first", "second"):
         target = tmp_path / folder
-        tools = BuildTools(
-            open_image=lambda _: pytest.fail("asked"), policy=lambda: None, progress=Silent(), limits=DEFAULT
-        )
         writer = LayoutWriter(str(target), "", DEFAULT)
         made.append(
             build_installer(
-                str(top), writer, tools, str(build), reference="r.example/w:1", compression="zstd", level=None
+                str(top), writer, TOOLS, str(build), reference="r.example/w:1", compression="zstd", level=None
             )
         )
     assert made[0].digest == made[1].digest, "the same folder gives the same image"
@@ -158,13 +161,10 @@ def test_one_name_serves_engines_and_hosts(build: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_for_another_processor_gets_no_installer(build: Path, tmp_path: Path) -> None:
     (tmp_path / "worker/root").mkdir(parents=True)
-    tools = BuildTools(
-        open_image=lambda _: pytest.fail("asked"), policy=lambda: None, progress=Silent(), limits=DEFAULT
-    )
     writer = LayoutWriter(str(tmp_path / "out"), "", DEFAULT)
     with pytest.raises(UsageError, match="is for amd64, the bundle for linux/arm64") as caught:
         build_installer(
-            str(tmp_path / "worker"), writer, tools, str(build),
+            str(tmp_path / "worker"), writer, TOOLS, str(build),
             reference="r.example/w:1", compression="zstd", level=None, platforms=(Platform("arm64"),),
         )  # fmt: skip
     assert "--platform linux/amd64" in caught.value.remedy

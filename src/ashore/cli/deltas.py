@@ -9,25 +9,27 @@ from ashore.acts.author.attached import Attached, Carried, put
 from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.acts.author.delta import Made, make_deltas
-from ashore.acts.fetch.policy import load_policy
+from ashore.acts.fetch.policy import admitted
 from ashore.cli.options import ROOT
 from ashore.cli.wiring import image_opener, image_writer
+from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
+from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import Progress
+from ashore.nouns.ports import ImageReader, Progress
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
 
 
 def build_tools(progress: Progress, limits: Limits, folders: Mapping[str, str] | None = None) -> BuildTools:
     """What an author's command works with: registries and policy are this machine's."""
-    return BuildTools(
-        open_image=image_opener(ROOT, progress, limits),
-        policy=lambda: load_policy(ROOT, limits),
-        progress=progress,
-        limits=limits,
-        folders=folders or {},
-    )
+    open_image = image_opener(ROOT, progress, limits)
+
+    def judged(image: Image, reference: ImageReference, reader: ImageReader) -> VerifiedImage:
+        with Beneath(ROOT) as host:
+            return admitted(image, reference, reader, host, limits)
+
+    return BuildTools(open_image=open_image, admitted=judged, progress=progress, limits=limits, folders=folders or {})
 
 
 def add_deltas(old: ImageReference, new: ImageReference, tools: BuildTools, *, own: bool = False) -> tuple[Made, ...]:

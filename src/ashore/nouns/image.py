@@ -128,7 +128,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that a reference was resolved to: nothing after this asks for a tag again.
 
     `digest` is what the reference named (of an index, where there is one); `manifest_digest` is that
-    of the manifest chosen for the platform.
+    of the manifest chosen for the platform. `named` are all on the way from one to the other, each of
+    which vouches for the next: what the registry names first, the manifest last.
     """
 
     reference: str
@@ -136,6 +137,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     manifest_digest: Digest
     manifest: Manifest
     config: ImageConfig
+    named: tuple[Digest, ...] = ()
 
 
 class VerifiedImage(msgspec.Struct, frozen=True, kw_only=True):

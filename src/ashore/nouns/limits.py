@@ -78,6 +78,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     referrers: int = 1000
     referrer_pages: int = 10
     """Answers that a list of referrers may come in."""
+    signatures: int = 64
+    """Signatures beside an image, where a policy asks for one; the rest is not looked at."""
+    payload: int = 64 * KIB
+    """What one of them signed."""
     credential_helper_seconds: float = 30.0
 
 

@@ -67,6 +67,10 @@ class ReferrerReader(ImageReader, Protocol):
         """
         ...
 
+    def tagged(self, tag: str) -> Descriptor | None:
+        """What another tag names, in the same place; `manifest` has it then. None: there is none."""
+        ...
+
 
 class ImageWriter(Protocol):
     """A place for an image. Blobs first, then manifests, an index last."""
@@ -86,6 +90,10 @@ class ReferrerWriter(ImageWriter, Protocol):
 
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest, whose blobs are there, and have it listed as what refers to `subject`."""
+        ...
+
+    def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
+        """Store a manifest, whose blobs are there, under another tag in the same place."""
         ...
 
 

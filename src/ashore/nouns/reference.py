@@ -81,6 +81,15 @@ def parse(text: str) -> ImageReference:
     return _registry(text, text)
 
 
+def parse_name(text: str) -> tuple[ImageReference, bool]:
+    """A registry's name, and whether its tag or digest was written: one that is added here is nobody's word.
+
+    Raises:
+        InputError: as `parse`.
+    """
+    return parse(f"docker://{text}"), "@" in text or ":" in text.rpartition("/")[2]
+
+
 def is_location(text: str) -> bool:
     """Whether it is ``HOST[:PORT][/PATH]``: what registries.conf calls a location."""
     host, slash, path = text.partition("/")

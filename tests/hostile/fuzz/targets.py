@@ -30,7 +30,7 @@ from ashore.rules.files.merge import merge
 from ashore.rules.images import deltas
 from ashore.rules.images.documents import choose, parse_config, parse_manifest_or_index
 from ashore.rules.images.imagetree import ImageTree
-from ashore.rules.images.verify import parse_policy
+from ashore.rules.images.policy import parse_policy
 from ashore.rules.libraries import linker
 from ashore.rules.libraries.elf import soname
 from ashore.rules.triggers import sysctl, sysusers, tmpfiles

@@ -14,6 +14,7 @@ from ashore.nouns.digest import Digest, of
 from ashore.nouns.image import MANIFESTS, Descriptor, Manifest
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, ReferrerReader, ReferrerWriter, Stream
+from ashore.nouns.signature import tags_beside
 from ashore.rules.images.documents import parse_artifact
 
 
@@ -27,13 +28,17 @@ class Carried(StrEnum):
 
 
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest that refers to `subject`, its blobs, and how to open them."""
+    """A manifest that belongs to `subject`, its blobs, and how to open them.
+
+    It refers to the subject, or lies under a `tag` that is named like it.
+    """
 
     subject: Digest
     descriptor: Descriptor
     data: bytes
     blobs: tuple[Descriptor, ...]
     open: Callable[[Descriptor], Stream]
+    tag: str = ""
 
 
 class UnreadableError(AshoreError):
@@ -95,9 +100,11 @@ def attached_to(
             continue
         if one is not None:
             yield one
+    if carried is Carried.ALL:
+        yield from _tagged(reader, subject, limits)
 
 
-def _attached(reader: ImageReader, subject: Digest, found: Descriptor, limits: Limits) -> Attached | None:
+def _attached(reader: ReferrerReader, subject: Digest, found: Descriptor, limits: Limits) -> Attached | None:
     """None where the manifest itself says that it is of another image, or of another type than the list said.
 
     Nobody vouches for the list: of what it says, nothing but the digest goes along.
@@ -109,8 +116,23 @@ def _attached(reader: ImageReader, subject: Digest, found: Descriptor, limits: L
         return None
     if found.artifact_type not in ("", descriptor.artifact_type):
         return None
-    blobs = (manifest.config, *manifest.layers)
-    return Attached(subject=subject, descriptor=descriptor, data=data, blobs=blobs, open=partial(_opened, reader))
+    return _whole(reader, subject, descriptor, data, manifest)
+
+
+def _tagged(reader: ReferrerReader, subject: Digest, limits: Limits) -> Iterator[Attached]:
+    """What cosign put beside `subject`, each thing under a tag of its own."""
+    for tag in tags_beside(subject):
+        if (descriptor := reader.tagged(tag)) is not None:
+            media_type, data = reader.manifest(descriptor.digest)
+            manifest = parse_artifact(media_type, data, tag, limits)
+            yield _whole(reader, subject, descriptor, data, manifest, tag=tag)
+
+
+def _whole(
+    reader: ReferrerReader, subject: Digest, descriptor: Descriptor, data: bytes, manifest: Manifest, tag: str = ""
+) -> Attached:
+    blobs, opener = (manifest.config, *manifest.layers), partial(_opened, reader)
+    return Attached(subject=subject, descriptor=descriptor, data=data, blobs=blobs, open=opener, tag=tag)
 
 
 def described(media_type: str, data: bytes, manifest: Manifest) -> Descriptor:
@@ -140,7 +162,10 @@ def put(attached: Attached, writer: ImageWriter) -> None:
     for blob in attached.blobs:
         while not writer.has_blob(blob) and not _moved(attached, blob, writer):
             pass
-    writer.put_referrer(attached.subject, attached.descriptor, attached.data)
+    if attached.tag:
+        writer.put_tagged(attached.tag, attached.descriptor.media_type, attached.data)
+    else:
+        writer.put_referrer(attached.subject, attached.descriptor, attached.data)
 
 
 def _moved(attached: Attached, blob: Descriptor, writer: ImageWriter) -> bool:

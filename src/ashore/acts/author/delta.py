@@ -19,18 +19,17 @@ from ashore.mechanisms.images.directory import write_directory
 from ashore.mechanisms.images.patch import BytesContent, Content, make
 from ashore.mechanisms.images.streams import BytesStream, CountedHashed, Readable, read_all
 from ashore.mechanisms.images.table import position
-from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.state.content import hash_file
 from ashore.nouns.delta import DIRECTORY, PATCHES, Patch
 from ashore.nouns.digest import Digest, of, short
 from ashore.nouns.files import Entry
-from ashore.nouns.image import OCI_EMPTY, OCI_MANIFEST, Descriptor, Image, Index, Platform
+from ashore.nouns.image import OCI_EMPTY, OCI_MANIFEST, Descriptor, Image, Index, Platform, VerifiedImage
 from ashore.nouns.limits import KIB
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference
 from ashore.rules.images.deltas import EMPTY, delta_manifest, inlined, pairs
 from ashore.rules.images.documents import carried_bundle, parse_config, parse_manifest_or_index
-from ashore.rules.images.verify import Policy, verify
+from ashore.rules.images.verify import unjudged
 
 _ALONG = 24 * KIB
 """A part of a delta up to this size comes along in its manifest, which saves a request."""
@@ -122,10 +121,9 @@ def _make_delta(
         tempfile.TemporaryDirectory(prefix="ashore-delta-") as aside,
         open(os.path.join(aside, "patches"), "x+b") as into,
     ):
-        policy = tools.policy()
-        old = _contents(*base, policy, tools, os.path.join(aside, "old"))
-        asked = judged or reference
-        new = _contents(asked, reader, image, policy if judged else None, tools, os.path.join(aside, "new"))
+        old = _contents(tools.admitted(base[2], base[0], base[1]), base[1], tools, os.path.join(aside, "old"))
+        admitted = tools.admitted(image, judged, reader) if judged else unjudged(image)
+        new = _contents(admitted, reader, tools, os.path.join(aside, "new"))
         listed, instead_of = _patches(old, new, into.fileno(), tools)
         attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
         size = attached.descriptor.size + sum(blob.size for blob in attached.blobs if blob.data is None)
@@ -173,10 +171,8 @@ def _attached(image: Image, reader: ImageReader, base: Digest, directory: bytes,
     )
 
 
-def _contents(
-    reference: ImageReference, reader: ImageReader, image: Image, policy: Policy | None, tools: BuildTools, folder: str
-) -> Contents:
-    return Contents(verify(image, resolved(reference), policy), reader, folder, tools.progress, tools.limits)
+def _contents(image: VerifiedImage, reader: ImageReader, tools: BuildTools, folder: str) -> Contents:
+    return Contents(image, reader, folder, tools.progress, tools.limits)
 
 
 def _patches(old: Contents, new: Contents, into: int, tools: BuildTools) -> tuple[list[Patch], int]:

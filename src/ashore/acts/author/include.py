@@ -9,7 +9,6 @@ from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.errors import InputError, Issue
 from ashore.mechanisms.images.sources import Source, scan_at
-from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.newfile import write_fault
 from ashore.nouns.bundle import Include
 from ashore.nouns.digest import Digest
@@ -20,7 +19,6 @@ from ashore.nouns.reference import Transport
 from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.images.imagetree import ROOT
 from ashore.rules.images.packing import DEFAULT_PLATFORM
-from ashore.rules.images.verify import verify
 
 _ARCH = "{arch}"
 """In a folder's path: the platform's architecture, by Go's name of it."""
@@ -72,7 +70,7 @@ def included(include: Include, platform: Platform, tools: BuildTools, place: str
         message = f"there is no {printable(os.path.abspath(asked))}"
         cause = f"{include.image} counts from where the build runs"
         raise InputError(message, cause=cause, remedy=error.remedy) from error
-    verified: VerifiedImage = verify(image, resolved(reference), tools.policy())
+    verified = tools.admitted(image, reference, reader)
     tools.progress.say(f"including {include.path} of {reference}, {image.digest}")
     return _lifted(verified, reader, include, place, tools)
 

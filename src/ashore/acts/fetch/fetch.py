@@ -42,7 +42,8 @@ def resolve_image(
     top = found or (reader.resolve_whole() if isinstance(reader, RangedReader) else reader.resolve())
     if reference.digest and top.digest != reference.digest:
         raise VerificationError(f"{reference} was asked for", cause=f"{top.digest} came")
-    chosen, named, seen = top, top, {top.digest}
+    chosen, named = top, top
+    seen: tuple[Digest, ...] = (top.digest,)
     for _ in range(limits.index_depth + 1):
         where = f"{reference}: {chosen.digest}"
         media_type, data = reader.manifest(chosen.digest)
@@ -59,13 +60,14 @@ def resolve_image(
                 manifest_digest=chosen.digest,
                 manifest=document,
                 config=config,
+                named=seen,
             )
         if carried := carried_bundle(document):
             named = carried  # However it came, by a registry or within an installer image, it is recorded as itself.
         chosen = choose(document, platform, str(reference))
         if chosen.digest in seen:
             raise InputError(f"{reference}: an index names itself")
-        seen.add(chosen.digest)
+        seen = (*seen, chosen.digest)
     raise InputError(f"{reference}: indexes nested more than {limits.index_depth} deep")
 
 

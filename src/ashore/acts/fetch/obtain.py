@@ -11,12 +11,11 @@ from ashore.acts.fetch.deltas import Deltas
 from ashore.acts.fetch.fetch import fetch_tree, resolve_image
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
-from ashore.acts.fetch.policy import policy_of
+from ashore.acts.fetch.policy import admitted
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
 from ashore.mechanisms.images.tap import Tap
-from ashore.mechanisms.images.transports import resolved
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.bundle import MANIFEST_NAME, Bundle
 from ashore.nouns.digest import Digest, of
@@ -28,7 +27,6 @@ from ashore.nouns.reference import ImageReference
 from ashore.rules.bundles.bundle import needs_text, read_bundle
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images.imagetree import tree_prefix
-from ashore.rules.images.verify import verify
 
 
 class Obtained(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +72,7 @@ def obtain(
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    verified = verify(image, resolved(judged or reference), policy_of(tools.host, tools.limits))
+    verified = admitted(image, judged or reference, reader, tools.host, tools.limits)
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 

@@ -1,12 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's policy.json: what its owner admits, whoever asks."""
+"""The host's policy.json, which says what its owner admits, whoever asks; and what it asks for, read."""
 
-from ashore.errors import InputError
+import functools
+
+from ashore.acts.fetch.signatures import signatures_of
+from ashore.errors import InputError, VerificationError, words_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.ifthere import read_if_there
+from ashore.mechanisms.images.transports import resolved
 from ashore.nouns.config import POLICY_PATH
-from ashore.nouns.limits import Limits
-from ashore.rules.images.verify import Policy, parse_policy
+from ashore.nouns.digest import Digest
+from ashore.nouns.files import printable
+from ashore.nouns.image import Image, VerifiedImage
+from ashore.nouns.limits import KIB, Limits
+from ashore.nouns.ports import ImageReader
+from ashore.nouns.reference import ImageReference
+from ashore.nouns.signature import Signature
+from ashore.rules.images.policy import Policy, parse_policy
+from ashore.rules.images.verify import Evidence, unjudged, verify
+
+_KEY = 64 * KIB
 
 
 def policy_of(host: Beneath, limits: Limits) -> Policy | None:
@@ -22,7 +35,38 @@ def policy_of(host: Beneath, limits: Limits) -> Policy | None:
     return None if data is None else parse_policy(data, POLICY_PATH)
 
 
-def load_policy(root: str, limits: Limits) -> Policy | None:
-    """That of the host at `root`, as `policy_of` has it."""
-    with Beneath(root) as host:
-        return policy_of(host, limits)
+def admitted(
+    image: Image, reference: ImageReference, reader: ImageReader, host: Beneath, limits: Limits
+) -> VerifiedImage:
+    """`image`, which is at `reader`, if the policy of `host` admits it under the name `reference`, and as it is signed.
+
+    Raises:
+        InputError: as `policy_of`.
+        VerificationError: it is not admitted.
+        RegistryError: a signature is asked for, and nobody answers.
+    """
+    policy = policy_of(host, limits)
+    if policy is None:
+        return unjudged(image)
+    return verify(image, resolved(reference), policy, evidence_at(reader, host, limits))
+
+
+def evidence_at(reader: ImageReader, host: Beneath, limits: Limits) -> Evidence:
+    """Keys of `host`, and signatures from where the image is: each read once, and only if it is asked for."""
+
+    @functools.cache
+    def signatures(subject: Digest) -> tuple[Signature, ...]:
+        return tuple(signatures_of(subject, reader, limits))
+
+    return Evidence(key=functools.partial(_key, host), signatures=signatures)
+
+
+def _key(host: Beneath, path: str) -> bytes:
+    try:
+        return host.read_bytes(path.lstrip("/"), _KEY)
+    except OSError as error:
+        raise VerificationError(
+            f"the key {printable(path)} cannot be read",
+            cause=f"policy.json asks for a signature of it: {words_of(error)}",
+            remedy="put the public key there",
+        ) from error

@@ -6,7 +6,7 @@ import os
 import msgspec
 
 from ashore.errors import VerificationError
-from ashore.mechanisms.images.layout import INDEX_NAME, LAYOUT_NAME, LAYOUT_TEXT, blob_name, named_index
+from ashore.mechanisms.images.layout import INDEX_NAME, LAYOUT_NAME, LAYOUT_TEXT, REF_NAME, blob_name, named_index
 from ashore.mechanisms.images.streams import BytesStream, pipe
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.mechanisms.newfile import NewFile, write_fault
@@ -75,6 +75,11 @@ class ArchiveWriter:
         """Store a manifest that refers to `subject`; it is listed when the image is named."""
         self.put_blob(descriptor, BytesStream(data))
         self._referrers = (*self._referrers, descriptor)
+
+    def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
+        """Store a manifest under another tag; it is listed when the image is named."""
+        descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data), annotations={REF_NAME: tag})
+        self.put_referrer(descriptor.digest, descriptor, data)
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data))

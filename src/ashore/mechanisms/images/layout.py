@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_NAME, INDEX_NAME = "oci-layout", "index.json"
-_REFERRERS_TAG = re.compile(r"sha256-[0-9a-f]{64}")
+_BESIDE = re.compile(r"sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?")
+"""Tags of what is beside an image: an index of referrers, and what cosign puts there."""
 LAYOUT_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -93,6 +94,11 @@ class LayoutReader:
         kept = (e for e in found.values() if artifact_type in ("", e.artifact_type))
         return Referrers(found=tuple(kept)[: self._limits.referrers])
 
+    def tagged(self, tag: str) -> Descriptor | None:
+        """What another tag names; None where there is none, or it names several."""
+        named = {entry.digest: entry for entry in self._index().manifests if _tag(entry) == tag}
+        return named.popitem()[1] if len(named) == 1 else None
+
     def _subject(self, entry: Descriptor) -> Digest | None:
         manifest = _decoded(self.manifest(entry.digest)[1], _Refers, f"{self._files.place}: {entry.digest}")
         return manifest.subject.digest if manifest.subject else None
@@ -138,6 +144,12 @@ class LayoutWriter:
         self.put_manifest(descriptor.media_type, data, named=False)
         self._change_index(lambda present: index_of((*(e for e in present if e != descriptor), descriptor)))
 
+    def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
+        """Store a manifest under another tag."""
+        self.put_manifest(media_type, data, named=False)
+        descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data))
+        self._change_index(lambda present: named_index(present, descriptor, tag))
+
     def _name(self, descriptor: Descriptor) -> None:
         self._change_index(lambda present: named_index(present, descriptor, self._tag))
 
@@ -158,7 +170,7 @@ class LayoutWriter:
 
 def named_index(present: tuple[Descriptor, ...], descriptor: Descriptor, tag: str) -> Index:
     """An index.json in which `tag`, or where it is empty the image without one, is `descriptor`."""
-    kept = tuple(entry for entry in present if _tag(entry) != tag or is_referrer(entry))
+    kept = tuple(entry for entry in present if _tag(entry) != tag or (not tag and is_referrer(entry)))
     annotations = {REF_NAME: tag} if tag else {}
     added = msgspec.structs.replace(descriptor, annotations=annotations)
     return index_of((*kept, added))
@@ -170,8 +182,8 @@ def index_of(entries: tuple[Descriptor, ...]) -> Index:
 
 
 def is_referrer(entry: Descriptor) -> bool:
-    """Whether an entry of an index.json stands there only because it refers to an image."""
-    return bool(entry.artifact_type) or _REFERRERS_TAG.fullmatch(_tag(entry)) is not None
+    """Whether an entry of an index.json stands there only because it belongs to an image."""
+    return bool(entry.artifact_type) or _BESIDE.fullmatch(_tag(entry)) is not None
 
 
 def tags_in(files: BlobFiles, limits: Limits) -> set[str]:

@@ -6,9 +6,11 @@ import threading
 
 from ashore.errors import ElsewhereError, InputError
 from ashore.mechanisms.images.streams import BytesStream, read_all
-from ashore.mechanisms.registry import manifests, referrers, retry, upload, urls
+from ashore.mechanisms.registry import referrers, retry, upload, urls
+from ashore.mechanisms.registry.documents import Documents
 from ashore.mechanisms.registry.download import BlobStream, RangeStream, checked, partly, range_call
-from ashore.mechanisms.registry.messages import Fault, Response
+from ashore.mechanisms.registry.failures import NotFoundError
+from ashore.mechanisms.registry.messages import Response
 from ashore.mechanisms.registry.places import Given, Places
 from ashore.mechanisms.registry.policy import TlsPolicy
 from ashore.mechanisms.registry.session import Call, Session
@@ -21,8 +23,6 @@ from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Progress, Stream
 from ashore.nouns.reference import ImageReference
 
-_KEPT_MANIFESTS = 16
-_NO_HEAD = (400, 403, 405, 501)
 _MIRROR_ATTEMPTS = 1
 _MIRROR_PATIENCE = 1.0
 """Seconds: a mirror that asks for a longer pause has the next place asked instead."""
@@ -79,7 +79,7 @@ class Repository:
         self._transport = transport
         self._limits = limits
         self._progress = progress
-        self._manifests: dict[Digest, tuple[str, bytes]] = {}
+        self._documents = Documents(reference, limits)
         self._no_ranges = threading.Event()
         """Set when it turned out to give no parts of blobs."""
         self._whole: dict[Digest, Given] = {}
@@ -105,17 +105,21 @@ class Repository:
             VerificationError: the reference's digest does not hold.
             InputError: what lies there is no image, or over a limit.
         """
-        found = None if self._reference.digest else self.places.first(self._head)
+        found = None if self._reference.digest else self._documents.glimpse(self.places)
         return found or self.resolve_whole()
 
     def resolve_whole(self) -> Descriptor:
         """As `resolve`, by GET: `manifest` has it then."""
         wanted = self._reference.digest
         name = str(wanted or self._reference.tag)
-        media_type, data = self.places.first(lambda session: self._get(session, name))
-        digest = digests.of(data)
-        self._keep(digest, media_type, data)
-        return Descriptor(media_type=media_type, digest=digest, size=len(data))
+        return self._documents.find(self.places, name)
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        """What another tag of the repository names; `manifest` has it then. None: there is none."""
+        try:
+            return self._documents.find(self.places, tag)
+        except NotFoundError:
+            return None
 
     def manifest(self, digest: Digest) -> tuple[str, bytes]:
         """Media type and bytes of a manifest or index.
@@ -123,11 +127,7 @@ class Repository:
         Raises:
             RegistryError, VerificationError, InputError: as `resolve`.
         """
-        if digest in self._manifests:
-            return self._manifests[digest]
-        media_type, data = self.places.first(lambda session: self._get(session, digest))
-        self._keep(digest, media_type, data)
-        return media_type, data
+        return self._documents.read(self.places, digest)
 
     def blob(self, descriptor: Descriptor) -> Stream:
         """A blob; a broken download goes on where it broke. A small one from a mirror is whole before it is read.
@@ -204,6 +204,10 @@ class Repository:
         if answer.header("OCI-Subject") != subject:
             referrers.add(self.places.main, subject, descriptor, self._limits)
 
+    def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
+        """Store a manifest under another tag of the repository."""
+        self._put(media_type, data, tag)
+
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the repository has it, by its own word."""
         return upload.has_blob(self.places.main, descriptor)
@@ -239,53 +243,6 @@ class Repository:
         upload.check_stored(answer, digest, what)
         return answer
 
-    def _head(self, session: Session) -> Descriptor | None:
-        path = f"manifests/{self._reference.tag}"
-        what = f"find {self._reference}"
-        call = Call(method="HEAD", path=path, what=what, expect=(200, 404, *_NO_HEAD), headers=manifests.ACCEPT)
-        answer = session.call(call)
-        if answer.status == 404:
-            # Only a GET has the registry's own words: no such tag, or no such repository.
-            self._get(session, self._reference.tag)
-        size, digest = answer.header("Content-Length"), answer.header("Docker-Content-Digest")
-        if answer.status != 200 or not size.isdecimal() or not answer.header("Content-Type"):
-            return None
-        try:
-            checked, media_type = digests.parse(digest), manifests.media_type(answer, b"", self._reference)
-        except InputError:
-            return None  # a vague type, say: the document tells
-        self._check_size(int(size[:20]))
-        return Descriptor(media_type=media_type, digest=checked, size=int(size))
-
-    def _get(self, session: Session, name: str) -> tuple[str, bytes]:
-        what = f"pull {self._reference}" if name == self._reference.tag else f"pull {self._reference} ({name})"
-        path, headers = f"manifests/{name}", manifests.ACCEPT
-        call = Call(method="GET", path=path, what=what, expect=(200, 404), headers=headers, document=True)
-
-        def once() -> tuple[str, bytes]:
-            answer = session.attempt(call)
-            if answer.status == 404:
-                answer.close()
-                raise manifests.missing(self._reference, name, session.source)
-            self._check_size(answer.length or 0)
-            try:
-                data = answer.read(self._limits.manifest)
-            except Fault as fault:
-                raise session.fault(fault) from fault
-            self._check_size(len(data))
-            media_type = manifests.media_type(answer, data, self._reference)
-            if ":" in name and digests.of(data) != name:
-                raise manifests.not_as_named(name, digests.of(data), session.at)
-            return media_type, data
-
-        return session.retries.run(once)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._limits.manifest:
-            raise InputError(
-                f"the manifest of {self._reference} is too large", cause=f"the limit is {self._limits.manifest} bytes"
-            )
-
     def _keep_whole(self, digest: Digest, given: Given) -> None:
         if (before := self._whole.pop(digest, None)) is not None:
             before.response.close()
@@ -293,7 +250,3 @@ class Repository:
             self._whole[digest] = given
         else:
             given.response.close()
-
-    def _keep(self, digest: Digest, media_type: str, data: bytes) -> None:
-        if len(self._manifests) < _KEPT_MANIFESTS:
-            self._manifests[digest] = (media_type, data)

@@ -1,161 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""policy.json decides which images are admitted. The only place that makes a `VerifiedImage`. No I/O.
+"""policy.json decides which images are admitted. The only place that makes a `VerifiedImage`.
 
-Source: containers-policy.json(5), "TRANSPORTS AND SCOPES" and "POLICY REQUIREMENTS".
+What I/O that takes, reading keys and signatures, is its caller's: `Evidence`.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ashore.errors import InputError, VerificationError
-from ashore.nouns import strictjson
+from ashore.errors import VerificationError
+from ashore.nouns.digest import Digest
 from ashore.nouns.files import printable
 from ashore.nouns.image import Image, VerifiedImage
-from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport, with_today_s_host
+from ashore.nouns.reference import ImageReference
+from ashore.nouns.signature import Signature, signatures_tag
+from ashore.rules.images.policy import Accept, Policy, Reject, SigstoreSigned, rules_for
+from ashore.rules.images.signatures import RefusedError, fits, public_key, signed_name
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 NO_POLICY = "no policy"
-_FORMAT = "put it right; its format: man 5 containers-policy.json"
-_ACCEPT, _REJECT = "insecureAcceptAnything", "reject"
-_KNOWN = {_ACCEPT, _REJECT, "signedBy", "sigstoreSigned", "signedBaseLayer"}
+_OWNER = "what is admitted without, the host's owner decides in /etc/containers/policy.json"
+_SHOWN = 3
 
 
-class Requirement(msgspec.Struct, frozen=True):
-    """One requirement; what else it says is for those who can check it."""
+class Evidence(msgspec.Struct, frozen=True):
+    """Where keys and signatures are read, when a policy asks for them."""
 
-    type: str
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole policy.json: a default, and requirements by transport and scope."""
-
-    default: tuple[Requirement, ...]
-    transports: Mapping[str, Mapping[str, tuple[Requirement, ...]]] = {}
+    key: Callable[[str], bytes]
+    """A key by its path; raises VerificationError where there is none."""
+    signatures: Callable[[Digest], Iterable[Signature]]
+    """Those of a manifest or index, from where the image is."""
 
 
-def parse_policy(data: bytes, where: str) -> Policy:
-    """Read a policy.json. A mistake in it must never admit more, so unknown keys are refused.
+class Demand(msgspec.Struct, frozen=True):
+    """The rule that admits images of a name, and the signatures that it asks for beside."""
 
-    Raises:
-        InputError: it is malformed, or names a requirement that the format does not have.
-    """
-    try:
-        policy = msgspec.convert(strictjson.loads(data), Policy)
-    except ValueError as error:
-        raise InputError(f"{where} is malformed", cause=printable(str(error)), remedy=_FORMAT) from error
-    for requirements in (
-        policy.default,
-        *(found for scopes in policy.transports.values() for found in scopes.values()),
-    ):
-        if not requirements:
-            raise InputError(f"{where} is malformed", cause="a list of requirements is empty", remedy=_FORMAT)
-        for requirement in requirements:
-            if requirement.type not in _KNOWN:
-                cause = f"unknown requirement {printable(requirement.type)!r}"
-                raise InputError(f"{where} is malformed", cause=cause, remedy=_FORMAT)
-    return msgspec.structs.replace(policy, transports={**policy.transports, **_by_today_s_host(policy)})
+    rule: str
+    signed: tuple[SigstoreSigned, ...] = ()
 
 
-def _by_today_s_host(policy: Policy) -> Mapping[str, Mapping[str, tuple[Requirement, ...]]]:
-    """The registries' scopes with Docker Hub by one name; if it has a scope by both, both must hold."""
-    registries = Transport.REGISTRY.value
-    scopes: dict[str, tuple[Requirement, ...]] = {}
-    for scope, requirements in policy.transports.get(registries, {}).items():
-        name = with_today_s_host(scope)
-        scopes[name] = (*scopes.get(name, ()), *requirements)
-    return {registries: scopes}
+def unjudged(image: Image) -> VerifiedImage:
+    """`image`, where there is no policy: everything is admitted."""
+    return VerifiedImage(image=image, policy=NO_POLICY)
 
 
-def verify(image: Image, reference: ImageReference, policy: Policy | None) -> VerifiedImage:
-    """Admit `image` under `policy`; without one everything is admitted.
+def verify(image: Image, reference: ImageReference, policy: Policy, evidence: Evidence) -> VerifiedImage:
+    """Admit `image` under `policy`.
 
     Raises:
-        VerificationError: the policy rejects it, or asks for what ashore cannot check.
+        VerificationError: the policy rejects it, or asks for what is not there or cannot be checked.
     """
-    return VerifiedImage(image=image, policy=NO_POLICY if policy is None else admit(reference, policy))
+    demand = demanded(reference, policy)
+    check_signed(demand, reference, image.named, evidence)
+    return VerifiedImage(image=image, policy=demand.rule)
 
 
-def admit(reference: ImageReference, policy: Policy) -> str:
-    """The rule of `policy` by which images of that name are admitted.
+def demanded(reference: ImageReference, policy: Policy) -> Demand:
+    """What `policy` asks of images of that name.
 
     Raises:
-        VerificationError: as `verify`.
+        VerificationError: it rejects them, or asks for what ashore cannot check.
     """
-    rules = _rules(reference, policy)
+    rules = rules_for(reference, policy)
+    signed: list[SigstoreSigned] = []
     for rule, requirements in rules:
         for requirement in requirements:
-            if requirement.type == _REJECT:
+            if isinstance(requirement, Reject):
                 raise VerificationError(
                     f"{reference} is rejected by policy.json",
                     cause=f"the rule {rule}",
                     remedy="the host's owner decides what is admitted, in /etc/containers/policy.json",
                 )
-            if requirement.type != _ACCEPT:
+            if isinstance(requirement, SigstoreSigned) and not requirement.unknown:
+                signed.append(requirement)
+            elif not isinstance(requirement, Accept):
+                what = requirement.unknown if isinstance(requirement, SigstoreSigned) else ""
                 raise VerificationError(
                     f"{reference} cannot be verified",
-                    cause=f"policy.json's rule {rule} asks for {requirement.type}, which ashore cannot check yet",
-                    remedy="check it by what can (podman, skopeo); what is admitted without, the host's owner decides"
-                    " in /etc/containers/policy.json",
+                    cause=f"policy.json's rule {rule} asks for {requirement.__struct_config__.tag}"
+                    f"{what and f' with {what}'}, which ashore cannot check",
+                    remedy=f"check it by what can (podman, skopeo), or ask for sigstoreSigned with a key; {_OWNER}",
                 )
-    return rules[0][0]
+    return Demand(rules[0][0], tuple(signed))
 
 
-def _rules(reference: ImageReference, policy: Policy) -> tuple[tuple[str, tuple[Requirement, ...]], ...]:
-    """The most specific rule that applies, with its name for people; and the tag's, where a digest is written as well.
+def check_signed(demand: Demand, reference: ImageReference, named: Sequence[Digest], evidence: Evidence) -> None:
+    """Each demand must be met by a signature of one of `named`: digests of which each vouches for the next.
 
-    A tag's rule admits what the tag names. Who writes a digest beside it may mean anything else of the repository, so
-    that it can only forbid there.
+    Raises:
+        VerificationError: one is not met.
     """
-    scopes = policy.transports.get(reference.transport.value, {})
-    local = reference.transport is not Transport.REGISTRY
-    if local and not reference.place.startswith("/") and any(scope.startswith("/") for scope in scopes):
+    for requirement in demand.signed:
+        reasons = _unmet(requirement, reference, named, evidence)
+        if reasons is None:
+            continue
+        tags = ", ".join(map(signatures_tag, named))
         raise VerificationError(
-            f"{reference} cannot be verified",
-            cause="policy.json has rules for absolute paths, and this one is relative",
-            remedy="write the whole path",
+            f"{reference} is not signed as policy.json's rule {demand.rule} asks",
+            cause=printable("; ".join(dict.fromkeys(reasons[:_SHOWN]))) or f"there is no signature: none of {tags}",
+            remedy="sign it with the key's other half (cosign sign --key, skopeo copy --sign-by-sigstore-private-key);"
+            f" {_OWNER}",
         )
-    found = [next((scope for scope in (*_scopes(reference), "") if scope in scopes), None)]
-    if (tag := _beside_a_digest(reference)) in scopes:
-        found.append(tag)
-    return tuple(
-        ("default", policy.default)
-        if scope is None
-        else (f"{reference.transport.value} {scope}".rstrip(), scopes[scope])
-        for scope in found
-    )
 
 
-def _beside_a_digest(reference: ImageReference) -> str:
-    """The scope of the tag, where a registry's image has a digest as well; or none."""
-    if reference.transport is not Transport.REGISTRY or not (reference.tag and reference.digest):
-        return ""
-    return f"{reference.place}/{reference.repository}:{reference.tag}"
+def _unmet(
+    requirement: SigstoreSigned, reference: ImageReference, named: Sequence[Digest], evidence: Evidence
+) -> list[str] | None:
+    """None if a signature meets it; else why each that there is does not count."""
+    keys = list(_keys(requirement, reference, evidence))
+    reasons = []
+    for digest in named:
+        for signature, key in itertools.product(evidence.signatures(digest), keys):
+            try:
+                name = signed_name(signature, key, digest)
+                if fits(requirement.signed_identity, reference, name):
+                    return None
+                kind = requirement.signed_identity.__struct_config__.tag
+                reasons.append(f"a signature is for {name[:200]}, which is not what {kind} asks for{_tagless(name)}")
+            except RefusedError as error:
+                reasons.append(str(error))
+    return reasons
 
 
-def _scopes(reference: ImageReference) -> Iterator[str]:
-    """Most specific first, without the transport's own default (the empty scope)."""
-    if reference.transport is not Transport.REGISTRY:
-        yield from _path_scopes(reference)
-        return
-    name = f"{reference.place}/{reference.repository}"
-    yield f"{name}@{reference.digest}" if reference.digest else f"{name}:{reference.tag or DEFAULT_TAG}"
-    while "/" in name:
-        yield name
-        name = name.rpartition("/")[0]
-    yield name
-    host = name.partition(":")[0]
-    while "." in host:
-        yield f"*.{host.partition('.')[2]}"
-        host = host.partition(".")[2]
+def _keys(requirement: SigstoreSigned, reference: ImageReference, evidence: Evidence) -> Iterator["PublicKeyTypes"]:
+    texts = [(path, evidence.key(path)) for path in requirement.paths]
+    for where, pem in [*texts, *(("keyData", pem) for pem in requirement.keys)]:
+        try:
+            yield public_key(pem)
+        except RefusedError as error:
+            raise VerificationError(
+                f"{reference} cannot be verified",
+                cause=f"policy.json names the key {printable(where)}: {error}",
+                remedy="put the public key there that goes with the one that signs (cosign public-key shows it)",
+            ) from None
 
 
-def _path_scopes(reference: ImageReference) -> Iterator[str]:
-    """For layouts and archives: the absolute path with the tag, and the folders above it; Docker's have none."""
-    if reference.transport is Transport.DOCKER_ARCHIVE or not reference.place.startswith("/"):
-        return
-    path = reference.place.rstrip("/")
-    if reference.tag:
-        yield f"{path}:{reference.tag}"
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
+def _tagless(name: str) -> str:
+    """cosign signs names without a tag, which only identities without one can match."""
+    return "" if ":" in name.rpartition("/")[2] else " (cosign's have no tag: matchRepository)"

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that the host's policy wants signed: installed with the signature beside them, and refused without."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ashore.nouns.limits import DEFAULT
+from ashore.nouns.signature import Signature
+from tests.cli.shell import Shell, refused
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_replies import altered
+from tests.fakes.signer import Signer, attach, payload, put
+
+SIGNER, STRANGER = Signer(), Signer()
+REPOSITORY = "team/app"
+
+
+def asks(shell: Shell, scope: str, *, transport: str = "docker", **requirement: Any) -> None:
+    """The host wants images of `scope` signed by the key that lies on it."""
+    signed = {"type": "sigstoreSigned", "keyPath": "/etc/pki/signer.pub", **requirement}
+    rules = {"default": [{"type": "reject"}], "transports": {transport: {scope: [signed]}}}
+    for path, text in (("containers/policy.json", json.dumps(rules)), ("pki/signer.pub", SIGNER.pem.decode())):
+        (shell.root / "etc" / path).parent.mkdir(exist_ok=True)
+        (shell.root / "etc" / path).write_text(text)
+
+
+@pytest.fixture
+def name(shell: Shell, registry: FakeRegistry) -> str:
+    """A bundle in a registry whose images the host wants signed."""
+    asks(shell, registry.host)
+    return push(shell, registry, "1")
+
+
+def push(shell: Shell, registry: FakeRegistry, version: str) -> str:
+    named = f"{registry.host}/{REPOSITORY}:{version}"
+    folder = shell.bundle("app", {"etc/app": version}, f'name = "app"\nversion = "{version}"\n')
+    assert shell.ashore("build", str(folder), "-t", named, "--push").code == 0
+    return named
+
+
+def digest(registry: FakeRegistry, tag: str = "1") -> str:
+    return registry.tags[REPOSITORY][tag]
+
+
+def sign(registry: FakeRegistry, named: str, tag: str = "1") -> None:
+    attach(registry, REPOSITORY, digest(registry, tag), SIGNER.image(digest(registry, tag), named))
+
+
+def test_a_signed_image_is_installed_and_upgraded_and_an_unsigned_one_is_not(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    with shell.unchanged():
+        refused(shell.on_root("install", name), 5, "is not signed as", ".sig", "cosign sign --key", "policy.json")
+        refused(shell.on_root("plan", name), 5, "is not signed as")
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    assert (shell.root / "etc/app").read_text() == "1"
+    second = push(shell, registry, "2")
+    with shell.unchanged():
+        refused(shell.on_root("install", second), 5, "is not signed as")
+    sign(registry, second, "2")
+    assert shell.on_root("install", second).code == 0
+    assert (shell.root / "etc/app").read_text() == "2"
+    # What lies on the host was verified when it came: to go back, nobody is asked.
+    registry.seen.clear()
+    assert shell.on_root("rollback").code == 0
+    assert (shell.root / "etc/app").read_text() == "1" and not registry.seen
+
+
+def test_nothing_to_do_is_still_held_to_the_policy(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    again = shell.on_root("install", name)
+    assert again.code == 0 and "nothing" in again.out + again.err
+    asks(shell, registry.host, keyPath="/etc/pki/other.pub")
+    (shell.root / "etc/pki/other.pub").write_bytes(STRANGER.pem)
+    refused(shell.on_root("install", name), 5, "of another key")
+
+
+def test_an_image_in_a_layout_is_signed_there(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    layout = shell.folder / "carried"
+    asks(
+        shell, str(layout), transport="oci",
+        signedIdentity={"type": "exactRepository", "dockerRepository": name.rpartition(":")[0]},
+    )  # fmt: skip
+    assert shell.ashore("copy", name, f"oci:{layout}", "--referrers", "none").code == 0
+    with shell.unchanged():
+        refused(shell.on_root("install", f"oci:{layout}"), 5, "is not signed as")
+    assert shell.ashore("copy", name, f"oci:{layout}", "--referrers", "all").code == 0
+    assert shell.on_root("install", f"oci:{layout}").code == 0
+    assert shell.on_root("install", f"oci:{layout}:1").code in (0, 3)
+
+
+def test_a_signature_goes_along_to_another_registry(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    with FakeRegistry() as mirror:
+        there = f"{mirror.host}/mirrored/app:1"
+        prefixes = {"prefix": f"{mirror.host}/mirrored", "signedPrefix": f"{registry.host}/team"}
+        asks(shell, mirror.host, signedIdentity={"type": "remapIdentity", **prefixes})
+        assert shell.ashore("copy", name, there).code == 0
+        with shell.unchanged():
+            refused(shell.on_root("install", there), 5, "is not signed as")
+        assert shell.ashore("copy", name, there, "--referrers", "all").code == 0
+        assert shell.on_root("install", there).code == 0
+
+
+def test_a_key_that_is_missing_or_none_admits_nothing(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    key = shell.root / "etc/pki/signer.pub"
+    for text in ("", "ssh-ed25519 AAAA", SIGNER.pem.decode()[:60]):
+        key.write_text(text)
+        with shell.unchanged():
+            refused(shell.on_root("install", name), 5, "/etc/pki/signer.pub", "no public key", "remedy:")
+    key.unlink()
+    refused(shell.on_root("install", name), 5, "/etc/pki/signer.pub", "No such file", "remedy:")
+    key.mkdir()
+    refused(shell.on_root("install", name), 5, "/etc/pki/signer.pub")
+
+
+def test_the_key_is_the_host_s_and_not_that_of_whoever_installs(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    (shell.root / "etc/pki/signer.pub").unlink()
+    (shell.folder / "outside").write_bytes(SIGNER.pem)
+    (shell.root / "etc/pki/signer.pub").symlink_to("../../../outside")
+    with shell.unchanged():
+        refused(shell.on_root("install", name), 5, "/etc/pki/signer.pub")
+
+
+Attack = Callable[[FakeRegistry, str, str], object]
+"""What is put beside an image, given the registry, the image's digest and its name."""
+
+
+def other(registry: FakeRegistry, subject: str, named: str) -> object:
+    return attach(registry, REPOSITORY, subject, SIGNER.image("sha256:" + "0" * 64, named))
+
+
+ATTACKS: dict[str, Attack] = {
+    "another key": lambda r, d, n: attach(r, REPOSITORY, d, STRANGER.image(d, n)),
+    "another image": other,
+    "another name": lambda r, d, n: attach(r, REPOSITORY, d, SIGNER.image(d, "elsewhere.example/app:1")),
+    "no annotation": lambda r, d, n: attach(r, REPOSITORY, d, Signature(payload(d, n), "")),
+    "another kind": lambda r, d, n: attach(r, REPOSITORY, d, SIGNER.image(d, n), kind="application/vnd.dsse+json"),
+    "too large": lambda r, d, n: attach(r, REPOSITORY, d, SIGNER.sign(payload(d, n) + b" " * DEFAULT.payload)),
+    "too many": lambda r, d, n: attach(
+        r, REPOSITORY, d, *[STRANGER.image(d, n)] * DEFAULT.signatures, SIGNER.image(d, n)
+    ),
+    "no manifest": lambda r, d, n: put(r, REPOSITORY, d, b"[]"),
+    "half a manifest": lambda r, d, n: put(r, REPOSITORY, d, b'{"schemaVersion": 2,'),
+    "an image": lambda r, d, n: put(r, REPOSITORY, d, r.manifests[REPOSITORY][d][1]),
+    "no layers": lambda r, d, n: attach(r, REPOSITORY, d),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_what_lies_there_instead_of_a_signature(
+    shell: Shell, registry: FakeRegistry, name: str, attack: Attack
+) -> None:
+    attack(registry, digest(registry), name)
+    with shell.unchanged():
+        refused(shell.on_root("install", name), 5, name)
+
+
+def test_a_payload_that_is_not_what_the_manifest_names(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    text = payload(digest(registry), name)
+    registry.misbehave("blobs", altered(lambda data: b"x" * len(text) if data == text else data), times=99)
+    with shell.unchanged():
+        refused(shell.on_root("install", name), 5, "digest")
+
+
+def test_a_registry_that_is_silent_about_signatures_is_no_fault_of_the_image(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    registry.auth = "basic"
+    with shell.unchanged():
+        assert shell.on_root("install", name).code == 4
+
+
+def test_what_a_bundle_includes_is_held_to_the_policy_of_who_builds(
+    shell: Shell, registry: FakeRegistry, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ashore.cli.deltas.ROOT", str(shell.root))
+    including = f'name = "more"\n[[include]]\nimage = "{name}"\npath = "ashore/root/etc/app"\nto = "etc/more"\n'
+    folder = shell.bundle("more", {"etc/other": "x"}, including)
+    built = f"oci:{shell.folder}/more.oci"
+    refused(shell.ashore("build", str(folder), "-o", built), 5, "is not signed as")
+    sign(registry, name)
+    ran = shell.ashore("build", str(folder), "-o", built)
+    assert ran.code == 0, ran
+
+
+def test_an_index_vouches_for_its_images(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    folder = shell.bundle("app", {"etc/app": "both"})
+    both = ("--platform", "linux/amd64", "--platform", "linux/arm64")
+    assert shell.ashore("build", str(folder), "-t", name, "--push", *both).code == 0
+    index = digest(registry)
+    (image, _) = (entry["digest"] for entry in json.loads(registry.manifests[REPOSITORY][index][1])["manifests"])
+    with shell.unchanged():
+        refused(shell.on_root("install", name), 5, "is not signed as", index.replace(":", "-"), image.replace(":", "-"))
+    for signed in (index, image):
+        tag = attach(registry, REPOSITORY, signed, SIGNER.image(signed, name))
+        assert shell.on_root("install", name).code == 0
+        assert shell.on_root("remove", "app").code == 0
+        del registry.tags[REPOSITORY][tag]

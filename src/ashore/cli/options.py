@@ -130,7 +130,7 @@ def copy_options(function: F) -> F:
         type=click.Choice(("deltas", "all", "none")),
         default="deltas",
         show_default=True,
-        help="What refers to the image and is copied with it: ashore's deltas, or signatures and the like too.",
+        help="What belongs to the image and is copied with it: ashore's deltas, or signatures and the like too.",
     )(function)
     text = "Of an index, copy the image for one platform only."
     return click.option("--platform", metavar="OS/ARCH", help=text)(command)

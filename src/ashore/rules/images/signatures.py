@@ -139,7 +139,7 @@ def fits(identity: Identity, asked: ImageReference, signed: str) -> bool:
     if isinstance(identity, MatchRepository):
         return _repository(found) == _repository(asked)
     if asked.digest and not isinstance(identity, MatchExact):
-        return _repository(found) == _repository(asked)
+        return exact and _repository(found) == _repository(asked)
     return exact and found == asked
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container engines as Debian's releases have them: this machine's, and a newer release's in a tree of its own.
+"""Programs as Debian's releases have them: this machine's, and a newer release's in a tree of its own.
 
 A program of the tree sees this machine's network, processes, devices and `/tmp`, and the release's files.
 """
@@ -9,7 +9,8 @@ import functools
 from tests.system import lab
 
 OWN, NEWER = lab.SUITE, "trixie"
-_PACKAGES = "podman,docker.io,docker-cli,ca-certificates,mount"
+ENGINES = "podman,docker.io,docker-cli,ca-certificates,mount"
+"""The packages of a tree with container engines."""
 _SHARED = ("proc", "sys", "dev", "tmp")
 # In a mount namespace of its own: nothing is left mounted when the program has ended.
 _ENTER = "\n".join(
@@ -26,10 +27,10 @@ _ENTER = "\n".join(
 )
 
 
-def command(release: str, *argv: str) -> list[str]:
-    """The command line that runs a program of a release."""
+def command(release: str, *argv: str, packages: str = ENGINES) -> list[str]:
+    """The command line that runs a program of a release; a newer one's tree has these packages, and `mount`."""
     if release == OWN:
         return list(argv)
-    make = functools.partial(lab.make_tree, packages=_PACKAGES, suite=release)
-    tree = lab.cached("engines", [release, _PACKAGES], make)
+    make = functools.partial(lab.make_tree, packages=packages, suite=release)
+    tree = lab.cached("release", [release, packages], make)
     return ["unshare", "--mount", "sh", "-ec", _ENTER, str(tree), *argv]

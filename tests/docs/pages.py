@@ -6,7 +6,7 @@
 - ``console real`` is such a block for what takes a booted host, or another real program.
 - A block whose info string has a path (``toml worker/bundle.toml``) is a file with that content.
 - A comment ``<!-- registry: login tls -->`` says what the registry of the page is like, ``<!-- needs: kubernetes -->``
-  that it is about a cluster of two hosts.
+  that it is about a cluster of two hosts, ``<!-- needs: cosign -->`` that it signs.
 """
 
 import re

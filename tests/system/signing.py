@@ -6,6 +6,7 @@ This machine's Debian has no cosign, and its skopeo was built without sigstore: 
 
 import base64
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -129,6 +130,15 @@ class Tools:
         settings = ["env", f"HOME={self.folder}", "COSIGN_PASSWORD=", "COSIGN_YES=true"]
         line = command(NEWER, *settings, *argv, packages=_PACKAGES)
         return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_SECONDS)
+
+
+def cosign_at(folder: Path) -> None:
+    """Put a `cosign` there for people's command lines: it works in the folder where it is started, below /tmp."""
+    # By its path: PATH may have this one first.
+    line = command(NEWER, "sh", "-ec", 'cd "$0"; exec /usr/bin/cosign "$@"', packages=_PACKAGES)
+    program = folder / "cosign"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(line)} "$PWD" "$@"\n')
+    program.chmod(0o755)
 
 
 def signatures_of(image: str) -> str:

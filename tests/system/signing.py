@@ -83,6 +83,10 @@ class Tools:
         """Copy an image with the tag of its signatures to another repository."""
         self._run("cosign", "copy", *_PLAIN, source, target)
 
+    def save(self, image: str, folder: Path) -> None:
+        """Put an image and its signatures into a layout, as cosign does."""
+        self._run("cosign", "save", *_PLAIN, "--dir", str(folder), image)
+
     def move_signatures(self, source: str, target: str) -> None:
         """Put the signatures of an image (`NAME@sha256:...`) where those of another are looked for."""
         self._skopeo_copy(signatures_of(source), f"docker://{signatures_of(target)}")

@@ -237,6 +237,15 @@ def test_a_layout_s_signatures_count_where_skopeo_looks_for_none(name: str, site
     admitted(shell, places["all"])
 
 
+@pytest.mark.parametrize("name", ["cosign:1", "index:1"])
+def test_what_cosign_saved(name: str, site: Site, shell: Shell) -> None:
+    folder = site.tools.folder / f"saved-{name.partition(':')[0]}"
+    site.tools.save(site.image(name), folder)
+    asked = by("ours", identity=repository(name.partition(":")[0]))
+    site.ask_of(shell, site.policy([asked], "oci", scope=""))
+    admitted(shell, f"oci:{folder}")
+
+
 def test_what_is_refused_leaves_what_is_installed(site: Site, shell: Shell) -> None:
     site.ask_of(shell, site.policy([_OURS]))
     admitted(shell, site.image("cosign:1"))

@@ -229,6 +229,7 @@ def test_one_of_several_keys_is_enough_and_all_requirements_must_hold() -> None:
         (b"", "no public key"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "no public key"),
         (Signer(rsa.generate_private_key(65537, 1024)).pem, "1024 bits"),
+        (Signer(ec.generate_private_key(ec.SECP256K1())).pem, "secp256k1"),
         (x25519.X25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
          "not of ECDSA"),
     ],

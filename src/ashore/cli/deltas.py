@@ -2,6 +2,7 @@
 """What `build` and `delta` share: an author's tools; and deltas made, stored beside their image, and told."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -9,27 +10,25 @@ from ashore.acts.author.attached import Attached, Carried, put
 from ashore.acts.author.buildtools import BuildTools
 from ashore.acts.author.copy import copy
 from ashore.acts.author.delta import Made, make_deltas
-from ashore.acts.fetch.policy import admitted
+from ashore.acts.fetch.policy import admitted_below
 from ashore.cli.options import ROOT
 from ashore.cli.wiring import image_opener, image_writer
-from ashore.mechanisms.beneath import Beneath
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
-from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ImageReader, Progress
+from ashore.nouns.ports import Progress
 from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport
 
 
 def build_tools(progress: Progress, limits: Limits, folders: Mapping[str, str] | None = None) -> BuildTools:
     """What an author's command works with: registries and policy are this machine's."""
-    open_image = image_opener(ROOT, progress, limits)
-
-    def judged(image: Image, reference: ImageReference, reader: ImageReader) -> VerifiedImage:
-        with Beneath(ROOT) as host:
-            return admitted(image, reference, reader, host, limits)
-
-    return BuildTools(open_image=open_image, admitted=judged, progress=progress, limits=limits, folders=folders or {})
+    return BuildTools(
+        open_image=image_opener(ROOT, progress, limits),
+        admitted=partial(admitted_below, ROOT, limits=limits),
+        progress=progress,
+        limits=limits,
+        folders=folders or {},
+    )
 
 
 def add_deltas(old: ImageReference, new: ImageReference, tools: BuildTools, *, own: bool = False) -> tuple[Made, ...]:

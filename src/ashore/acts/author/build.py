@@ -74,7 +74,15 @@ def build(
             stored = put_config(writer, msgspec.json.encode(config))
             data = msgspec.json.encode(packing.image_manifest(manifest, stored, layer))
             digest = writer.put_manifest(OCI_MANIFEST, data, named=len(platforms) < 2)
-            built.append(Descriptor(media_type=OCI_MANIFEST, digest=digest, size=len(data), platform=platform))
+            built.append(
+                Descriptor(
+                    media_type=OCI_MANIFEST,
+                    digest=digest,
+                    size=len(data),
+                    platform=platform,
+                    annotations=packing.index_annotations(compression),
+                )
+            )
             total += layer.size
     digest = built[0].digest
     if len(built) > 1:

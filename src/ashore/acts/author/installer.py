@@ -24,7 +24,7 @@ from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Platform
 from ashore.nouns.installer import CARD_PATH, LAYOUT, Card
 from ashore.nouns.ports import ImageWriter
 from ashore.nouns.reference import ImageReference, Transport
-from ashore.rules.images import installer
+from ashore.rules.images import installer, packing
 
 _GZIP = "gzip"
 """Any engine reads it."""
@@ -82,7 +82,7 @@ def build_installer(
         size=len(manifest),
         platform=platform,
     )
-    index = msgspec.json.encode(installer.image_index(runs, inner))
+    index = msgspec.json.encode(installer.image_index(runs, inner, packing.index_annotations(compression)))
     digest = writer.put_manifest(OCI_INDEX, index, named=True)
     size = first[0].size + second[0].size
     return msgspec.structs.replace(built, digest=digest, platforms=(str(platform),), size=size)

@@ -51,6 +51,14 @@ def admitted(
     return verify(image, resolved(reference), policy, evidence_at(reader, host, limits))
 
 
+def admitted_below(
+    root: str, image: Image, reference: ImageReference, reader: ImageReader, limits: Limits
+) -> VerifiedImage:
+    """As `admitted`, by the policy of the host at `root`."""
+    with Beneath(root) as host:
+        return admitted(image, reference, reader, host, limits)
+
+
 def evidence_at(reader: ImageReader, host: Beneath, limits: Limits) -> Evidence:
     """Keys of `host`, and signatures from where the image is: each read once, and only if it is asked for."""
 

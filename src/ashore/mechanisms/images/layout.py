@@ -33,6 +33,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_NAME, INDEX_NAME = "oci-layout", "index.json"
 _BESIDE = re.compile(r"sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?")
 """Tags of what is beside an image: an index of referrers, and what cosign puts there."""
+_KIND = "kind"
+_SAVED = {".sig": "dev.cosignproject.cosign/sigs", ".att": "dev.cosignproject.cosign/atts"}
+"""Which entries those are that `cosign save` gives no tag, by the end of the tag that they had."""
 LAYOUT_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -96,7 +99,10 @@ class LayoutReader:
 
     def tagged(self, tag: str) -> Descriptor | None:
         """What another tag names; None where there is none, or it names several."""
-        named = {entry.digest: entry for entry in self._index().manifests if _tag(entry) == tag}
+        index, saved = self._index().manifests, _SAVED.get(tag[-4:])
+        named = {entry.digest: entry for entry in index if _tag(entry) == tag}
+        if saved and not named:
+            named = {entry.digest: entry for entry in index if entry.annotations.get(_KIND) == saved}
         return named.popitem()[1] if len(named) == 1 else None
 
     def _subject(self, entry: Descriptor) -> Digest | None:
@@ -183,7 +189,8 @@ def index_of(entries: tuple[Descriptor, ...]) -> Index:
 
 def is_referrer(entry: Descriptor) -> bool:
     """Whether an entry of an index.json stands there only because it belongs to an image."""
-    return bool(entry.artifact_type) or _BESIDE.fullmatch(_tag(entry)) is not None
+    kind = entry.annotations.get(_KIND, "")
+    return bool(entry.artifact_type) or _BESIDE.fullmatch(_tag(entry)) is not None or kind in _SAVED.values()
 
 
 def tags_in(files: BlobFiles, limits: Limits) -> set[str]:

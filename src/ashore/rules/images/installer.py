@@ -62,7 +62,9 @@ def image_manifest(title: str, config: Descriptor, layers: tuple[Descriptor, ...
     return Manifest(schema_version=2, media_type=OCI_MANIFEST, config=config, layers=layers, annotations=annotations)
 
 
-def image_index(installer: Descriptor, bundle: Descriptor) -> Index:
+def image_index(installer: Descriptor, bundle: Descriptor, annotations: Mapping[str, str]) -> Index:
     """One name for both: engines run the installer, ashore on a host takes the bundle image, files by files."""
-    beside = msgspec.structs.replace(bundle, platform=_NOBODY, annotations={ANNOTATION_ROLE: ROLE_BUNDLE})
+    beside = msgspec.structs.replace(
+        bundle, platform=_NOBODY, annotations={**annotations, ANNOTATION_ROLE: ROLE_BUNDLE}
+    )
     return Index(schema_version=2, media_type=OCI_INDEX, manifests=(installer, beside))

@@ -40,6 +40,7 @@ _OTHER_NAMES = {
     "loongarch64": "loong64",
 }  # fmt: skip
 """What kernels and distributions call them."""
+_ZSTD = "io.github.containers.compression.zstd"
 _EPOCH = "1970-01-01T00:00:00Z"
 _KEY_END = b"PRIVATE KEY-----"
 _KEY = rb"-----BEGIN [A-Z0-9 ]{0,64}" + _KEY_END
@@ -139,6 +140,14 @@ def image_config(manifest: BundleManifest, platform: Platform, diff_id: Digest, 
         config=ConfigSection(labels=labels),
         rootfs=RootFs(type="layers", diff_ids=(diff_id,)),
     )
+
+
+def index_annotations(compression: str) -> Mapping[str, str]:
+    """What an index says of an image whose layer has that compression.
+
+    Source: podman's and skopeo's mark of zstd: of an index without it their copy would be another one.
+    """
+    return {_ZSTD: "true"} if compression.startswith("zstd") else {}
 
 
 def image_manifest(manifest: BundleManifest, config: Descriptor, layer: Descriptor) -> Manifest:

@@ -70,6 +70,10 @@ def public_key(pem: bytes) -> "PublicKeyTypes":
         raise RefusedError("it is no public key in PEM") from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
         raise RefusedError(f"it is an RSA key of {key.key_size} bits, and less than {_LEAST_RSA} are too few")
+    if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(
+        key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1
+    ):
+        raise RefusedError(f"its curve is {key.curve.name}, and not P-256, P-384 or P-521")
     if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
         raise RefusedError("it is not of ECDSA, Ed25519 or RSA")
     return key

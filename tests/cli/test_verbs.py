@@ -188,6 +188,7 @@ def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
     assert json.loads(done(installed.ashore("facts", "--schema")).out)["$schema"]
     assert "values.port = " in done(installed.on_root("facts", "--values", "app")).out
     assert "no bundle named nope" in done(installed.on_root("facts", "--values", "nope"), 2).err
+    assert "leave out one" in done(installed.on_root("facts", "--values", "app", "--schema"), 2).err
 
 
 def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:

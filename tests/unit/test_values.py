@@ -5,6 +5,7 @@ from ashore.errors import InputError, UsageError
 from ashore.nouns import toml
 from ashore.nouns.toml import Document
 from ashore.rules.bundles.manifest import parse_manifest
+from ashore.rules.bundles.typed import toml_text
 from ashore.rules.bundles.values import Deferred, Values, merge_values, parse_set
 
 
@@ -242,3 +243,17 @@ def test_a_value_bundle_in_the_table_of_bundles_is_told_to_the_bundle_that_has_o
         with pytest.raises(InputError) as caught:
             merge_values(manifest, [said("10.toml", "[bundle]\nbundle = 3\n")])
         assert "[bundle.NAME]" in caught.value.issues[0].message
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (True, "true"),
+        (4, "4"),
+        ("x", '"x"'),
+        (["1.1.1.1", 2, [False]], '["1.1.1.1", 2, [false]]'),
+        ({"a": ["x"], "b": {}}, '{ a = ["x"], b = {} }'),
+    ],
+)
+def test_a_value_is_told_as_toml_writes_it(value: object, said: str) -> None:
+    assert toml_text(value) == said

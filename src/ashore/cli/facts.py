@@ -5,6 +5,7 @@ import click
 
 from ashore.cli import output
 from ashore.cli.options import debug_option, json_option, root_option
+from ashore.errors import UsageError
 
 
 @click.command()
@@ -18,6 +19,8 @@ def command(root: str, as_json: bool, schema: bool, bundle: str | None) -> None:
 
     The JSON can be given back with --facts FILE, for an offline root or to try a template.
     """
+    if bundle is not None and schema:
+        raise UsageError("--schema is that of facts, and --values shows no facts", remedy="leave out one of them")
     if bundle is not None:
         _values(root, bundle, as_json=as_json)
         return

@@ -142,4 +142,9 @@ def toml_text(value: object) -> str:
     """A value as TOML writes it, or nearly: for messages."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_text, value))}]"
+    if isinstance(value, Mapping):
+        items = ", ".join(f"{name} = {toml_text(item)}" for name, item in value.items())
+        return f"{{ {items} }}" if items else "{}"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -3,15 +3,19 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from ashore.nouns.digest import Digest, of
+from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST
+from ashore.nouns.installer import ANNOTATION_ROLE, ROLE_BUNDLE
 from ashore.nouns.limits import DEFAULT
-from ashore.nouns.signature import Signature
-from tests.cli.shell import Shell, refused
+from ashore.nouns.signature import Signature, signatures_tag
+from tests.cli.shell import Ran, Shell, refused
 from tests.fakes.registry import FakeRegistry
-from tests.fakes.registry_replies import altered
+from tests.fakes.registry_replies import Reply, altered
 from tests.fakes.signer import Signer, attach, payload, put
 
 SIGNER, STRANGER = Signer(), Signer()
@@ -70,14 +74,80 @@ def test_a_signed_image_is_installed_and_upgraded_and_an_unsigned_one_is_not(
     assert (shell.root / "etc/app").read_text() == "1" and not registry.seen
 
 
-def test_nothing_to_do_is_still_held_to_the_policy(shell: Shell, registry: FakeRegistry, name: str) -> None:
+def test_of_what_is_installed_no_signature_is_asked_for_again(shell: Shell, registry: FakeRegistry, name: str) -> None:
     sign(registry, name)
     assert shell.on_root("install", name).code == 0
+    (shell.root / "etc/pki/signer.pub").write_bytes(STRANGER.pem)
+    registry.seen.clear()
     again = shell.on_root("install", name)
     assert again.code == 0 and "nothing" in again.out + again.err
-    asks(shell, registry.host, keyPath="/etc/pki/other.pub")
-    (shell.root / "etc/pki/other.pub").write_bytes(STRANGER.pem)
-    refused(shell.on_root("install", name), 5, "of another key")
+    assert shell.on_root("follow").code == 0
+    assert registry.count("GET") == 0
+    for verb in (["install", name, "--set", "x=1"], ["render", "/etc/app"], ["repair"]):
+        ran = shell.on_root(*verb)
+        assert ran.code == 0, (verb, ran)
+    # A rule that admits nothing holds all the same.
+    (shell.root / "etc/containers/policy.json").write_text('{"default": [{"type": "reject"}]}')
+    refused(shell.on_root("install", name), 5, "is rejected")
+
+
+def test_the_same_image_from_elsewhere_is_asked_for_its_signature(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    other = f"{registry.host}/other/app:1"
+    assert shell.ashore("copy", name, other).code == 0
+    refused(shell.on_root("install", other), 5, "is not signed as")
+
+
+def test_a_policy_behind_a_symlink_holds_for_what_is_installed_too(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    (shell.root / "usr").mkdir()
+    (shell.root / "etc/containers").rename(shell.root / "usr/containers")
+    (shell.root / "etc/containers").symlink_to("../usr/containers")
+    (shell.root / "usr/containers/policy.json").write_text('{"default": [{"type": "reject"}]}')
+    refused(shell.on_root("install", name), 5, "is rejected")
+
+
+def test_what_an_installer_brought_is_judged_by_its_name(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    (shell.root / "var/lib/ashore").mkdir(mode=0o700)
+    brought = shell.root / "var/lib/ashore/incoming/x"
+    kept = f"oci:{shell.folder}/kept"
+    assert shell.ashore("copy", name, kept).code == 0
+
+    def boot() -> Ran:
+        assert shell.ashore("copy", kept, f"oci:{brought}").code == 0
+        return shell.on_root("boot", name, "--brought", str(brought))
+
+    refused(boot(), 5, name, "is not signed as")
+    assert not (shell.root / "etc/app").exists()
+    # Any index on the way to it vouches for it, as it is named in the registry.
+    bundle = digest(registry)
+    index = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [
+            {
+                "mediaType": OCI_MANIFEST,
+                "digest": bundle,
+                "size": len(registry.manifests[REPOSITORY][bundle][1]),
+                "annotations": {ANNOTATION_ROLE: ROLE_BUNDLE},
+            }
+        ],
+    }
+    data = json.dumps(index).encode()
+    registry.manifests[REPOSITORY][of(data)] = (OCI_INDEX, data)
+    registry.tags[REPOSITORY]["1"] = of(data)
+    sign(registry, name)
+    ran = boot()
+    assert ran.code == 0, ran
+    # The next boot needs no registry.
+    registry.tags.clear()
+    assert boot().code == 0
 
 
 def test_an_image_in_a_layout_is_signed_there(shell: Shell, registry: FakeRegistry, name: str) -> None:
@@ -108,6 +178,52 @@ def test_a_signature_goes_along_to_another_registry(shell: Shell, registry: Fake
         assert shell.on_root("install", there).code == 0
 
 
+def test_what_others_signed_there_is_not_lost(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    subject = digest(registry)
+    ours = SIGNER.image(subject, name)
+    attach(registry, REPOSITORY, subject, ours)
+    with FakeRegistry() as mirror:
+        there = f"{mirror.host}/{REPOSITORY}:1"
+        for place, put_there in ((there, True), (f"oci:{shell.folder}/there:1", False)):
+            both = ("copy", name, place, "--referrers", "all")
+            assert shell.ashore(*both).code == 0
+            assert shell.ashore(*both).code == 0, "again, and nothing is new"
+            if put_there:
+                attach(mirror, REPOSITORY, subject, ours, STRANGER.image(subject, there))
+                assert shell.ashore(*both).code == 0
+                assert len(signatures_at(mirror, subject)) == 2, "what is there has all that came"
+                attach(mirror, REPOSITORY, subject, STRANGER.image(subject, there))
+                refused(shell.ashore(*both), 3, "other signatures", "--referrers deltas")
+                assert len(signatures_at(mirror, subject)) == 1
+        attach(registry, REPOSITORY, subject, ours, STRANGER.image(subject, name))
+        assert shell.ashore("copy", name, f"oci:{shell.folder}/there:1", "--referrers", "all").code == 0
+        assert (
+            shell.ashore("copy", f"oci:{shell.folder}/there:1", f"{mirror.host}/new:1", "--referrers", "all").code == 0
+        )
+        assert len(signatures_at(mirror, subject, "new")) == 2, "more came than there were"
+
+
+def signatures_at(registry: FakeRegistry, subject: str, repository: str = REPOSITORY) -> list[Any]:
+    manifest = registry.tags[repository][signatures_tag(Digest(subject))]
+    layers: list[Any] = json.loads(registry.manifests[repository][manifest][1])["layers"]
+    return layers
+
+
+def test_a_registry_that_hides_its_tags_is_said(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    out = f"oci:{shell.folder}/out"
+    for sought in (".sig", ".att", ".sbom"):
+        hides = partial(_hidden, registry, sought)
+        registry.misbehave("manifests", hides, times=99)
+        refused(shell.ashore("copy", name, out, "--referrers", "all"), 4, sought, "signatures and the like")
+        registry.behave()
+    assert shell.ashore("copy", name, out).code == 0
+
+
+def _hidden(registry: FakeRegistry, ending: str, reply: Reply) -> Reply:
+    return Reply(403) if registry.seen[-1].path.endswith(ending) else reply
+
+
 def test_a_key_that_is_missing_or_none_admits_nothing(shell: Shell, registry: FakeRegistry, name: str) -> None:
     sign(registry, name)
     key = shell.root / "etc/pki/signer.pub"
@@ -136,6 +252,12 @@ Attack = Callable[[FakeRegistry, str, str], object]
 """What is put beside an image, given the registry, the image's digest and its name."""
 
 
+def many(registry: FakeRegistry, subject: str, named: str) -> object:
+    """More than an image may have layers; none is of the key, and all but one are of no use."""
+    useless = [Signature(payload(subject, named), "")] * 200
+    return attach(registry, REPOSITORY, subject, *useless, STRANGER.image(subject, named))
+
+
 def other(registry: FakeRegistry, subject: str, named: str) -> object:
     return attach(registry, REPOSITORY, subject, SIGNER.image("sha256:" + "0" * 64, named))
 
@@ -150,6 +272,7 @@ ATTACKS: dict[str, Attack] = {
     "too many": lambda r, d, n: attach(
         r, REPOSITORY, d, *[STRANGER.image(d, n)] * DEFAULT.signatures, SIGNER.image(d, n)
     ),
+    "many of no use": many,
     "no manifest": lambda r, d, n: put(r, REPOSITORY, d, b"[]"),
     "half a manifest": lambda r, d, n: put(r, REPOSITORY, d, b'{"schemaVersion": 2,'),
     "an image": lambda r, d, n: put(r, REPOSITORY, d, r.manifests[REPOSITORY][d][1]),
@@ -164,6 +287,13 @@ def test_what_lies_there_instead_of_a_signature(
     attack(registry, digest(registry), name)
     with shell.unchanged():
         refused(shell.on_root("install", name), 5, name)
+
+
+def test_one_among_many_of_no_use_counts(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    subject = digest(registry)
+    useless = [Signature(payload(subject, name), "")] * 200
+    attach(registry, REPOSITORY, subject, *useless, SIGNER.image(subject, name))
+    assert shell.on_root("install", name).code == 0
 
 
 def test_a_payload_that_is_not_what_the_manifest_names(shell: Shell, registry: FakeRegistry, name: str) -> None:
@@ -209,3 +339,20 @@ def test_an_index_vouches_for_its_images(shell: Shell, registry: FakeRegistry, n
         assert shell.on_root("install", name).code == 0
         assert shell.on_root("remove", "app").code == 0
         del registry.tags[REPOSITORY][tag]
+
+
+def test_a_delta_is_made_of_images_whose_index_is_signed(
+    shell: Shell, registry: FakeRegistry, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ashore.cli.deltas.ROOT", str(shell.root))
+    both = ("--platform", "linux/amd64", "--platform", "linux/arm64")
+    text = "\n".join(str(7919 * number) for number in range(60_000))
+    for version in ("1", "2"):
+        folder = shell.bundle("app", {"etc/app": version + text}, f'name = "app"\nversion = "{version}"\n')
+        assert shell.ashore("build", str(folder), "-t", f"{name[:-1]}{version}", "--push", *both).code == 0
+    delta = ("delta", name, f"{name[:-1]}2")
+    sign(registry, name)
+    refused(shell.ashore(*delta), 5, f"{name[:-1]}2 is not signed as")
+    sign(registry, f"{name[:-1]}2", "2")
+    ran = shell.ashore(*delta)
+    assert ran.code == 0, ran

@@ -15,8 +15,9 @@ from ashore.nouns.digest import Digest, of
 from ashore.nouns.reference import parse
 from ashore.nouns.signature import Signature
 from ashore.rules.images.policy import parse_policy
-from ashore.rules.images.verify import Evidence, check_signed, demanded
+from ashore.rules.images.verify import Evidence, demanded, verify
 from tests.fakes.signer import Signer, payload
+from tests.unit.test_verify import IMAGE as SOME
 
 IMAGE, OTHER = of(b"image"), of(b"other")
 NAME = "reg.example/team/app:1"
@@ -40,8 +41,9 @@ def check(
 ) -> None:
     """Raises VerificationError if `signatures`, of the image `of_`, are not what the requirement asks."""
     rules = parse_policy(policy({"keyPath": KEY, **requirement} if "keyPath" not in requirement else requirement), "it")
-    evidence = Evidence(key={KEY: pem}.__getitem__, signatures=lambda digest: signatures if digest == of_ else ())
-    check_signed(demanded(parse(asked), rules), parse(asked), named, evidence)
+    beside = {of_: signatures}
+    evidence = Evidence({KEY: pem}.__getitem__, lambda: named, lambda digest: beside.get(digest, ()))
+    verify(SOME, parse(asked), rules, evidence)
 
 
 def refused(*signatures: Signature, said: str, **how: Any) -> None:
@@ -164,6 +166,8 @@ def test_what_was_signed_is_no_image(text: bytes) -> None:
         ({"type": "remapIdentity", "prefix": "reg.example", "signedPrefix": "up.io/a"}, NAME, "up.io/a/team/app:1"),
         ({"type": "remapIdentity", "prefix": "reg.example/team/app", "signedPrefix": "up.io/x"}, NAME, "up.io/x:1"),
         ({"type": "remapIdentity", "prefix": "other.example", "signedPrefix": "up.example"}, NAME, NAME),
+        ({"type": "remapIdentity", "prefix": "index.docker.io", "signedPrefix": "up.io"}, "a/b:1", "up.io/a/b:1"),
+        ({"type": "remapIdentity", "prefix": "reg.example", "signedPrefix": "index.docker.io"}, NAME, "team/app:1"),
     ],
 )  # fmt: skip
 def test_names_that_fit(identity: object, asked: str, signed: str) -> None:
@@ -210,8 +214,8 @@ def test_one_of_several_keys_is_enough_and_all_requirements_must_hold() -> None:
 
     def judge(rules: bytes, *signatures: Signature) -> None:
         found = parse_policy(rules, "it")
-        seen = Evidence(key=evidence.__getitem__, signatures=lambda _: signatures)
-        check_signed(demanded(parse(NAME), found), parse(NAME), (IMAGE,), seen)
+        seen = Evidence(evidence.__getitem__, lambda: (IMAGE,), lambda _: signatures)
+        verify(SOME, parse(NAME), found, seen)
 
     for several in ({"keyPaths": ["/a", "/b"]}, {"keyDatas": data}):
         judge(policy(several), second)
@@ -267,6 +271,11 @@ def test_what_is_asked_beyond_keys_cannot_be_checked(requirement: Mapping[str, o
         {"keyDatas": []},
         {"keyData": "no base64"},
         {"keyPath": KEY, "kePath": KEY},
+        {"keyPath": f"{KEY}\0"},
+        *(
+            {"keyPath": KEY, "signedIdentity": {"type": "remapIdentity", "prefix": p, "signedPrefix": s}}
+            for p, s in (("a.io", "EXAMPLE"), ("a.io", "ex"), ("a.io/", "b.io"), ("ex", "b.io"), ("a.io", "b.io:0"))
+        ),
         {"keyPath": KEY, "signedIdentity": {}},
         {"keyPath": KEY, "signedIdentity": {"type": "matchAll"}},
         {"keyPath": KEY, "signedIdentity": {"type": "exactReference"}},
@@ -279,3 +288,26 @@ def test_what_is_asked_beyond_keys_cannot_be_checked(requirement: Mapping[str, o
 def test_a_requirement_with_a_mistake(requirement: Mapping[str, object]) -> None:
     with pytest.raises(InputError, match="it is malformed"):
         parse_policy(policy(requirement), "it")
+
+
+def test_a_mistake_is_told_with_the_rule_that_has_it() -> None:
+    rules = {"default": [{"type": "reject"}], "transports": {"docker": {"reg.example": [{"type": "sigstoreSigned"}]}}}
+    with pytest.raises(InputError) as caught:
+        parse_policy(json.dumps(rules).encode(), "it")
+    assert "docker reg.example: a sigstoreSigned needs one of" in caught.value.cause
+
+
+def test_the_rule_that_asks_is_named_and_not_another_that_admits() -> None:
+    signed = {"type": "sigstoreSigned", "keyPath": KEY}
+    rules = {"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {NAME: [signed]}}}
+    evidence = Evidence({KEY: SIGNER.pem}.__getitem__, lambda: (IMAGE,), lambda _: ())
+    with pytest.raises(VerificationError, match=f"the rule docker {NAME} asks|rule docker {NAME} asks"):
+        verify(SOME, parse(f"{NAME}@{IMAGE}"), parse_policy(json.dumps(rules).encode(), "it"), evidence)
+
+
+def test_what_is_hinted_at_would_help() -> None:
+    other = SIGNER.image(IMAGE, "reg.example/other")
+    for identity in (ANY_TAG, {"type": "exactRepository", "dockerRepository": "reg.example/team/app"}):
+        with pytest.raises(VerificationError) as caught:
+            check(other, signedIdentity=identity)
+        assert "cosign's have no tag" not in caught.value.cause

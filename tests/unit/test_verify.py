@@ -27,7 +27,7 @@ IMAGE = Image(
 
 def verify(image: Image, name: ImageReference, asked: Policy) -> VerifiedImage:
     """Nothing is looked at beside the image."""
-    return rules.verify(image, name, asked, Evidence(key=pytest.fail, signatures=pytest.fail))
+    return rules.verify(image, name, asked, Evidence(pytest.fail, pytest.fail, pytest.fail))
 
 
 def policy(default: object = REJECT, **transports: Mapping[str, object]) -> Policy:
@@ -49,6 +49,7 @@ NAMES = "reg.example.com:5000/team/app:1"
         (NAMES, "reg.example.com:5000/team/app"),
         (NAMES, "reg.example.com:5000/team"),
         (NAMES, "reg.example.com:5000"),
+        (NAMES.replace("reg", "REG"), "reg.example.com:5000"),
         (NAMES, "*.example.com"),
         (NAMES, "*.com"),
         (NAMES, ""),
@@ -173,6 +174,7 @@ def test_a_relative_path_does_not_slip_past_rules_for_absolute_ones() -> None:
         b'{"default":[{"type":"insecureAcceptAnythin"}]}',
         b'{"default":[{}]}',
         b'{"default":[{"type":"reject"}],"transport":{}}',
+        b'{"default":[{"type":"insecureAcceptAnything","keyPath":"/k"}]}',
         b'{"default":[{"type":"reject"}],"transports":{"docker":{"":[]}}}',
         b'{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}',
         b'{"default":[{"type":"reject"}],"transports":{"docker":[]}}',

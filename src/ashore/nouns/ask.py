@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.reference import ImageReference, Transport, parse
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +19,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     reset: bool = False
     root_in_image: str = ""
     name: str = ""
+
+    @property
+    def judged(self) -> ImageReference:
+        """What policy.json is asked about: an image that was brought in a layout is judged by the name that it has."""
+        written = parse(self.written) if self.written else self.reference
+        return self.reference if written.transport is self.reference.transport else written
 
 
 NOTHING = Ask(reference=ImageReference(transport=Transport.LAYOUT, place=""))

@@ -92,6 +92,10 @@ class ReferrerWriter(ImageWriter, Protocol):
         """Store a manifest, whose blobs are there, and have it listed as what refers to `subject`."""
         ...
 
+    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
+        """Media type and bytes of the manifest that another tag names there already; None: there is none."""
+        ...
+
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest, whose blobs are there, under another tag in the same place."""
         ...

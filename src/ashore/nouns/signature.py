@@ -22,9 +22,9 @@ class Signature(msgspec.Struct, frozen=True):
 
 def signatures_tag(subject: Digest) -> str:
     """The tag beside an image that its signatures lie under."""
-    return tags_beside(subject)[0]
+    return f"{subject.replace(':', '-')}.sig"
 
 
 def tags_beside(subject: Digest) -> tuple[str, ...]:
     """The tags of all that cosign puts beside an image: signatures, attestations, SBOMs."""
-    return tuple(f"{subject.replace(':', '-')}.{kind}" for kind in ("sig", "att", "sbom"))
+    return (signatures_tag(subject), *(f"{subject.replace(':', '-')}.{kind}" for kind in ("att", "sbom")))

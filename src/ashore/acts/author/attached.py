@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from ashore.errors import AshoreError, ElsewhereError, InputError
+from ashore.errors import NOT_DECODED, AshoreError, ElsewhereError, InputError, RegistryError
 from ashore.mechanisms.images.layout import REF_NAME
 from ashore.nouns.delta import ARTIFACT
 from ashore.nouns.digest import Digest, of
@@ -122,7 +122,13 @@ def _attached(reader: ReferrerReader, subject: Digest, found: Descriptor, limits
 def _tagged(reader: ReferrerReader, subject: Digest, limits: Limits) -> Iterator[Attached]:
     """What cosign put beside `subject`, each thing under a tag of its own."""
     for tag in tags_beside(subject):
-        if (descriptor := reader.tagged(tag)) is not None:
+        try:
+            descriptor = reader.tagged(tag)
+        except RegistryError as error:
+            message = f"cannot look for the tag {tag}, for signatures and the like: {error.message}"
+            remedy = error.remedy or "--referrers deltas does without"
+            raise RegistryError(message, cause=error.cause, remedy=remedy) from error
+        if descriptor is not None:
             media_type, data = reader.manifest(descriptor.digest)
             manifest = parse_artifact(media_type, data, tag, limits)
             yield _whole(reader, subject, descriptor, data, manifest, tag=tag)
@@ -159,6 +165,8 @@ def put(attached: Attached, writer: ImageWriter) -> None:
     """
     if not isinstance(writer, ReferrerWriter):
         raise InputError("a docker-archive holds nothing beside its image", remedy="use oci: or oci-archive:")
+    if attached.tag and not _adds(attached, writer.there_tagged(attached.tag)):
+        return
     for blob in attached.blobs:
         while not writer.has_blob(blob) and not _moved(attached, blob, writer):
             pass
@@ -166,6 +174,32 @@ def put(attached: Attached, writer: ImageWriter) -> None:
         writer.put_tagged(attached.tag, attached.descriptor.media_type, attached.data)
     else:
         writer.put_referrer(attached.subject, attached.descriptor, attached.data)
+
+
+def _adds(attached: Attached, there: tuple[str, bytes] | None) -> bool:
+    """Whether what has a tag of its own brings something: what others put under that tag stays.
+
+    Raises:
+        InputError: each has what the other one lacks.
+    """
+    if there is None:
+        return True
+    theirs, ours = (_layers(data) for data in (there[1], attached.data))
+    if not theirs <= ours and not ours <= theirs:
+        raise InputError(
+            f"the tag {attached.tag} holds other signatures there than the source has",
+            cause="with these in their place, whoever trusts the signers of those would refuse the image",
+            remedy="bring them together with cosign copy or skopeo copy, or copy with --referrers deltas",
+        )
+    return not ours <= theirs
+
+
+def _layers(data: bytes) -> frozenset[bytes]:
+    """What a manifest names, each as it stands there; empty where it is none."""
+    try:
+        return frozenset(msgspec.json.encode(layer, order="sorted") for layer in msgspec.json.decode(data)["layers"])
+    except (*NOT_DECODED, LookupError, TypeError):
+        return frozenset()
 
 
 def _moved(attached: Attached, blob: Descriptor, writer: ImageWriter) -> bool:

@@ -66,22 +66,24 @@ def make_deltas(
         RegistryError, VerificationError: as the readers have it.
     """
     made, passed_over = [], []
-    for reference, platform in _images(new, tools):
+    for reference, platform, above in _images(new, tools):
         try:
             reader = tools.open_image(old)
             base = resolve_image(reader, old, platform, tools.limits)
         except InputError as error:
             passed_over.append(error)
             continue
-        if delta := _make_delta((old, reader, base), reference, platform, tools, store, judged=None if own else new):
+        if delta := _make_delta(
+            (old, reader, base), reference, platform, tools, store, judged=None if own else (new, above)
+        ):
             made.append(delta)
     if passed_over and not made:
         raise passed_over[0]
     return tuple(made)
 
 
-def _images(reference: ImageReference, tools: BuildTools) -> Iterator[tuple[ImageReference, Platform]]:
-    """Each image of an index, or the one that is none; of an installer image, the bundle's."""
+def _images(reference: ImageReference, tools: BuildTools) -> Iterator[tuple[ImageReference, Platform, Digest]]:
+    """Each image of an index, or the one that is none, and what vouches for it; of an installer image, the bundle's."""
     reader, where = tools.open_image(reference), str(reference)
     top = reader.resolve()
     document = parse_manifest_or_index(*reader.manifest(top.digest), f"{where}: {top.digest}", tools.limits)
@@ -89,11 +91,11 @@ def _images(reference: ImageReference, tools: BuildTools) -> Iterator[tuple[Imag
         carried = carried_bundle(document)
         for entry in (carried,) if carried else document.manifests:
             if entry.platform is not None:
-                yield reference.pinned(entry.digest), entry.platform
+                yield reference.pinned(entry.digest), entry.platform, top.digest
         return
     data = read_all(reader.blob(document.config), limit=tools.limits.manifest, name=where)
     config = parse_config(data, document, f"{where}: its config", tools.limits)
-    yield reference.pinned(top.digest), config.platform
+    yield reference.pinned(top.digest), config.platform, top.digest
 
 
 def _make_delta(
@@ -103,9 +105,9 @@ def _make_delta(
     tools: BuildTools,
     store: Store,
     *,
-    judged: ImageReference | None,
+    judged: tuple[ImageReference, Digest] | None,
 ) -> Made | None:
-    """`judged`: what policy.json is asked about of the new image, if it is."""
+    """`judged`: what policy.json is asked about of the new image, if it is, and what it names."""
     reader = tools.open_image(reference)
     image = resolve_image(reader, reference, platform, tools.limits)
     if image.manifest_digest == base[2].manifest_digest:
@@ -122,7 +124,7 @@ def _make_delta(
         open(os.path.join(aside, "patches"), "x+b") as into,
     ):
         old = _contents(tools.admitted(base[2], base[0], base[1]), base[1], tools, os.path.join(aside, "old"))
-        admitted = tools.admitted(image, judged, reader) if judged else unjudged(image)
+        admitted = _admitted(image, *judged, reader, tools) if judged else unjudged(image)
         new = _contents(admitted, reader, tools, os.path.join(aside, "new"))
         listed, instead_of = _patches(old, new, into.fileno(), tools)
         attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
@@ -169,6 +171,13 @@ def _attached(image: Image, reader: ImageReader, base: Digest, directory: bytes,
             opened[blob.media_type](), digest=blob.digest, size=blob.size, name="the new delta"
         ),
     )
+
+
+def _admitted(
+    image: Image, judged: ImageReference, above: Digest, reader: ImageReader, tools: BuildTools
+) -> VerifiedImage:
+    named = tuple(dict.fromkeys((above, *image.named)))
+    return tools.admitted(msgspec.structs.replace(image, named=named), judged, reader)
 
 
 def _contents(image: VerifiedImage, reader: ImageReader, tools: BuildTools, folder: str) -> Contents:

@@ -3,7 +3,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +24,7 @@ from ashore.nouns.image import Image
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ContentSink, ImageReader, RangedReader
 from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.bundles.bundle import needs_text, read_bundle
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images.imagetree import tree_prefix
@@ -63,16 +64,26 @@ def obtain(
     name: str = "",
     known: Known = lambda _digest: None,
     judged: ImageReference | None = None,
+    is_installed: bool = False,
 ) -> Obtained:
     """Fetch the bundle that `reference` names; one that is `known` only if a content turns out to be needed.
 
-    `judged`: what policy.json is asked about, where it is not `reference`: what the user wrote.
+    `judged`: what policy.json is asked about, where it is not `reference`: what the user wrote. `is_installed`: it is
+    known to be what this host has, or had, from there.
 
     Raises:
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    verified = admitted(image, judged or reference, reader, tools.host, tools.limits)
+    written = judged or reference
+    verified = admitted(
+        image,
+        written,
+        lambda: _beside(tools, image, reader, reference, written),
+        tools.host,
+        tools.limits,
+        is_installed=lambda: is_installed or _is_installed(tools, image, written),
+    )
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 
@@ -101,6 +112,26 @@ def obtain(
     with _named(reference):
         bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
     return obtained(bundle=bundle, contents=got.contents, more=got.more)
+
+
+def _beside(
+    tools: Tools, image: Image, reader: ImageReader, reference: ImageReference, written: ImageReference
+) -> tuple[ImageReader, Sequence[Digest]]:
+    """Signatures are where the image is; of one that was brought in a layout, where its name is."""
+    if written.transport is reference.transport:
+        return reader, image.named
+    there, named = resolve(tools, written)
+    return there, named.named if named.manifest_digest == image.manifest_digest else image.named
+
+
+def _is_installed(tools: Tools, image: Image, written: ImageReference) -> bool:
+    """Whether this host has the image from the same repository, layout or archive."""
+    place = (written.transport, written.place, written.repository)
+    return any(
+        record.manifest_digest == image.manifest_digest and (had.transport, had.place, had.repository) == place
+        for record in tools.history.current().bundles
+        for had in (parse_reference(record.reference),)
+    )
 
 
 @contextlib.contextmanager

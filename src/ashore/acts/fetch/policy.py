@@ -2,6 +2,7 @@
 """The host's policy.json, which says what its owner admits, whoever asks; and what it asks for, read."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 from ashore.acts.fetch.signatures import signatures_of
 from ashore.errors import InputError, VerificationError, words_of
@@ -35,10 +36,22 @@ def policy_of(host: Beneath, limits: Limits) -> Policy | None:
     return None if data is None else parse_policy(data, POLICY_PATH)
 
 
+Beside = Callable[[], tuple[ImageReader, Sequence[Digest]]]
+"""Where the signatures of an image are, and the digests that vouch for it there; asked if a policy wants one."""
+
+
 def admitted(
-    image: Image, reference: ImageReference, reader: ImageReader, host: Beneath, limits: Limits
+    image: Image,
+    reference: ImageReference,
+    beside: Beside,
+    host: Beneath,
+    limits: Limits,
+    *,
+    is_installed: Callable[[], bool] = lambda: False,
 ) -> VerifiedImage:
-    """`image`, which is at `reader`, if the policy of `host` admits it under the name `reference`, and as it is signed.
+    """`image`, if the policy of `host` admits it under the name `reference`, and as it is signed.
+
+    Of one that is installed from there already no signature is asked for: it had one when it came.
 
     Raises:
         InputError: as `policy_of`.
@@ -48,25 +61,26 @@ def admitted(
     policy = policy_of(host, limits)
     if policy is None:
         return unjudged(image)
-    return verify(image, resolved(reference), policy, evidence_at(reader, host, limits))
+    evidence = None if is_installed() else _evidence(functools.cache(beside), host, limits)
+    return verify(image, resolved(reference), policy, evidence)
 
 
 def admitted_below(
     root: str, image: Image, reference: ImageReference, reader: ImageReader, limits: Limits
 ) -> VerifiedImage:
-    """As `admitted`, by the policy of the host at `root`."""
+    """As `admitted`, with the policy of the host at `root`."""
     with Beneath(root) as host:
-        return admitted(image, reference, reader, host, limits)
+        return admitted(image, reference, lambda: (reader, image.named), host, limits)
 
 
-def evidence_at(reader: ImageReader, host: Beneath, limits: Limits) -> Evidence:
+def _evidence(beside: Beside, host: Beneath, limits: Limits) -> Evidence:
     """Keys of `host`, and signatures from where the image is: each read once, and only if it is asked for."""
 
     @functools.cache
     def signatures(subject: Digest) -> tuple[Signature, ...]:
-        return tuple(signatures_of(subject, reader, limits))
+        return tuple(signatures_of(subject, beside()[0], limits))
 
-    return Evidence(key=functools.partial(_key, host), signatures=signatures)
+    return Evidence(key=functools.partial(_key, host), named=lambda: beside()[1], signatures=signatures)
 
 
 def _key(host: Beneath, path: str) -> bytes:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The signatures that lie beside an image, under a tag of their own, wherever the image is."""
 
+import itertools
 from collections.abc import Iterator
+
+import msgspec
 
 from ashore.errors import InputError, VerificationError
 from ashore.mechanisms.images.streams import read_all
 from ashore.nouns.digest import Digest
+from ashore.nouns.image import Descriptor
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import ImageReader, ReferrerReader
 from ashore.nouns.signature import SIGNATURE_ANNOTATION, SIGNATURE_LAYER, Signature, signatures_tag
@@ -23,14 +27,19 @@ def signatures_of(subject: Digest, reader: ImageReader, limits: Limits) -> Itera
         return  # a docker-archive
     tag = signatures_tag(subject)
     try:
-        top = reader.tagged(tag)
-        if top is None:
+        if (top := reader.tagged(tag)) is None:
             return
-        manifest = parse_artifact(*reader.manifest(top.digest), tag, limits)
-        layers = [layer for layer in manifest.layers if layer.media_type == SIGNATURE_LAYER]
-        for layer in layers[: limits.signatures]:
-            if layer.size <= limits.payload and (text := layer.annotations.get(SIGNATURE_ANNOTATION)):
-                payload = read_all(reader.blob(layer), limit=limits.payload, name=f"{tag}: {layer.digest}")
-                yield Signature(payload, text)
+        # There may be many, of others or of no use: what they are counts, and not how many.
+        many = msgspec.structs.replace(limits, layers=limits.manifest)
+        manifest = parse_artifact(*reader.manifest(top.digest), tag, many)
+        of_use = (layer for layer in manifest.layers if _is_signature(layer) and layer.size <= limits.payload)
+        for layer in itertools.islice(of_use, limits.signatures):
+            payload = read_all(reader.blob(layer), limit=limits.payload, name=f"{tag}: {layer.digest}")
+            yield Signature(payload, layer.annotations[SIGNATURE_ANNOTATION])
     except InputError as error:
-        raise VerificationError(f"the tag {tag} holds no signatures", cause=str(error)) from error
+        message = f"the tag {tag} holds no signatures"
+        raise VerificationError(message, cause=str(error), remedy="sign the image anew") from error
+
+
+def _is_signature(layer: Descriptor) -> bool:
+    return layer.media_type == SIGNATURE_LAYER and bool(layer.annotations.get(SIGNATURE_ANNOTATION))

@@ -55,7 +55,9 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     known = _known(tools, ask, current)
-    got = obtain(tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name, known=known)
+    got = obtain(
+        tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name, known=known, judged=ask.judged
+    )
     return _rendered(tools, ask, got, current, salt)
 
 

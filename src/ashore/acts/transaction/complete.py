@@ -74,6 +74,7 @@ def _fetched_again(tools: Tools, staging: Staging, record: BundleRecord, missing
         root_in_image=record.root_in_image,
         name=record.name,
         judged=written,
+        is_installed=True,
     )
     if got.more is not None:
         got.more(missing)

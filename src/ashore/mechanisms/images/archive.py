@@ -62,7 +62,7 @@ class ArchiveWriter:
 
     def __init__(self, file: TarFileWriter, tag: str) -> None:
         self._file, self._tag = file, tag
-        self._referrers: tuple[Descriptor, ...] = ()
+        self._beside: tuple[Descriptor, ...] = ()
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return blob_name(descriptor.digest) in self._file.names
@@ -73,19 +73,25 @@ class ArchiveWriter:
 
     def put_referrer(self, subject: Digest, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest that refers to `subject`; it is listed when the image is named."""
-        self.put_blob(descriptor, BytesStream(data))
-        self._referrers = (*self._referrers, descriptor)
+        self._put_beside(descriptor, data)
+
+    def there_tagged(self, tag: str) -> None:
+        """An archive is written anew: nothing is there."""
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag; it is listed when the image is named."""
         descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data), annotations={REF_NAME: tag})
-        self.put_referrer(descriptor.digest, descriptor, data)
+        self._put_beside(descriptor, data)
+
+    def _put_beside(self, descriptor: Descriptor, data: bytes) -> None:
+        self.put_blob(descriptor, BytesStream(data))
+        self._beside = (*self._beside, descriptor)
 
     def put_manifest(self, media_type: str, data: bytes, *, named: bool) -> Digest:
         descriptor = Descriptor(media_type=media_type, digest=of(data), size=len(data))
         self.put_blob(descriptor, BytesStream(data))
         if named:
-            index = msgspec.json.encode(named_index(self._referrers, descriptor, self._tag))
+            index = msgspec.json.encode(named_index(self._beside, descriptor, self._tag))
             for name, text in ((INDEX_NAME, index), (LAYOUT_NAME, LAYOUT_TEXT)):
                 self._file.add(name, len(text), BytesStream(text))
             self._file.finish()

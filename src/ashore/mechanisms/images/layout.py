@@ -25,7 +25,7 @@ from ashore.nouns.files import printable
 from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Referrers, referrers_tag
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Stream
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, Transport
 
 T = TypeVar("T")
 
@@ -149,6 +149,15 @@ class LayoutWriter:
         """Store a manifest that refers to `subject`; it stands in the index without a tag."""
         self.put_manifest(descriptor.media_type, data, named=False)
         self._change_index(lambda present: index_of((*(e for e in present if e != descriptor), descriptor)))
+
+    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
+        """Media type and bytes of what another tag names; None where there is none, or no layout yet."""
+        if not os.path.lexists(os.path.join(self._path, INDEX_NAME)):
+            return None
+        name = ImageReference(transport=Transport.LAYOUT, place=self._path, tag=self._tag)
+        reader = LayoutReader(FolderFiles(self._path), name, self._limits)
+        found = reader.tagged(tag)
+        return None if found is None else reader.manifest(found.digest)
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag."""

@@ -204,6 +204,11 @@ class Repository:
         if answer.header("OCI-Subject") != subject:
             referrers.add(self.places.main, subject, descriptor, self._limits)
 
+    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
+        """Media type and bytes of what another tag names."""
+        found = self.tagged(tag)
+        return None if found is None else self.manifest(found.digest)
+
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag of the repository."""
         self._put(media_type, data, tag)

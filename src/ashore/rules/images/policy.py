@@ -11,7 +11,15 @@ import msgspec
 from ashore.errors import InputError, VerificationError
 from ashore.nouns import strictjson
 from ashore.nouns.files import printable
-from ashore.nouns.reference import DEFAULT_TAG, ImageReference, Transport, is_location, parse_name, with_today_s_host
+from ashore.nouns.reference import (
+    DEFAULT_TAG,
+    ImageReference,
+    Transport,
+    has_host,
+    is_location,
+    parse_name,
+    with_today_s_host,
+)
 
 _FORMAT = "put it right; its format: man 5 containers-policy.json"
 
@@ -20,11 +28,11 @@ class _Requirement(msgspec.Struct, frozen=True, tag_field="type"):
     pass
 
 
-class Accept(_Requirement, frozen=True, tag="insecureAcceptAnything"):
+class Accept(_Requirement, frozen=True, tag="insecureAcceptAnything", forbid_unknown_fields=True):
     """Whatever it is."""
 
 
-class Reject(_Requirement, frozen=True, tag="reject"):
+class Reject(_Requirement, frozen=True, tag="reject", forbid_unknown_fields=True):
     """Nothing."""
 
 
@@ -128,17 +136,29 @@ def parse_policy(data: bytes, where: str) -> Policy:
     """
     try:
         policy = msgspec.convert(strictjson.loads(data), Policy)
-        for requirements in (policy.default, *(found for s in policy.transports.values() for found in s.values())):
+        for rule, requirements in _every(policy):
             if not requirements:
-                raise ValueError("a list of requirements is empty")
+                raise ValueError(f"{rule} has an empty list of requirements")
             for requirement in requirements:
-                _check(requirement)
+                _check(requirement, rule)
     except ValueError as error:
         raise InputError(f"{where} is malformed", cause=printable(str(error)), remedy=_FORMAT) from error
     return msgspec.structs.replace(policy, transports={**policy.transports, **_by_today_s_host(policy)})
 
 
-def _check(requirement: Requirement) -> None:
+def _every(policy: Policy) -> Iterator[tuple[str, Requirements]]:
+    """All rules, by their names for people."""
+    yield "default", policy.default
+    for transport, scopes in policy.transports.items():
+        for scope, requirements in scopes.items():
+            yield _rule(transport, scope), requirements
+
+
+def _rule(transport: str, scope: str) -> str:
+    return f"{transport} {scope}".rstrip()
+
+
+def _check(requirement: Requirement, rule: str) -> None:
     """
     Raises:
         ValueError: keys or the identity say nothing, or several things.
@@ -147,28 +167,28 @@ def _check(requirement: Requirement) -> None:
         return
     ways = ("key_path", "key_paths", "key_data", "key_datas", "fulcio", "pki")
     if sum(getattr(requirement, way) is not None for way in ways) != 1:
-        raise ValueError("a sigstoreSigned needs exactly one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki")
+        raise ValueError(f"{rule}: a sigstoreSigned needs one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki")
     if requirement.key_paths == () or requirement.key_datas == ():
-        raise ValueError("a sigstoreSigned has an empty list of keys")
+        raise ValueError(f"{rule}: a sigstoreSigned has an empty list of keys")
     for path in requirement.paths:
-        if not path.startswith("/"):
-            raise ValueError(f"the key {path!r} is no absolute path")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(f"{rule}: the key {path[:200]!r} is no absolute path")
     identity = requirement.signed_identity
     if isinstance(identity, RemapIdentity):
         for prefix in (identity.prefix, identity.signed_prefix):
-            if not is_location(prefix):
-                raise ValueError(f"{prefix!r} is no prefix of a name")
-    if isinstance(identity, ExactReference) and not _named(identity.docker_reference):
-        raise ValueError(f"{identity.docker_reference!r} has neither a tag nor a digest")
+            if not is_location(prefix) or not has_host(prefix):
+                raise ValueError(f"{rule}: {prefix[:200]!r} is no HOST[:PORT][/PATH] that names begin with")
+    if isinstance(identity, ExactReference) and not _named(identity.docker_reference, rule):
+        raise ValueError(f"{rule}: {identity.docker_reference[:200]!r} has neither a tag nor a digest")
     if isinstance(identity, ExactRepository):
-        _named(identity.docker_repository)
+        _named(identity.docker_repository, rule)
 
 
-def _named(text: str) -> bool:
+def _named(text: str, rule: str) -> bool:
     try:
         return parse_name(text)[1]
     except InputError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{rule}: {error}") from error
 
 
 def _by_today_s_host(policy: Policy) -> Mapping[str, Mapping[str, Requirements]]:
@@ -202,9 +222,7 @@ def rules_for(reference: ImageReference, policy: Policy) -> tuple[tuple[str, Req
     if (tag := _beside_a_digest(reference)) in scopes:
         found.append(tag)
     return tuple(
-        ("default", policy.default)
-        if scope is None
-        else (f"{reference.transport.value} {scope}".rstrip(), scopes[scope])
+        ("default", policy.default) if scope is None else (_rule(reference.transport.value, scope), scopes[scope])
         for scope in found
     )
 

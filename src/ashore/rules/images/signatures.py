@@ -12,7 +12,7 @@ import msgspec
 from ashore.errors import InputError
 from ashore.nouns import strictjson
 from ashore.nouns.digest import Digest
-from ashore.nouns.reference import ImageReference, Transport, parse_name
+from ashore.nouns.reference import ImageReference, Transport, parse_name, with_today_s_host
 from ashore.nouns.signature import Signature
 from ashore.rules.images.policy import (
     ExactReference,
@@ -153,9 +153,9 @@ def _repository(name: ImageReference) -> str:
 
 def _remapped(asked: ImageReference, identity: RemapIdentity) -> ImageReference:
     """The name with the other prefix, where it has that one: as a whole, or up to a slash."""
-    name = _repository(asked)
-    if name != identity.prefix and not name.startswith(f"{identity.prefix}/"):
+    name, prefix = _repository(asked), with_today_s_host(identity.prefix)
+    if name != prefix and not name.startswith(f"{prefix}/"):
         return asked
-    rest = name.removeprefix(identity.prefix)
-    other, _ = parse_name(f"{identity.signed_prefix}{rest}")
-    return msgspec.structs.replace(other, tag=asked.tag, digest=asked.digest)
+    other = f"{with_today_s_host(identity.signed_prefix)}{name.removeprefix(prefix)}"
+    place, _, repository = other.partition("/")
+    return msgspec.structs.replace(asked, place=place, repository=repository)

@@ -14,9 +14,18 @@ from ashore.errors import VerificationError
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import printable
 from ashore.nouns.image import Image, VerifiedImage
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, Transport
 from ashore.nouns.signature import Signature, signatures_tag
-from ashore.rules.images.policy import Accept, Policy, Reject, SigstoreSigned, rules_for
+from ashore.rules.images.policy import (
+    Accept,
+    ExactRepository,
+    Identity,
+    MatchRepository,
+    Policy,
+    Reject,
+    SigstoreSigned,
+    rules_for,
+)
 from ashore.rules.images.signatures import RefusedError, fits, public_key, signed_name
 
 if TYPE_CHECKING:
@@ -32,15 +41,17 @@ class Evidence(msgspec.Struct, frozen=True):
 
     key: Callable[[str], bytes]
     """A key by its path; raises VerificationError where there is none."""
+    named: Callable[[], Sequence[Digest]]
+    """Digests of which each vouches for the next, down to the image's manifest."""
     signatures: Callable[[Digest], Iterable[Signature]]
-    """Those of a manifest or index, from where the image is."""
+    """Those of one of them."""
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """The rule that admits images of a name, and the signatures that it asks for beside."""
+    """The rule that admits images of a name; and the signatures that are asked for, each with the rule that does."""
 
     rule: str
-    signed: tuple[SigstoreSigned, ...] = ()
+    signed: tuple[tuple[str, SigstoreSigned], ...] = ()
 
 
 def unjudged(image: Image) -> VerifiedImage:
@@ -48,14 +59,15 @@ def unjudged(image: Image) -> VerifiedImage:
     return VerifiedImage(image=image, policy=NO_POLICY)
 
 
-def verify(image: Image, reference: ImageReference, policy: Policy, evidence: Evidence) -> VerifiedImage:
-    """Admit `image` under `policy`.
+def verify(image: Image, reference: ImageReference, policy: Policy, evidence: Evidence | None) -> VerifiedImage:
+    """Admit `image` under `policy`. Without `evidence` no signature is asked for: it was verified when it came.
 
     Raises:
         VerificationError: the policy rejects it, or asks for what is not there or cannot be checked.
     """
     demand = demanded(reference, policy)
-    check_signed(demand, reference, image.named, evidence)
+    if evidence is not None:
+        _check_signed(demand, reference, evidence)
     return VerifiedImage(image=image, policy=demand.rule)
 
 
@@ -66,7 +78,7 @@ def demanded(reference: ImageReference, policy: Policy) -> Demand:
         VerificationError: it rejects them, or asks for what ashore cannot check.
     """
     rules = rules_for(reference, policy)
-    signed: list[SigstoreSigned] = []
+    signed: list[tuple[str, SigstoreSigned]] = []
     for rule, requirements in rules:
         for requirement in requirements:
             if isinstance(requirement, Reject):
@@ -76,7 +88,7 @@ def demanded(reference: ImageReference, policy: Policy) -> Demand:
                     remedy="the host's owner decides what is admitted, in /etc/containers/policy.json",
                 )
             if isinstance(requirement, SigstoreSigned) and not requirement.unknown:
-                signed.append(requirement)
+                signed.append((rule, requirement))
             elif not isinstance(requirement, Accept):
                 what = requirement.unknown if isinstance(requirement, SigstoreSigned) else ""
                 raise VerificationError(
@@ -88,23 +100,27 @@ def demanded(reference: ImageReference, policy: Policy) -> Demand:
     return Demand(rules[0][0], tuple(signed))
 
 
-def check_signed(demand: Demand, reference: ImageReference, named: Sequence[Digest], evidence: Evidence) -> None:
-    """Each demand must be met by a signature of one of `named`: digests of which each vouches for the next.
-
-    Raises:
-        VerificationError: one is not met.
-    """
-    for requirement in demand.signed:
+def _check_signed(demand: Demand, reference: ImageReference, evidence: Evidence) -> None:
+    """Each demand must be met by a signature of one of the digests that vouch for the image."""
+    for rule, requirement in demand.signed:
+        named = evidence.named()
         reasons = _unmet(requirement, reference, named, evidence)
         if reasons is None:
             continue
         tags = ", ".join(map(signatures_tag, named))
         raise VerificationError(
-            f"{reference} is not signed as policy.json's rule {demand.rule} asks",
+            f"{reference} is not signed as policy.json's rule {rule} asks",
             cause=printable("; ".join(dict.fromkeys(reasons[:_SHOWN]))) or f"there is no signature: none of {tags}",
-            remedy="sign it with the key's other half (cosign sign --key, skopeo copy --sign-by-sigstore-private-key);"
-            f" {_OWNER}",
+            remedy=f"{_remedy(reference)}; {_OWNER}",
         )
+
+
+def _remedy(reference: ImageReference) -> str:
+    if reference.transport is Transport.DOCKER_ARCHIVE:
+        return "carry it as oci-archive: with --referrers all: a docker-archive holds no signatures"
+    if reference.transport is not Transport.REGISTRY:
+        return "copy it here with --referrers all from where it is signed"
+    return "sign it with the key's other half (cosign sign --key, skopeo copy --sign-by-sigstore-private-key)"
 
 
 def _unmet(
@@ -119,8 +135,9 @@ def _unmet(
                 name = signed_name(signature, key, digest)
                 if fits(requirement.signed_identity, reference, name):
                     return None
-                kind = requirement.signed_identity.__struct_config__.tag
-                reasons.append(f"a signature is for {name[:200]}, which is not what {kind} asks for{_tagless(name)}")
+                reasons.append(
+                    f"a signature is for {name[:200]}, which is not {_asked(requirement.signed_identity, name)}"
+                )
             except RefusedError as error:
                 reasons.append(str(error))
     return reasons
@@ -139,6 +156,8 @@ def _keys(requirement: SigstoreSigned, reference: ImageReference, evidence: Evid
             ) from None
 
 
-def _tagless(name: str) -> str:
-    """cosign signs names without a tag, which only identities without one can match."""
-    return "" if ":" in name.rpartition("/")[2] else " (cosign's have no tag: matchRepository)"
+def _asked(identity: Identity, signed: str) -> str:
+    """cosign signs names without a tag, which only identities that ask for none can match."""
+    kind = f"what {identity.__struct_config__.tag} asks for"
+    tagless = ":" not in signed.rpartition("/")[2] and not isinstance(identity, MatchRepository | ExactRepository)
+    return f"{kind} (cosign's have no tag: matchRepository)" if tagless else kind

@@ -23,6 +23,7 @@ from ashore.nouns.image import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Descriptor, r
 from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader, ImageWriter, ReferrerReader, ReferrerWriter
 from ashore.nouns.reference import parse
+from ashore.nouns.signature import tags_beside
 from tests.fakes.images import MemoryStore, Silent, layer, member, put_image
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import Bytes, settings_in
@@ -293,3 +294,39 @@ def test_what_others_put_into_the_index_under_the_tag_stays(tmp_path: Path) -> N
         assert place.listed(subject) == (one[0],)
         written = registry.manifests["team/app"][registry.tags["team/app"][referrers_tag(subject)]][1]
         assert json.loads(written)["manifests"] == [strange, msgspec.to_builtins(one[0])]
+
+
+def test_what_lies_under_a_tag_beside_the_image(place: Place) -> None:
+    _, subject = image()
+    tag, (_, data) = tags_beside(subject)[0], referrer(subject, "application/vnd.a")
+    blob = Descriptor(media_type=OCI_EMPTY, digest=of(b"{}"), size=2)
+    store, _ = image()
+    with place.writer() as writer:
+        assert isinstance(writer, ReferrerWriter)
+        assert writer.there_tagged(tag) is None
+        writer.put_blob(blob, Bytes(b"{}"))
+        writer.put_tagged(tag, OCI_MANIFEST, data)
+        copy(parse("docker.io/x"), store, parse(place.name), writer, platform=None, progress=Silent(), limits=DEFAULT)
+    reader = place.reader()
+    assert isinstance(reader, ReferrerReader)
+    found = reader.tagged(tag)
+    assert found is not None and found.digest == of(data)
+    assert reader.manifest(found.digest) == (OCI_MANIFEST, data)
+    assert reader.tagged(tags_beside(subject)[1]) is None
+    assert reader.resolve().digest == subject, "it is no image of its own"
+
+
+def test_what_lies_under_a_tag_gives_way_to_another(place: Place) -> None:
+    if place.name.startswith("oci-archive"):
+        return  # it is written anew, each time
+    subject = published(place)
+    tag = tags_beside(subject)[0]
+    for number in range(2):
+        _, data = referrer(subject, "application/vnd.a", number=number)
+        with place.writer() as writer:
+            assert isinstance(writer, ReferrerWriter)
+            writer.put_blob(Descriptor(media_type=OCI_EMPTY, digest=of(b"{}"), size=2), Bytes(b"{}"))
+            writer.put_tagged(tag, OCI_MANIFEST, data)
+            assert writer.there_tagged(tag) == (OCI_MANIFEST, data)
+    reader = place.reader()
+    assert reader.resolve().digest == subject

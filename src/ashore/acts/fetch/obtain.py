@@ -3,15 +3,15 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
 
+from ashore.acts.fetch.admit import admit, resolve
 from ashore.acts.fetch.deltas import Deltas
-from ashore.acts.fetch.fetch import fetch_tree, resolve_image
+from ashore.acts.fetch.fetch import fetch_tree
 from ashore.acts.fetch.partial import PartialImage
 from ashore.acts.fetch.places import LEAST_PARTS, Fetch, More, Place, Source, cache_key
-from ashore.acts.fetch.policy import admitted
 from ashore.acts.recorded import here
 from ashore.acts.tools import Tools
 from ashore.errors import DamagedContentError, InputError
@@ -22,9 +22,8 @@ from ashore.nouns.digest import Digest, of
 from ashore.nouns.files import Entry, Kind, shown
 from ashore.nouns.image import Image
 from ashore.nouns.limits import Limits
-from ashore.nouns.ports import ContentSink, ImageReader, RangedReader
+from ashore.nouns.ports import ContentSink, RangedReader
 from ashore.nouns.reference import ImageReference
-from ashore.nouns.reference import parse as parse_reference
 from ashore.rules.bundles.bundle import needs_text, read_bundle
 from ashore.rules.bundles.manifest import parse_manifest
 from ashore.rules.images.imagetree import tree_prefix
@@ -48,13 +47,6 @@ Known = Callable[[Digest], Bundle | None]
 """The bundle of a manifest, where the host has kept what rendering reads of it."""
 
 
-def resolve(tools: Tools, reference: ImageReference) -> tuple[ImageReader, Image]:
-    """Open a reference and pin it for this host's platform."""
-    reader = tools.open_image(reference)
-    known = tools.resolved.pop(reference, None)
-    return reader, resolve_image(reader, reference, tools.platform(), tools.limits, known)
-
-
 def obtain(
     tools: Tools,
     reference: ImageReference,
@@ -75,15 +67,7 @@ def obtain(
         InputError, RegistryError, VerificationError: nothing on the host was changed.
     """
     reader, image = resolve(tools, reference)
-    written = judged or reference
-    verified = admitted(
-        image,
-        written,
-        lambda: _beside(tools, image, reader, reference, written),
-        tools.host,
-        tools.limits,
-        is_installed=lambda: is_installed or _is_installed(tools, image, written),
-    )
+    verified = admit(tools, image, reader, reference, judged or reference, is_installed=is_installed)
     prefix = tree_prefix(image.config, root_in_image, name=str(reference))
     deltas = Deltas(tools, verified, reader)
 
@@ -112,26 +96,6 @@ def obtain(
     with _named(reference):
         bundle = read_bundle(verified, got.tree, texts, name=name, limits=tools.limits)
     return obtained(bundle=bundle, contents=got.contents, more=got.more)
-
-
-def _beside(
-    tools: Tools, image: Image, reader: ImageReader, reference: ImageReference, written: ImageReference
-) -> tuple[ImageReader, Sequence[Digest]]:
-    """Signatures are where the image is; of one that was brought in a layout, where its name is."""
-    if written.transport is reference.transport:
-        return reader, image.named
-    there, named = resolve(tools, written)
-    return there, named.named if named.manifest_digest == image.manifest_digest else image.named
-
-
-def _is_installed(tools: Tools, image: Image, written: ImageReference) -> bool:
-    """Whether this host has the image from the same repository, layout or archive."""
-    place = (written.transport, written.place, written.repository)
-    return any(
-        record.manifest_digest == image.manifest_digest and (had.transport, had.place, had.repository) == place
-        for record in tools.history.current().bundles
-        for had in (parse_reference(record.reference),)
-    )
 
 
 @contextlib.contextmanager

@@ -327,6 +327,6 @@ def test_what_lies_under_a_tag_gives_way_to_another(place: Place) -> None:
             assert isinstance(writer, ReferrerWriter)
             writer.put_blob(Descriptor(media_type=OCI_EMPTY, digest=of(b"{}"), size=2), Bytes(b"{}"))
             writer.put_tagged(tag, OCI_MANIFEST, data)
-            assert writer.there_tagged(tag) == (OCI_MANIFEST, data)
+            assert writer.there_tagged(tag) == data
     reader = place.reader()
     assert reader.resolve().digest == subject

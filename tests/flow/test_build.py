@@ -31,7 +31,7 @@ from ashore.nouns.limits import DEFAULT
 from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference, parse
 from ashore.rules.images.policy import Policy
-from ashore.rules.images.verify import Evidence, unjudged, verify
+from ashore.rules.images.verify import demanded, unjudged, verify
 from tests.fakes.images import AMD64, MemorySink, MemoryStore, Silent
 
 ARM64 = Platform("arm64")
@@ -60,8 +60,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def tools(images: Mapping[str, ImageReader], policy: Policy | None = None) -> BuildTools:
     def admitted(image: Image, reference: ImageReference, _: ImageReader) -> VerifiedImage:
-        nothing = Evidence(pytest.fail, pytest.fail, pytest.fail)
-        return verify(image, reference, policy, nothing) if policy else unjudged(image)
+        return verify(image, reference, demanded(reference, policy), None) if policy else unjudged(image)
 
     def open_image(reference: ImageReference) -> ImageReader:
         return images[reference.repository.rpartition("/")[2]]

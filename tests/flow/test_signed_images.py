@@ -113,16 +113,51 @@ def test_a_policy_behind_a_symlink_holds_for_what_is_installed_too(
     refused(shell.on_root("install", name), 5, "is rejected")
 
 
-def test_what_an_installer_brought_is_judged_by_its_name(shell: Shell, registry: FakeRegistry, name: str) -> None:
-    (shell.root / "var/lib/ashore").mkdir(mode=0o700)
-    brought = shell.root / "var/lib/ashore/incoming/x"
-    kept = f"oci:{shell.folder}/kept"
+def test_another_tag_of_the_image_that_is_installed_is_asked_for_its_signature(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    registry.tags[REPOSITORY]["2"] = digest(registry)
+    refused(shell.on_root("install", f"{name[:-1]}2"), 5, f"a signature is for {name}")
+
+
+def test_an_installer_that_is_older_than_its_tag(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    boot = installer(shell, name)
+    first = digest(registry)
+    push(shell, registry, "2")
+    registry.tags[REPOSITORY]["1"] = digest(registry, "2")
+    refused(boot(), 5, "is not signed as", signatures_tag(Digest(first)))
+    attach(registry, REPOSITORY, first, SIGNER.image(first, name))
+    del registry.tags[REPOSITORY]["1"]
+    assert boot().code == 0
+
+
+def test_an_installer_that_is_not_what_its_name_says(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    push(shell, registry, "2")
+    other = digest(registry, "2")
+    assert installer(shell, name, f"{name}@{digest(registry)}")().code == 0
+    assert shell.on_root("remove", "app", "--purge").code == 0
+    refused(installer(shell, name, f"{name}@{other}")(), 5, f"{name}@{other} was asked for")
+    refused(installer(shell, name, "oci:/nowhere")(), 2, "is in no registry")
+
+
+def installer(shell: Shell, name: str, said: str = "") -> Callable[[], Ran]:
+    """Hands over what `name` is now, as often as it is called, under the name that is `said`."""
+    (shell.root / "var/lib/ashore").mkdir(mode=0o700, exist_ok=True)
+    kept, brought = f"oci:{shell.folder}/kept", shell.root / "var/lib/ashore/incoming/x"
     assert shell.ashore("copy", name, kept).code == 0
 
     def boot() -> Ran:
         assert shell.ashore("copy", kept, f"oci:{brought}").code == 0
-        return shell.on_root("boot", name, "--brought", str(brought))
+        return shell.on_root("boot", said or name, "--brought", str(brought))
 
+    return boot
+
+
+def test_what_an_installer_brought_is_judged_by_its_name(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    boot = installer(shell, name)
     refused(boot(), 5, name, "is not signed as")
     assert not (shell.root / "etc/app").exists()
     # Any index on the way to it vouches for it, as it is named in the registry.
@@ -194,7 +229,7 @@ def test_what_others_signed_there_is_not_lost(shell: Shell, registry: FakeRegist
                 assert shell.ashore(*both).code == 0
                 assert len(signatures_at(mirror, subject)) == 2, "what is there has all that came"
                 attach(mirror, REPOSITORY, subject, STRANGER.image(subject, there))
-                refused(shell.ashore(*both), 3, "other signatures", "--referrers deltas")
+                refused(shell.ashore(*both), 3, "would be lost", "--referrers deltas")
                 assert len(signatures_at(mirror, subject)) == 1
         attach(registry, REPOSITORY, subject, ours, STRANGER.image(subject, name))
         assert shell.ashore("copy", name, f"oci:{shell.folder}/there:1", "--referrers", "all").code == 0
@@ -208,6 +243,25 @@ def signatures_at(registry: FakeRegistry, subject: str, repository: str = REPOSI
     manifest = registry.tags[repository][signatures_tag(Digest(subject))]
     layers: list[Any] = json.loads(registry.manifests[repository][manifest][1])["layers"]
     return layers
+
+
+def test_what_is_no_signature_there_is_not_lost_either(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    tag, layout = signatures_tag(Digest(digest(registry))), shell.folder / "there"
+    with FakeRegistry() as mirror:
+        there = f"{mirror.host}/{REPOSITORY}:1"
+        assert shell.ashore("copy", name, there).code == 0
+        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+        mirror.manifests[REPOSITORY][of(index)] = (OCI_INDEX, index)
+        mirror.tags[REPOSITORY][tag] = of(index)
+        refused(shell.ashore("copy", name, there, "--referrers", "all"), 3, tag, "would be lost")
+        assert mirror.tags[REPOSITORY][tag] == of(index)
+    assert shell.ashore("copy", name, f"oci:{layout}:1", "--referrers", "all").code == 0
+    listed = json.loads((layout / "index.json").read_text())
+    other = dict(listed["manifests"][-1], annotations={"org.opencontainers.image.ref.name": tag})
+    listed["manifests"].append(other)
+    (layout / "index.json").write_text(json.dumps(listed))
+    refused(shell.ashore("copy", name, f"oci:{layout}:1", "--referrers", "all"), 3, tag, "would be lost")
 
 
 def test_a_registry_that_hides_its_tags_is_said(shell: Shell, registry: FakeRegistry, name: str) -> None:
@@ -356,3 +410,20 @@ def test_a_delta_is_made_of_images_whose_index_is_signed(
     sign(registry, f"{name[:-1]}2", "2")
     ran = shell.ashore(*delta)
     assert ran.code == 0, ran
+
+
+def test_a_mirror_that_serves_digests_alone_is_asked_for_no_signature(
+    shell: Shell, registry: FakeRegistry, name: str
+) -> None:
+    sign(registry, name)
+    asks(shell, registry.host, signedIdentity={"type": "matchRepository"})
+    with FakeRegistry() as mirror:
+        assert shell.ashore("copy", name, f"{mirror.host}/{REPOSITORY}:1").code == 0
+        mirror.seen.clear()
+        (shell.root / "etc/containers/registries.conf").write_text(
+            f'[[registry]]\nlocation = "{registry.host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\npull-from-mirror = "digest-only"\n'
+        )
+        pinned = f"{name.rpartition(':')[0]}@{digest(registry)}"
+        assert shell.on_root("install", pinned).code == 0
+        assert mirror.count("GET", "manifests/sha256:") and not mirror.count("GET", ".sig")

@@ -246,6 +246,18 @@ def test_what_cosign_saved(name: str, site: Site, shell: Shell) -> None:
     admitted(shell, f"oci:{folder}")
 
 
+def test_signatures_that_cosign_saved_are_of_no_other_image(site: Site, shell: Shell) -> None:
+    folder = site.tools.folder / "saved-other"
+    site.tools.save(site.image("index:1"), folder)
+    copied = shell.ashore("copy", f"oci:{folder}", f"docker://{site.image('saved:1')}", "--referrers", "all")
+    assert copied.code == 0, copied.err
+    site.tools.verify_by_cosign("ours", site.image("saved:1"))
+    asked = by("ours", identity=repository("index"))
+    assert "no signature exists" in site.tools.refused(f"docker://{site.image('saved:1')}", site.policy([asked]))
+    site.ask_of(shell, site.policy([asked]))
+    admitted(shell, site.image("saved:1"))
+
+
 def test_what_is_refused_leaves_what_is_installed(site: Site, shell: Shell) -> None:
     site.ask_of(shell, site.policy([_OURS]))
     admitted(shell, site.image("cosign:1"))

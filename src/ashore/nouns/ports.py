@@ -92,8 +92,8 @@ class ReferrerWriter(ImageWriter, Protocol):
         """Store a manifest, whose blobs are there, and have it listed as what refers to `subject`."""
         ...
 
-    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
-        """Media type and bytes of the manifest that another tag names there already; None: there is none."""
+    def there_tagged(self, tag: str) -> bytes | None:
+        """The manifest that another tag names there already, empty where it is not one; None: there is nothing."""
         ...
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:

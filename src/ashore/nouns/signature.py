@@ -8,6 +8,7 @@ containers-registries.d(5), "use-sigstore-attachments".
 import msgspec
 
 from ashore.nouns.digest import Digest
+from ashore.nouns.image import referrers_tag
 
 SIGNATURE_LAYER = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
@@ -22,9 +23,9 @@ class Signature(msgspec.Struct, frozen=True):
 
 def signatures_tag(subject: Digest) -> str:
     """The tag beside an image that its signatures lie under."""
-    return f"{subject.replace(':', '-')}.sig"
+    return tags_beside(subject)[0]
 
 
 def tags_beside(subject: Digest) -> tuple[str, ...]:
-    """The tags of all that cosign puts beside an image: signatures, attestations, SBOMs."""
-    return (signatures_tag(subject), *(f"{subject.replace(':', '-')}.{kind}" for kind in ("att", "sbom")))
+    """The tags of all that cosign puts beside an image: signatures first, then attestations and SBOMs."""
+    return tuple(f"{referrers_tag(subject)}.{kind}" for kind in ("sig", "att", "sbom"))

@@ -159,7 +159,7 @@ def put(attached: Attached, writer: ImageWriter) -> None:
     """Store it with its blobs.
 
     Raises:
-        InputError: what `writer` writes to holds images alone.
+        InputError: what `writer` writes to holds images alone, or others' signatures would be lost there.
         UnreadableError: one of its blobs is not to be had.
         RegistryError, UnchangedError: as the writer has it.
     """
@@ -176,30 +176,30 @@ def put(attached: Attached, writer: ImageWriter) -> None:
         writer.put_referrer(attached.subject, attached.descriptor, attached.data)
 
 
-def _adds(attached: Attached, there: tuple[str, bytes] | None) -> bool:
-    """Whether what has a tag of its own brings something: what others put under that tag stays.
+def _adds(attached: Attached, there: bytes | None) -> bool:
+    """Whether what has a tag of its own brings something: of what others put under that tag nothing must get lost.
 
     Raises:
-        InputError: each has what the other one lacks.
+        InputError: it would.
     """
     if there is None:
         return True
-    theirs, ours = (_layers(data) for data in (there[1], attached.data))
-    if not theirs <= ours and not ours <= theirs:
-        raise InputError(
-            f"the tag {attached.tag} holds other signatures there than the source has",
-            cause="with these in their place, whoever trusts the signers of those would refuse the image",
-            remedy="bring them together with cosign copy or skopeo copy, or copy with --referrers deltas",
-        )
-    return not ours <= theirs
+    theirs, ours = _layers(there), _layers(attached.data)
+    if theirs is not None and ours is not None and (theirs <= ours or ours <= theirs):
+        return not ours <= theirs
+    raise InputError(
+        f"the tag {attached.tag} holds something else there than the source has, which would be lost",
+        cause="others may have signed the image there",
+        remedy="bring both together with cosign copy or skopeo copy, or copy with --referrers deltas",
+    )
 
 
-def _layers(data: bytes) -> frozenset[bytes]:
-    """What a manifest names, each as it stands there; empty where it is none."""
+def _layers(data: bytes) -> frozenset[bytes] | None:
+    """What a manifest names, each as it stands there; None where it is none."""
     try:
         return frozenset(msgspec.json.encode(layer, order="sorted") for layer in msgspec.json.decode(data)["layers"])
     except (*NOT_DECODED, LookupError, TypeError):
-        return frozenset()
+        return None
 
 
 def _moved(attached: Attached, blob: Descriptor, writer: ImageWriter) -> bool:

@@ -73,16 +73,17 @@ def make_deltas(
         except InputError as error:
             passed_over.append(error)
             continue
-        if delta := _make_delta(
-            (old, reader, base), reference, platform, tools, store, judged=None if own else (new, above)
-        ):
+        old_one, judged = (old, reader, base), None if own else new
+        if delta := _make_delta(old_one, reference, platform, tools, store, above=above, judged=judged):
             made.append(delta)
     if passed_over and not made:
         raise passed_over[0]
     return tuple(made)
 
 
-def _images(reference: ImageReference, tools: BuildTools) -> Iterator[tuple[ImageReference, Platform, Digest]]:
+def _images(
+    reference: ImageReference, tools: BuildTools
+) -> Iterator[tuple[ImageReference, Platform, tuple[Digest, ...]]]:
     """Each image of an index, or the one that is none, and what vouches for it; of an installer image, the bundle's."""
     reader, where = tools.open_image(reference), str(reference)
     top = reader.resolve()
@@ -91,11 +92,11 @@ def _images(reference: ImageReference, tools: BuildTools) -> Iterator[tuple[Imag
         carried = carried_bundle(document)
         for entry in (carried,) if carried else document.manifests:
             if entry.platform is not None:
-                yield reference.pinned(entry.digest), entry.platform, top.digest
+                yield reference.pinned(entry.digest), entry.platform, (top.digest,)
         return
     data = read_all(reader.blob(document.config), limit=tools.limits.manifest, name=where)
     config = parse_config(data, document, f"{where}: its config", tools.limits)
-    yield reference.pinned(top.digest), config.platform, top.digest
+    yield reference.pinned(top.digest), config.platform, ()
 
 
 def _make_delta(
@@ -105,11 +106,13 @@ def _make_delta(
     tools: BuildTools,
     store: Store,
     *,
-    judged: tuple[ImageReference, Digest] | None,
+    above: tuple[Digest, ...],
+    judged: ImageReference | None,
 ) -> Made | None:
-    """`judged`: what policy.json is asked about of the new image, if it is, and what it names."""
+    """`above`: what vouches for `reference`. `judged`: what policy.json is asked about of the new image, if it is."""
     reader = tools.open_image(reference)
     image = resolve_image(reader, reference, platform, tools.limits)
+    image = msgspec.structs.replace(image, named=(*above, *image.named))
     if image.manifest_digest == base[2].manifest_digest:
         tools.progress.say(f"{reference} is what the delta would start at")
         return None
@@ -124,7 +127,7 @@ def _make_delta(
         open(os.path.join(aside, "patches"), "x+b") as into,
     ):
         old = _contents(tools.admitted(base[2], base[0], base[1]), base[1], tools, os.path.join(aside, "old"))
-        admitted = _admitted(image, *judged, reader, tools) if judged else unjudged(image)
+        admitted = tools.admitted(image, judged, reader) if judged else unjudged(image)
         new = _contents(admitted, reader, tools, os.path.join(aside, "new"))
         listed, instead_of = _patches(old, new, into.fileno(), tools)
         attached = _attached(image, reader, base[2].manifest_digest, write_directory(listed), into.fileno())
@@ -171,13 +174,6 @@ def _attached(image: Image, reader: ImageReader, base: Digest, directory: bytes,
             opened[blob.media_type](), digest=blob.digest, size=blob.size, name="the new delta"
         ),
     )
-
-
-def _admitted(
-    image: Image, judged: ImageReference, above: Digest, reader: ImageReader, tools: BuildTools
-) -> VerifiedImage:
-    named = tuple(dict.fromkeys((above, *image.named)))
-    return tools.admitted(msgspec.structs.replace(image, named=named), judged, reader)
 
 
 def _contents(image: VerifiedImage, reader: ImageReader, tools: BuildTools, folder: str) -> Contents:

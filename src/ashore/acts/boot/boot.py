@@ -16,7 +16,7 @@ from ashore.acts.recorded import record_for
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.due import run_due
 from ashore.acts.transaction.recover import recover
-from ashore.errors import BlockedError, InputError, RegistryError, UnchangedError, UnitsFailedError
+from ashore.errors import BlockedError, InputError, RegistryError, UnchangedError, UnitsFailedError, UsageError
 from ashore.mechanisms.host.config import read_config
 from ashore.nouns.ask import Ask
 from ashore.nouns.config import Pull
@@ -172,7 +172,13 @@ def configured(tools: Tools) -> tuple[str, ...]:
 
 
 def brought_as(ask: Ask, folder: str) -> Ask:
-    """The same image, from the layout at `folder`; recorded by its own name."""
+    """The same image, from the layout at `folder`; recorded by its own name.
+
+    Raises:
+        UsageError: that is no registry's.
+    """
+    if ask.reference.transport is not Transport.REGISTRY:
+        raise UsageError(f"{ask.reference} is in no registry", remedy="name the image as it is pushed")
     layout = ImageReference(transport=Transport.LAYOUT, place=folder)
     return msgspec.structs.replace(ask, reference=layout, written=str(ask.reference))
 

@@ -55,12 +55,9 @@ def _names(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     """Whether a reference, if it is admitted, still names what is installed."""
     if tools.host.is_there(POLICY_PATH):
         # Imported late: most hosts have none.
-        from ashore.acts.fetch.policy import policy_of
-        from ashore.mechanisms.images.transports import resolved
-        from ashore.rules.images.verify import demanded
+        from ashore.acts.fetch.policy import demand_of
 
-        if (policy := policy_of(tools.host, tools.limits)) is not None:
-            demanded(resolved(ask.judged), policy)
+        demand_of(tools.host, ask.judged, tools.limits)
     return named_digest(tools, ask) == record.digest
 
 

@@ -3,9 +3,13 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ashore.acts.fetch.fetch import resolve_image
 from ashore.acts.fetch.policy import admitted
 from ashore.acts.tools import Tools
+from ashore.errors import InputError, VerificationError
+from ashore.mechanisms.registry.failures import NotFoundError
 from ashore.nouns.digest import Digest
 from ashore.nouns.image import Image, VerifiedImage
 from ashore.nouns.ports import ImageReader
@@ -30,34 +34,39 @@ def admit(
 ) -> VerifiedImage:
     """`image`, which came by `reference`, if it may be here by the name `judged`.
 
-    Of what the host has, or had, from there no signature is asked for again: `is_installed`, or seen by its record.
+    No signature is asked for where `is_installed`: the host has it, or had it, by that name; or its record says so.
 
     Raises:
         InputError, RegistryError, VerificationError: as `admitted`.
     """
+    brought = judged.transport is not reference.transport
+    pinned = judged.digest if brought else None
+    if pinned and pinned not in image.named and pinned not in _at(tools, judged, image)[1]:
+        raise VerificationError(f"{judged} was asked for", cause=f"{image.digest} came")
 
-    def beside() -> tuple[ImageReader, Sequence[Digest]]:
+    def beside() -> tuple[ImageReader, Sequence[Digest]] | None:
+        if is_installed or _is_installed(tools, image, judged):
+            return None
         # Signatures are where the image is; of one that was brought in a layout, where its name is.
-        if judged.transport is reference.transport:
-            return reader, image.named
-        there, named = resolve(tools, judged)
-        return there, named.named if named.manifest_digest == image.manifest_digest else image.named
+        return _at(tools, judged, image) if brought else (reader, image.named)
 
-    return admitted(
-        image,
-        judged,
-        beside,
-        tools.host,
-        tools.limits,
-        is_installed=lambda: is_installed or _is_installed(tools, image, judged),
-    )
+    return admitted(image, judged, beside, tools.host, tools.limits)
+
+
+def _at(tools: Tools, name: ImageReference, image: Image) -> tuple[ImageReader, Sequence[Digest]]:
+    """Where `name` is, and what vouches for `image` there: no more than its own digests where another is named now."""
+    try:
+        reader, there = resolve(tools, name)
+    except (NotFoundError, InputError):  # its tag is gone, or names an image for others
+        return tools.open_image(name), image.named
+    return reader, there.named if there.manifest_digest == image.manifest_digest else image.named
 
 
 def _is_installed(tools: Tools, image: Image, judged: ImageReference) -> bool:
-    """Whether this host has the image from the same repository, layout or archive."""
-    place = (judged.transport, judged.place, judged.repository)
+    """Whether the host has this very image by that name, whatever digest was written beside it."""
+    name = msgspec.structs.replace(judged, digest=None)
     return any(
-        record.manifest_digest == image.manifest_digest and (had.transport, had.place, had.repository) == place
+        (record.digest, record.manifest_digest) == (image.digest, image.manifest_digest)
+        and msgspec.structs.replace(parse(record.reference), digest=None) == name
         for record in tools.history.current().bundles
-        for had in (parse(record.reference),)
     )

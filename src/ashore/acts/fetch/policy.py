@@ -18,7 +18,7 @@ from ashore.nouns.ports import ImageReader
 from ashore.nouns.reference import ImageReference
 from ashore.nouns.signature import Signature
 from ashore.rules.images.policy import Policy, parse_policy
-from ashore.rules.images.verify import Evidence, unjudged, verify
+from ashore.rules.images.verify import Demand, Evidence, demanded, unjudged, verify
 
 _KEY = 64 * KIB
 
@@ -36,33 +36,34 @@ def policy_of(host: Beneath, limits: Limits) -> Policy | None:
     return None if data is None else parse_policy(data, POLICY_PATH)
 
 
-Beside = Callable[[], tuple[ImageReader, Sequence[Digest]]]
-"""Where the signatures of an image are, and the digests that vouch for it there; asked if a policy wants one."""
+Beside = Callable[[], tuple[ImageReader, Sequence[Digest]] | None]
+"""Where the signatures of an image are, and the digests that vouch for it there. None: no signature is asked for."""
 
 
-def admitted(
-    image: Image,
-    reference: ImageReference,
-    beside: Beside,
-    host: Beneath,
-    limits: Limits,
-    *,
-    is_installed: Callable[[], bool] = lambda: False,
-) -> VerifiedImage:
+def demand_of(host: Beneath, reference: ImageReference, limits: Limits) -> Demand | None:
+    """What the policy of `host` asks of images of that name; None where there is no policy.
+
+    Raises:
+        InputError: as `policy_of`.
+        VerificationError: it rejects them, or asks for what cannot be checked.
+    """
+    policy = policy_of(host, limits)
+    return None if policy is None else demanded(resolved(reference), policy)
+
+
+def admitted(image: Image, reference: ImageReference, beside: Beside, host: Beneath, limits: Limits) -> VerifiedImage:
     """`image`, if the policy of `host` admits it under the name `reference`, and as it is signed.
-
-    Of one that is installed from there already no signature is asked for: it had one when it came.
 
     Raises:
         InputError: as `policy_of`.
         VerificationError: it is not admitted.
         RegistryError: a signature is asked for, and nobody answers.
     """
-    policy = policy_of(host, limits)
-    if policy is None:
+    demand = demand_of(host, reference, limits)
+    if demand is None:
         return unjudged(image)
-    evidence = None if is_installed() else _evidence(functools.cache(beside), host, limits)
-    return verify(image, resolved(reference), policy, evidence)
+    at = beside() if demand.signed else None
+    return verify(image, resolved(reference), demand, None if at is None else _evidence(*at, host, limits))
 
 
 def admitted_below(
@@ -73,22 +74,24 @@ def admitted_below(
         return admitted(image, reference, lambda: (reader, image.named), host, limits)
 
 
-def _evidence(beside: Beside, host: Beneath, limits: Limits) -> Evidence:
-    """Keys of `host`, and signatures from where the image is: each read once, and only if it is asked for."""
+def _evidence(reader: ImageReader, named: Sequence[Digest], host: Beneath, limits: Limits) -> Evidence:
+    """Keys of `host`, and signatures from `reader`: each read once, and only if it is asked for."""
 
     @functools.cache
     def signatures(subject: Digest) -> tuple[Signature, ...]:
-        return tuple(signatures_of(subject, beside()[0], limits))
+        return tuple(signatures_of(subject, reader, limits))
 
-    return Evidence(key=functools.partial(_key, host), named=lambda: beside()[1], signatures=signatures)
+    return Evidence(key=functools.partial(_key, host), named=named, signatures=signatures)
 
 
 def _key(host: Beneath, path: str) -> bytes:
     try:
+        if not path.startswith("/") or "\0" in path:
+            raise OSError("it is no absolute path")
         return host.read_bytes(path.lstrip("/"), _KEY)
     except OSError as error:
         raise VerificationError(
-            f"the key {printable(path)} cannot be read",
+            f"the key {printable(path[:500])} cannot be read",
             cause=f"policy.json asks for a signature of it: {words_of(error)}",
             remedy="put the public key there",
         ) from error

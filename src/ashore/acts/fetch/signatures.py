@@ -30,7 +30,7 @@ def signatures_of(subject: Digest, reader: ImageReader, limits: Limits) -> Itera
         if (top := reader.tagged(tag)) is None:
             return
         # There may be many, of others or of no use: what they are counts, and not how many.
-        many = msgspec.structs.replace(limits, layers=limits.manifest)
+        many = msgspec.structs.replace(limits, layers=limits.index_manifests)
         manifest = parse_artifact(*reader.manifest(top.digest), tag, many)
         of_use = (layer for layer in manifest.layers if _is_signature(layer) and layer.size <= limits.payload)
         for layer in itertools.islice(of_use, limits.signatures):

@@ -75,8 +75,9 @@ class ArchiveWriter:
         """Store a manifest that refers to `subject`; it is listed when the image is named."""
         self._put_beside(descriptor, data)
 
-    def there_tagged(self, tag: str) -> None:
-        """An archive is written anew: nothing is there."""
+    def there_tagged(self, tag: str) -> bytes | None:
+        """Nothing: an archive is written anew."""
+        return None
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag; it is listed when the image is named."""

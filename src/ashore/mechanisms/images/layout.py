@@ -25,7 +25,7 @@ from ashore.nouns.files import printable
 from ashore.nouns.image import OCI_INDEX, OCI_MANIFEST, Descriptor, Index, Referrers, referrers_tag
 from ashore.nouns.limits import Limits
 from ashore.nouns.ports import Stream
-from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.reference import ImageReference
 
 T = TypeVar("T")
 
@@ -98,10 +98,14 @@ class LayoutReader:
         return Referrers(found=tuple(kept)[: self._limits.referrers])
 
     def tagged(self, tag: str) -> Descriptor | None:
-        """What another tag names; None where there is none, or it names several."""
+        """What another tag names; None where there is none, or it names several.
+
+        What `cosign save` wrote has no tags: its signatures are those of the only image.
+        """
         index, saved = self._index().manifests, _SAVED.get(tag[-4:])
         named = {entry.digest: entry for entry in index if _tag(entry) == tag}
-        if saved and not named:
+        images = {entry.digest for entry in index if not is_referrer(entry)}
+        if saved and not named and {referrers_tag(image) for image in images} == {tag[:-4]}:
             named = {entry.digest: entry for entry in index if entry.annotations.get(_KIND) == saved}
         return named.popitem()[1] if len(named) == 1 else None
 
@@ -150,14 +154,13 @@ class LayoutWriter:
         self.put_manifest(descriptor.media_type, data, named=False)
         self._change_index(lambda present: index_of((*(e for e in present if e != descriptor), descriptor)))
 
-    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
-        """Media type and bytes of what another tag names; None where there is none, or no layout yet."""
-        if not os.path.lexists(os.path.join(self._path, INDEX_NAME)):
-            return None
-        name = ImageReference(transport=Transport.LAYOUT, place=self._path, tag=self._tag)
-        reader = LayoutReader(FolderFiles(self._path), name, self._limits)
-        found = reader.tagged(tag)
-        return None if found is None else reader.manifest(found.digest)
+    def there_tagged(self, tag: str) -> bytes | None:
+        """What another tag names, empty where it names several; None where there is none."""
+        named = {entry.digest for entry in self._present() if _tag(entry) == tag}
+        if len(named) != 1:
+            return b"" if named else None
+        source, _ = FolderFiles(self._path).open(blob_name(named.pop()))
+        return read_all(source, limit=self._limits.manifest, name=f"{self._path}: {tag}")
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag."""

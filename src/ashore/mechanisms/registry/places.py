@@ -42,6 +42,10 @@ class Places:
         """The same ones, which do not try again what failed."""
         return Places((place.once() for place in (*self._mirrors, self.main)), self._given_up)
 
+    def for_tags(self) -> "Places":
+        """Those of them that may be asked for a tag."""
+        return Places((*(m for m in self._mirrors if not m.source.digest_only), self.main), self._given_up)
+
     def first(self, ask: Callable[[Session], T]) -> T:
         """The answer of the first place that has one.
 

@@ -29,6 +29,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     repository: str
     insecure: bool = False
     """Certificates are not checked, and plain http is used where https is not spoken."""
+    digest_only: bool = False
+    """A mirror that is asked for nothing by a tag."""
 
 
 class _Mirror(msgspec.Struct, frozen=True, rename="kebab"):
@@ -80,8 +82,11 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
             )
         location = entry.location or (name.removesuffix(rest) if entry.prefix else "")
         mirrors = [] if push else [m for m in entry.mirror if _serves(m, entry, reference)]
-        places = [(m.location, m.insecure) for m in mirrors] + [(location, entry.insecure)]
-        return tuple(_source(place.removesuffix(pin) + rest, insecure) for place, insecure in places)
+        sources = [
+            _source(m.location.removesuffix(pin) + rest, m.insecure, digest_only=_digest_only(m, entry))
+            for m in mirrors
+        ]
+        return (*sources, _source(location.removesuffix(pin) + rest, entry.insecure))
 
     def insecure(self, host_port: str) -> bool:
         """Whether a whole host, as such, is marked insecure."""
@@ -217,12 +222,17 @@ def _rest(name: str, prefix: str) -> str | None:
     return rest if name.startswith(prefix) and rest[:1] in {"", "/"} else None
 
 
+def _digest_only(mirror: _Mirror, entry: _Registry) -> bool:
+    return entry.mirror_by_digest_only or mirror.pull_from_mirror == "digest-only"
+
+
 def _serves(mirror: _Mirror, entry: _Registry, reference: ImageReference) -> bool:
-    which = "digest-only" if entry.mirror_by_digest_only else mirror.pull_from_mirror
-    return which in ("all", "") or (which == "digest-only") == (reference.digest is not None)
+    if _digest_only(mirror, entry):
+        return reference.digest is not None
+    return mirror.pull_from_mirror != "tag-only" or reference.digest is None
 
 
-def _source(name: str, insecure: bool) -> Source:
+def _source(name: str, insecure: bool, *, digest_only: bool = False) -> Source:
     host, _, repository = name.partition("/")
     try:
         urls.parse(f"https://{host}")
@@ -230,4 +240,4 @@ def _source(name: str, insecure: bool) -> Source:
             raise ValueError("that is no repository")
     except ValueError as error:
         raise InputError(f"{CONF} leads to {printable(name)}", cause=str(error)) from None
-    return Source(host=host, repository=repository, insecure=insecure)
+    return Source(host=host, repository=repository, insecure=insecure, digest_only=digest_only)

@@ -117,7 +117,7 @@ class Repository:
     def tagged(self, tag: str) -> Descriptor | None:
         """What another tag of the repository names; `manifest` has it then. None: there is none."""
         try:
-            return self._documents.find(self.places, tag)
+            return self._documents.find(self.places.for_tags(), tag)
         except NotFoundError:
             return None
 
@@ -204,10 +204,10 @@ class Repository:
         if answer.header("OCI-Subject") != subject:
             referrers.add(self.places.main, subject, descriptor, self._limits)
 
-    def there_tagged(self, tag: str) -> tuple[str, bytes] | None:
-        """Media type and bytes of what another tag names."""
+    def there_tagged(self, tag: str) -> bytes | None:
+        """What another tag names; None where there is none."""
         found = self.tagged(tag)
-        return None if found is None else self.manifest(found.digest)
+        return None if found is None else self.manifest(found.digest)[1]
 
     def put_tagged(self, tag: str, media_type: str, data: bytes) -> None:
         """Store a manifest under another tag of the repository."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Of what type a value has to be, and among which: what its bundle says, or its default does. No I/O."""
 
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -145,6 +146,11 @@ def toml_text(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_text, value))}]"
     if isinstance(value, Mapping):
-        items = ", ".join(f"{name} = {toml_text(item)}" for name, item in value.items())
+        items = ", ".join(f"{_key(name)} = {toml_text(item)}" for name, item in value.items())
         return f"{{ {items} }}" if items else "{}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+def _key(name: str) -> str:
+    bare = name.isascii() and name.replace("-", "_").isidentifier()
+    return name if bare else toml_text(name)

@@ -15,7 +15,6 @@ from ashore.nouns.reference import (
     DEFAULT_TAG,
     ImageReference,
     Transport,
-    has_host,
     is_location,
     parse_name,
     with_today_s_host,
@@ -170,13 +169,10 @@ def _check(requirement: Requirement, rule: str) -> None:
         raise ValueError(f"{rule}: a sigstoreSigned needs one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki")
     if requirement.key_paths == () or requirement.key_datas == ():
         raise ValueError(f"{rule}: a sigstoreSigned has an empty list of keys")
-    for path in requirement.paths:
-        if not path.startswith("/") or "\0" in path:
-            raise ValueError(f"{rule}: the key {path[:200]!r} is no absolute path")
     identity = requirement.signed_identity
     if isinstance(identity, RemapIdentity):
         for prefix in (identity.prefix, identity.signed_prefix):
-            if not is_location(prefix) or not has_host(prefix):
+            if not is_location(prefix):
                 raise ValueError(f"{rule}: {prefix[:200]!r} is no HOST[:PORT][/PATH] that names begin with")
     if isinstance(identity, ExactReference) and not _named(identity.docker_reference, rule):
         raise ValueError(f"{rule}: {identity.docker_reference[:200]!r} has neither a tag nor a digest")
@@ -192,11 +188,11 @@ def _named(text: str, rule: str) -> bool:
 
 
 def _by_today_s_host(policy: Policy) -> Mapping[str, Mapping[str, Requirements]]:
-    """The registries' scopes with Docker Hub by one name; if it has a scope by both, both must hold."""
+    """The registries' scopes, hosts in one spelling, Docker Hub by one name; what several say of one must all hold."""
     registries = Transport.REGISTRY.value
     scopes: dict[str, Requirements] = {}
     for scope, requirements in policy.transports.get(registries, {}).items():
-        name = with_today_s_host(scope)
+        name = _one_spelling(scope)
         scopes[name] = (*scopes.get(name, ()), *requirements)
     return {registries: scopes}
 
@@ -231,7 +227,13 @@ def _beside_a_digest(reference: ImageReference) -> str:
     """The scope of the tag, where a registry's image has a digest as well; or none."""
     if reference.transport is not Transport.REGISTRY or not (reference.tag and reference.digest):
         return ""
-    return f"{reference.place}/{reference.repository}:{reference.tag}"
+    return _one_spelling(f"{reference.place}/{reference.repository}:{reference.tag}")
+
+
+def _one_spelling(name: str) -> str:
+    """A name or scope by which another spelling of its host does not lead past a rule."""
+    host, slash, rest = name.partition("/")
+    return with_today_s_host(f"{host.lower()}{slash}{rest}")
 
 
 def _scopes(reference: ImageReference) -> Iterator[str]:
@@ -239,7 +241,7 @@ def _scopes(reference: ImageReference) -> Iterator[str]:
     if reference.transport is not Transport.REGISTRY:
         yield from _path_scopes(reference)
         return
-    name = f"{reference.place}/{reference.repository}"
+    name = _one_spelling(f"{reference.place}/{reference.repository}")
     yield f"{name}@{reference.digest}" if reference.digest else f"{name}:{reference.tag or DEFAULT_TAG}"
     while "/" in name:
         yield name

@@ -24,7 +24,11 @@ from ashore.rules.images.policy import (
 )
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey
 
 _KIND = "cosign container image signature"
 _LEAST_RSA = 2048
@@ -53,7 +57,7 @@ class RefusedError(Exception):
     """Why a key or a signature is of no use, for people."""
 
 
-def public_key(pem: bytes) -> "PublicKeyTypes":
+def public_key(pem: bytes) -> "PublicKey":
     """A public key in PEM.
 
     Raises:
@@ -79,7 +83,7 @@ def public_key(pem: bytes) -> "PublicKeyTypes":
     return key
 
 
-def signed_name(signature: Signature, key: "PublicKeyTypes", digest: Digest) -> str:
+def signed_name(signature: Signature, key: "PublicKey", digest: Digest) -> str:
     """The name under which `key` signed the image `digest`. Nothing is read of a payload that it did not sign.
 
     Raises:
@@ -100,9 +104,9 @@ def signed_name(signature: Signature, key: "PublicKeyTypes", digest: Digest) -> 
     return critical.identity.docker_reference
 
 
-def _verify(key: "PublicKeyTypes", signature: bytes, payload: bytes) -> None:
+def _verify(key: "PublicKey", signature: bytes, payload: bytes) -> None:
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -112,10 +116,8 @@ def _verify(key: "PublicKeyTypes", signature: bytes, payload: bytes) -> None:
             key.verify(signature, payload, ec.ECDSA(SHA256()))
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, payload, PKCS1v15(), SHA256())
-        elif isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, payload)
         else:
-            raise InvalidSignature
+            key.verify(signature, payload)
     except InvalidSignature:
         raise RefusedError("a signature is of another key, or of something else") from None
 

@@ -29,7 +29,7 @@ from ashore.rules.images.policy import (
 from ashore.rules.images.signatures import RefusedError, fits, public_key, signed_name
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from ashore.rules.images.signatures import PublicKey
 
 NO_POLICY = "no policy"
 _OWNER = "what is admitted without, the host's owner decides in /etc/containers/policy.json"
@@ -41,10 +41,10 @@ class Evidence(msgspec.Struct, frozen=True):
 
     key: Callable[[str], bytes]
     """A key by its path; raises VerificationError where there is none."""
-    named: Callable[[], Sequence[Digest]]
-    """Digests of which each vouches for the next, down to the image's manifest."""
+    named: Sequence[Digest]
+    """Of which each vouches for the next, down to the image's manifest."""
     signatures: Callable[[Digest], Iterable[Signature]]
-    """Those of one of them."""
+    """What lies beside one of those, unchecked."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -59,13 +59,12 @@ def unjudged(image: Image) -> VerifiedImage:
     return VerifiedImage(image=image, policy=NO_POLICY)
 
 
-def verify(image: Image, reference: ImageReference, policy: Policy, evidence: Evidence | None) -> VerifiedImage:
-    """Admit `image` under `policy`. Without `evidence` no signature is asked for: it was verified when it came.
+def verify(image: Image, reference: ImageReference, demand: Demand, evidence: Evidence | None) -> VerifiedImage:
+    """Admit `image` if it is signed as `demand` asks. Without `evidence` no signature is asked for.
 
     Raises:
-        VerificationError: the policy rejects it, or asks for what is not there or cannot be checked.
+        VerificationError: it is not, or a key cannot be used.
     """
-    demand = demanded(reference, policy)
     if evidence is not None:
         _check_signed(demand, reference, evidence)
     return VerifiedImage(image=image, policy=demand.rule)
@@ -103,11 +102,10 @@ def demanded(reference: ImageReference, policy: Policy) -> Demand:
 def _check_signed(demand: Demand, reference: ImageReference, evidence: Evidence) -> None:
     """Each demand must be met by a signature of one of the digests that vouch for the image."""
     for rule, requirement in demand.signed:
-        named = evidence.named()
-        reasons = _unmet(requirement, reference, named, evidence)
+        reasons = _unmet(requirement, reference, evidence)
         if reasons is None:
             continue
-        tags = ", ".join(map(signatures_tag, named))
+        tags = ", ".join(map(signatures_tag, evidence.named))
         raise VerificationError(
             f"{reference} is not signed as policy.json's rule {rule} asks",
             cause=printable("; ".join(dict.fromkeys(reasons[:_SHOWN]))) or f"there is no signature: none of {tags}",
@@ -123,13 +121,11 @@ def _remedy(reference: ImageReference) -> str:
     return "sign it with the key's other half (cosign sign --key, skopeo copy --sign-by-sigstore-private-key)"
 
 
-def _unmet(
-    requirement: SigstoreSigned, reference: ImageReference, named: Sequence[Digest], evidence: Evidence
-) -> list[str] | None:
+def _unmet(requirement: SigstoreSigned, reference: ImageReference, evidence: Evidence) -> list[str] | None:
     """None if a signature meets it; else why each that there is does not count."""
     keys = list(_keys(requirement, reference, evidence))
     reasons = []
-    for digest in named:
+    for digest in evidence.named:
         for signature, key in itertools.product(evidence.signatures(digest), keys):
             try:
                 name = signed_name(signature, key, digest)
@@ -143,7 +139,7 @@ def _unmet(
     return reasons
 
 
-def _keys(requirement: SigstoreSigned, reference: ImageReference, evidence: Evidence) -> Iterator["PublicKeyTypes"]:
+def _keys(requirement: SigstoreSigned, reference: ImageReference, evidence: Evidence) -> Iterator["PublicKey"]:
     texts = [(path, evidence.key(path)) for path in requirement.paths]
     for where, pem in [*texts, *(("keyData", pem) for pem in requirement.keys)]:
         try:

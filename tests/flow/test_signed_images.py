@@ -91,6 +91,25 @@ def test_of_what_is_installed_no_signature_is_asked_for_again(shell: Shell, regi
     refused(shell.on_root("install", name), 5, "is rejected")
 
 
+def test_a_tag_that_moved_to_what_nobody_signed_brings_nothing(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    sign(registry, name)
+    assert shell.on_root("install", name).code == 0
+    first = digest(registry)
+    push(shell, registry, "2")
+    registry.tags[REPOSITORY]["1"] = digest(registry, "2")
+    for verb in (["install", name], ["upgrade"], ["follow"], ["plan", name], ["install", name, "--set", "x=1"]):
+        with shell.unchanged():
+            assert shell.on_root(*verb).code == 5, verb
+    # Nor does an index around the image that is installed.
+    entry = {"mediaType": OCI_MANIFEST, "digest": first, "size": len(registry.manifests[REPOSITORY][first][1])}
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
+    registry.manifests[REPOSITORY][of(index)] = (OCI_INDEX, index)
+    registry.tags[REPOSITORY]["1"] = of(index)
+    del registry.tags[REPOSITORY][signatures_tag(Digest(first))]
+    for verb in (["install", name], ["follow"]):
+        refused(shell.on_root(*verb), 5, "is not signed as")
+
+
 def test_the_same_image_from_elsewhere_is_asked_for_its_signature(
     shell: Shell, registry: FakeRegistry, name: str
 ) -> None:

@@ -84,7 +84,8 @@ def manifests(layout: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
     top = read(layout, first["digest"])
     runs, carried = top["manifests"]
     assert runs["platform"]["os"] == "linux"
-    assert carried["annotations"] == {"io.ashore.role": "bundle"}
+    marks = {"io.ashore.role": "bundle", "io.github.containers.compression.zstd": "true"}
+    assert carried["annotations"] == marks
     return read(layout, runs["digest"]), read(layout, carried["digest"]), carried["digest"]
 
 

@@ -47,3 +47,20 @@ def test_who_waits_for_a_change_that_is_killed_is_told_what_became_of_it(
         assert (caught.value.code, caught.value.cause) == (code, "the change was killed; so it went")
         assert "journalctl -u ashore-" in caught.value.remedy
     assert list((tmp_path / "run/ashore").iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_no_failed_service_stays_behind_for_somebody_to_wonder_at(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def done(argv: list[str], **_: object) -> int:
+        handover.take_request(str(tmp_path / argv[-1].lstrip("/")))
+        return code
+
+    monkeypatch.setattr(process, "run_attached", done)
+    monkeypatch.setattr(process, "run", lambda argv, **_: ran.append(argv))
+    (tmp_path / "run").mkdir()
+    assert handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"], enter=["nsenter"]) == code
+    assert [argv[:3] for argv in ran] == ([["nsenter", "systemctl", "reset-failed"]] if code else [])

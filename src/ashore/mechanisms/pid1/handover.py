@@ -102,6 +102,8 @@ def hand_over(
             cause=f"systemd-run {process.how_it_ended(code)}",
             remedy="its message is above; the system bus must run: systemctl status dbus",
         )
+    if code:
+        _forget_failed(unit, enter)  # else the host is "degraded" by a change that was told of
     if (ending := answer.take(root, f"{_REQUEST}{number}{_KILLED}")) is not None:
         if ending.code:
             raise _killed(ending, unit)

@@ -142,7 +142,9 @@ class _Server:
             try:
                 request = os.read(self._device, _LARGEST + 4096)
             except OSError as error:
-                if error.errno in (errno.EINTR, errno.ENOENT):
+                # ECONNABORTED (fs/fuse/dev.c, fuse_dev_do_read): a request that the unmount gave up while it was handed
+                # over. Whoever had written it would have been told; ENODEV comes next.
+                if error.errno in (errno.EINTR, errno.ENOENT, errno.ECONNABORTED):
                     continue
                 if error.errno == errno.ENODEV:
                     return  # unmounted

@@ -184,7 +184,7 @@ def test_a_wrong_password_is_said_with_the_remedy(there: There, tmp_path: str) -
     try:
         repository.resolve()
     except RegistryError as error:
-        assert "podman login" in error.remedy
+        assert f"ashore login {there.host}" in error.remedy
         assert "auth.json" in error.remedy
         assert "wrong-password" not in f"{error} {error.remedy}"
     else:

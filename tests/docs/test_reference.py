@@ -24,7 +24,7 @@ REFERENCE = DOCS / "reference"
 SCHEMAS = REFERENCE / "schemas"
 _OUTCOMES = ("install", "upgrade", "remove", "rollback", "pending take", "pending keep", "repair")
 _COPIES = ("push", "pull", "copy")
-_WITHOUT_JSON = ("new", "render", "provision")
+_WITHOUT_JSON = ("new", "render", "provision", "login", "logout")
 
 
 @pytest.mark.parametrize("name", generate.PAGES)

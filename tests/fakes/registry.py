@@ -217,6 +217,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_WR)
 
 
+def _grants(scopes: set[str], name: str, right: str) -> bool:
+    return any(s.split(":")[1] == name and right in s.split(":")[2].split(",") for s in scopes if s.count(":") == 2)
+
+
 class _Desk:
     """One request's answer, by the book."""
 
@@ -259,12 +263,11 @@ class _Desk:
             challenge = 'Basic realm="fake"'
             allowed = given == f"Basic {wanted}"
         else:
-            scope = f"repository:{name}:{'pull,push' if right == 'push' else 'pull'}"
-            challenge = f'Bearer realm="{registry.realm}",service="fake",scope="{scope}"'
-            held = registry.tokens.get(given.removeprefix("Bearer "), set())
-            allowed = any(
-                s.split(":")[1] == name and right in s.split(":")[2].split(",") for s in held if s.count(":") == 2
-            )
+            challenge = f'Bearer realm="{registry.realm}",service="fake"'
+            held = registry.tokens.get(given.removeprefix("Bearer "))
+            allowed = held is not None and (not name or _grants(held, name, right))
+            if name:
+                challenge += f',scope="repository:{name}:{"pull,push" if right == "push" else "pull"}"'
         return None if allowed else _problem(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
 
     def _token(self, method: str) -> Reply:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -70,3 +71,29 @@ def test_podman_logs_in_and_skopeo_copies_both_ways(tmp_path: Path) -> None:
             media_type=described["mediaType"], digest=digests.parse(described["digest"]), size=described["size"]
         )
         assert len(drain(theirs.blob(packed))) == described["size"]
+
+
+def test_what_ashore_keeps_podman_and_skopeo_find_and_the_other_way_round(tmp_path: Path) -> None:
+    auth = str(tmp_path / "auth.json")
+
+    def run(*argv: str, stdin: str = "", code: int = 0) -> str:
+        environ = {**os.environ, "REGISTRY_AUTH_FILE": auth}
+        done = subprocess.run(argv, capture_output=True, text=True, input=stdin, env=environ)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    ashore = (sys.executable, "-m", "ashore")
+    with RegistryServer(str(tmp_path / "registry"), user="ann", password="pass:word") as server:
+        run(*ashore, "login", "-u", "ann", "--password-stdin", server.host, stdin="wrong\n", code=4)
+        assert not os.path.exists(auth)
+        run(*ashore, "login", "-u", "ann", "--password-stdin", server.host, stdin="pass:word\n")
+        assert run("podman", "login", "--get-login", server.host).strip() == "ann"
+        run("skopeo", "login", "--tls-verify=false", server.host)  # it has one, and has it checked
+        run("podman", "logout", server.host)
+        assert run(*ashore, "logout", server.host) == ""
+
+        run("podman", "login", "--tls-verify=false", "-u", "ann", "-p", "pass:word", server.host)
+        assert server.host in run(*ashore, "logout", server.host)
+        run("podman", "login", "--get-login", server.host, code=125)
+        run(*ashore, "login", "-u", "ann", "--password-stdin", f"{server.host}/team", stdin="pass:word\n")
+        assert run("skopeo", "login", "--get-login", f"{server.host}/team").strip() == "ann"

@@ -16,6 +16,8 @@ VERBS = {
     "new": "Scaffold a bundle.",
     "lint": "Report every problem of a bundle.",
     "build": "Build a bundle into an OCI image.",
+    "login": "Log in to a registry.",
+    "logout": "Forget a login.",
     "push": "Copy an image to a registry.",
     "pull": "Copy an image from a registry.",
     "copy": "Copy an image from anywhere to anywhere.",

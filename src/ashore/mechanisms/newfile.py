@@ -13,13 +13,14 @@ from ashore.mechanisms.durable import write_all
 class NewFile:
     """A context: what was not committed when it ends is gone."""
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, *, mode: int = 0o644) -> None:
         self._final = os.path.join(folder, name)
         self._beside = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.new")
+        self._mode = mode
         self.descriptor = -1
 
     def __enter__(self) -> "NewFile":
-        self.descriptor = os.open(self._beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.descriptor = os.open(self._beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         return self
 
     def write(self, data: bytes | memoryview) -> None:

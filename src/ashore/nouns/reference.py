@@ -98,6 +98,40 @@ def is_location(text: str) -> bool:
     return not slash or bool(_REPOSITORY.fullmatch(path))
 
 
+class RegistryPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A registry, ``reg.example:5000``, or the repositories below a `path` of it: what one logs in to."""
+
+    host: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.path}" if self.path else self.host
+
+
+def parse_registry(text: str) -> RegistryPlace:
+    """Read ``HOST[:PORT][/PATH]``, as references have it.
+
+    Raises:
+        InputError: no reference can have it so.
+    """
+    host, _, path = with_today_s_host(text).partition("/")
+    what = f"not a registry's name: {text[:200]!r}"
+    if "://" in text:
+        raise InputError(what, remedy="write it as in an image's name, without ://")
+    if not is_location(with_today_s_host(text)):
+        raise InputError(what, remedy="write HOST, HOST:PORT or HOST/PATH, without a tag")
+    if not is_host(host):
+        raise InputError(
+            what, cause="names of images take it for a part of Docker Hub", remedy=f"for Docker Hub: {DEFAULT_REGISTRY}"
+        )
+    return RegistryPlace(host=host, path=path)
+
+
+def is_host(first: str) -> bool:
+    """Whether the first part of a name is a host: Docker's rule, a dot, a colon, or ``localhost``."""
+    return "." in first or ":" in first or first == "localhost"
+
+
 def _port(host: str) -> int:
     return int(host.rpartition(":")[2]) if not host.endswith("]") and ":" in host else 443
 
@@ -116,7 +150,7 @@ def _registry(text: str, rest: str) -> ImageReference:
     digest = parse_digest(pin) if at else None
     name = with_today_s_host(name)
     first, slash, remainder = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if slash and is_host(first):
         host = first
     else:
         host, remainder = DEFAULT_REGISTRY, name

@@ -6,13 +6,12 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 
 from ashore.errors import NOT_DECODED, AshoreError, InputError, RegistryError
-from ashore.mechanisms.beneath import Beneath
-from ashore.mechanisms.ifthere import read_if_there
-from ashore.nouns import strictjson
+from ashore.mechanisms.registry.authfiles import NO_LOGIN, Auth, AuthFile, load, paths
 from ashore.nouns.files import printable
 
 IN_FILES = "containers-auth.json"
@@ -26,7 +25,6 @@ _FOR_HELPERS = re.compile(
     r"(AWS|AZURE|GOOGLE|CLOUDSDK|GCLOUD|DOCKER|DBUS|XDG|PASSWORD_STORE|GNUPG|SSH|HTTPS?|NO)_.*|GNUPGHOME|HOME|LANG"
     r"|(https?|no)_proxy"
 )
-_LARGEST = 1024 * 1024
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,26 +39,20 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         return f"Credential(source={self.source!r})"
 
 
-class _Auth(msgspec.Struct, rename="lower"):
-    auth: str = ""
-    username: str = ""
-    password: str = ""
-    identitytoken: str = ""
-
-
-_NO_LOGIN = _Auth()
-"""What docker leaves in the file where a helper keeps the login."""
-
-
-class _AuthFile(msgspec.Struct, rename="camel"):
-    auths: dict[str, _Auth] = {}
-    cred_helpers: dict[str, str] = {}
-    creds_store: str = ""
-
-
 class _Answer(msgspec.Struct):
     username: str = msgspec.field(name="Username", default="")
     secret: str = msgspec.field(name="Secret", default="")
+
+
+class Credentials(Protocol):
+    """Who knows what to say to a registry."""
+
+    @property
+    def looked_at(self) -> str:
+        """Where that comes from, for messages."""
+        ...
+
+    def find(self, host: str, repository: str = "") -> Credential | None: ...
 
 
 class CredentialStore:
@@ -79,14 +71,19 @@ class CredentialStore:
         self._helpers = helpers
         self._seconds = helper_seconds
         self._config_root = config_root
-        self._paths = list(_paths(config_root, environ, home))
-        self._files: dict[str, _AuthFile | None] = {}
+        self._paths = list(paths(config_root, environ, home))
+        self._files: dict[str, AuthFile | None] = {}
 
     @property
     def looked_at(self) -> str:
         """The sources, for messages: files that exist, else where one would be written."""
         there = [path for path in self._paths if os.path.exists(path)]
         return ", ".join(printable(path) for path in there or self._paths[:1])
+
+    @property
+    def in_files(self) -> bool:
+        """Whether auth files are among the sources."""
+        return IN_FILES in self._helpers
 
     def find(self, host: str, repository: str = "") -> Credential | None:
         """The credential for a repository of `host` (``host`` or ``host:port``).
@@ -109,20 +106,27 @@ class CredentialStore:
                 return found
         return None
 
-    def _in_file(self, file: _AuthFile, path: str, host: str, repository: str) -> Credential | None:
-        aliases = _DOCKER_IO if host in _DOCKER_IO else (host,)
-        for name in (*aliases, _DOCKER_KEY):
-            if name in file.cred_helpers and (name != _DOCKER_KEY or host in _DOCKER_IO):
-                return self._ask(file.cred_helpers[name], host)
+    def helper(self, path: str, host: str) -> str:
+        """The helper to which the file at `path` leaves the logins of `host`, or nothing.
+
+        Raises:
+            InputError: it is no auth file.
+        """
+        file = self._read(path)
+        return (_helper_of(file, host) or file.creds_store) if file else ""
+
+    def _in_file(self, file: AuthFile, path: str, host: str, repository: str) -> Credential | None:
+        if (helper := _helper_of(file, host)) is not None:
+            return self._ask(helper, host)
         for auths in (file.auths, _plainly_named(file.auths)):
-            for key in _names(aliases, repository):
+            for key in _names(_aliases(host), repository):
                 if key in auths and (found := _decode(auths[key], path, key)):
                     return found
         return self._ask(file.creds_store, host) if file.creds_store else None
 
-    def _read(self, path: str) -> _AuthFile | None:
+    def _read(self, path: str) -> AuthFile | None:
         if path not in self._files:
-            self._files[path] = _load(path, self._config_root)
+            self._files[path] = load(path, self._config_root)
         return self._files[path]
 
     def _ask(self, helper: str, host: str) -> Credential | None:
@@ -155,60 +159,20 @@ class CredentialStore:
         return Credential(user=answer.username, password=answer.secret, source=program) if answer.secret else None
 
 
-def _paths(config_root: str, environ: Mapping[str, str], home: str) -> Iterator[str]:
-    """The auth files in the order of containers-auth.json(5); Docker's last."""
-    if chosen := environ.get("REGISTRY_AUTH_FILE"):
-        yield chosen
-        return
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        yield os.path.join(runtime, "containers", "auth.json")
-    # Where `podman login` writes when there is no session, as for root on a server.
-    yield os.path.join(config_root, _of_the_host())
-    yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
-    yield os.path.join(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json")
+def is_login_of(key: str, host: str, repository: str = "") -> bool:
+    """Whether a login under the name `key` is that of a registry, or of just this part of it."""
+    if repository:
+        return key in {f"{alias}/{repository}" for alias in _aliases(host)}
+    return _plain(key) in _aliases(host)
 
 
-def _of_the_host() -> str:
-    """The one auth file that lies below the root, relative to it."""
-    return f"run/containers/{os.getuid()}/auth.json"
+def _aliases(host: str) -> tuple[str, ...]:
+    return _DOCKER_IO if host in _DOCKER_IO else (host,)
 
 
-def _load(path: str, config_root: str) -> _AuthFile | None:
-    try:
-        if path == os.path.join(config_root, _of_the_host()):
-            with Beneath(config_root) as host:
-                data = read_if_there(host, _of_the_host(), _LARGEST)
-        else:
-            data = _plainly(path)
-    except OSError as error:
-        raise InputError(f"cannot read {printable(path)}", cause=error.strerror or "") from error
-    if data is None:
-        return None
-    remedy = "it should be as `podman login` or `docker login` writes it"
-    if len(data) > _LARGEST:
-        raise InputError(f"{printable(path)} is too large for an auth file", remedy=remedy)
-    try:
-        return msgspec.json.decode(data or b"{}", type=_AuthFile)
-    except NOT_DECODED as error:
-        raise InputError(f"{printable(path)} is not an auth file", cause=_place(error, data), remedy=remedy) from None
-
-
-def _place(error: Exception, data: bytes) -> str:
-    """What is wrong, and where: neither of them names a value, which may be a secret."""
-    try:
-        strictjson.loads(data)
-    except ValueError as told:
-        return str(told)  # with its line
-    return str(error)
-
-
-def _plainly(path: str) -> bytes | None:
-    """A file of the user, who may well name a pipe. None if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def _helper_of(file: AuthFile, host: str) -> str | None:
+    names = (*_aliases(host), _DOCKER_KEY) if host in _DOCKER_IO else (host,)
+    return next((file.cred_helpers[name] for name in names if name in file.cred_helpers), None)
 
 
 def _names(aliases: tuple[str, ...], repository: str) -> Iterator[str]:
@@ -218,11 +182,11 @@ def _names(aliases: tuple[str, ...], repository: str) -> Iterator[str]:
             yield "/".join([host, *parts[:count]])
 
 
-def _plainly_named(auths: Mapping[str, _Auth]) -> Mapping[str, _Auth]:
+def _plainly_named(auths: Mapping[str, Auth]) -> Mapping[str, Auth]:
     """By the names that others write; of several spellings of one, the first that has a login."""
-    found: dict[str, _Auth] = {}
+    found: dict[str, Auth] = {}
     for key, value in auths.items():
-        if value != _NO_LOGIN and not key.endswith(_NO_LOGINS):
+        if value != NO_LOGIN and not key.endswith(_NO_LOGINS):
             found.setdefault(_plain(key), value)
     return found
 
@@ -234,7 +198,7 @@ def _plain(key: str) -> str:
     return re.sub(r"/v[12]/?$", "", key)
 
 
-def _decode(entry: _Auth, path: str, key: str) -> Credential | None:
+def _decode(entry: Auth, path: str, key: str) -> Credential | None:
     user, password = entry.username, entry.password
     if entry.auth:
         try:

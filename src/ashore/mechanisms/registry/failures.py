@@ -86,7 +86,7 @@ def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at
         return DeniedError(
             f"cannot {what}: {'not logged in, or a wrong password' if status == 401 else 'not allowed'} ({status})",
             cause=said,
-            remedy=f"podman login {name} (credentials are read from {looked_at})",
+            remedy=f"ashore login {name} (credentials are read from {looked_at})",
         )
     if status == 404:
         return NotFoundError(f"cannot {what}: not found", cause=said, remedy="check the name, and that you may see it")

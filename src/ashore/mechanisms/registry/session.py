@@ -10,7 +10,7 @@ import msgspec
 from ashore.errors import RegistryError
 from ashore.mechanisms.registry import failures, retry, urls
 from ashore.mechanisms.registry.auth import Authenticator
-from ashore.mechanisms.registry.credentials import CredentialStore
+from ashore.mechanisms.registry.credentials import Credentials
 from ashore.mechanisms.registry.messages import Body, Fault, Request, Response
 from ashore.mechanisms.registry.policy import TlsPolicy
 from ashore.mechanisms.registry.transport import Transport
@@ -43,14 +43,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session:
-    """The dialogue with the source of `policy`, for pulling or also for pushing."""
+    """The dialogue with the source of `policy`, for pulling or also for pushing; without a repository, about itself."""
 
     def __init__(
         self,
         policy: TlsPolicy,
         *,
         transport: Transport,
-        store: CredentialStore,
+        store: Credentials,
         limits: Limits,
         retries: retry.Retry,
         push: bool,
@@ -68,7 +68,9 @@ class Session:
         self._policy = policy
         self._scheme = "https"
         self._host = _API_HOSTS.get(source.host, source.host)
-        self._scope = f"repository:{source.repository}:{'pull,push' if push else 'pull'}"
+        self._path = f"/v2/{source.repository}/" if source.repository else "/v2/"
+        scope = f"repository:{source.repository}:{'pull,push' if push else 'pull'}"
+        self._scopes = (scope,) if source.repository else ()
         self._authenticator = Authenticator(store.find, self._fetch, policy)
 
     def once(self) -> "Session":
@@ -96,7 +98,7 @@ class Session:
         Raises:
             retry.Again: it failed in a way that may pass.
         """
-        scopes = (self._scope, *call.also)
+        scopes = (*self._scopes, *call.also)
         header = self._authenticator.header(scopes)
         response = self._follow(call, header)
         if response.status == 401 and response.url.origin == self._url("").origin:
@@ -112,7 +114,7 @@ class Session:
     def ask_ahead(self, call: Call) -> None:
         """Send a GET of this registry now, if that is free; `call` reads the answer."""
         if isinstance(call.path, str):
-            url, authorization = self._url(call.path), self._authenticator.header((self._scope, *call.also))
+            url, authorization = self._url(call.path), self._authenticator.header((*self._scopes, *call.also))
             headers = {**call.headers, **({"Authorization": authorization} if authorization else {})}
             request = Request(method=call.method, url=url, headers=headers, document=call.document)
             self._transport.ask_ahead(request, verify=not self._policy.insecure(url))
@@ -179,7 +181,7 @@ class Session:
         return own and fault.connecting and plain and self._policy.plain(fault.url)
 
     def _url(self, path: str) -> Url:
-        return urls.parse(f"{self._scheme}://{self._host}/v2/{self.source.repository}/{path}")
+        return urls.parse(f"{self._scheme}://{self._host}{self._path}{path}")
 
     def _fetch(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> bytes:
         """Ask a token server; no redirect is followed with what is in `headers` or `body`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ashore.mechanisms.registry import registries
+from ashore.mechanisms.registry import authfiles, registries
 from ashore.mechanisms.registry.credentials import CredentialStore
 from ashore.nouns.limits import DEFAULT, Limits
 
@@ -28,6 +28,10 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     def registries(self) -> registries.Registries:
         """registries.conf as it is now."""
         return registries.load(self.config_root)
+
+    def auth_file(self) -> str:
+        """Where a login is kept."""
+        return authfiles.own_path(self.environ, self.home)
 
     def credentials(self, helpers: tuple[str, ...]) -> CredentialStore:
         """The auth files and `helpers`."""

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logging in to a registry, and out: checked by the registry, kept where every tool looks."""
+
+from functools import partial
+
+import msgspec
+
+from ashore.errors import InputError
+from ashore.mechanisms.registry import authfiles
+from ashore.mechanisms.registry.credentials import IN_FILES, CredentialStore, is_login_of
+from ashore.mechanisms.registry.greeting import greet
+from ashore.mechanisms.registry.settings import RegistrySettings
+from ashore.nouns.files import printable
+from ashore.nouns.ports import Progress
+from ashore.nouns.reference import RegistryPlace
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """A login that was kept, or dropped.
+
+    `checked`: the registry was asked. `before`: the file or helper which has another one that is used instead;
+    after a logout, one that is left.
+    """
+
+    registry: str
+    file: str
+    user: str = ""
+    checked: bool = False
+    before: str = ""
+
+
+def login(place: RegistryPlace, user: str, password: str, *, settings: RegistrySettings, progress: Progress) -> Login:
+    """Have the registry check `user` and `password`, and keep them.
+
+    Raises:
+        InputError: the login could not be kept or would not be read: a file is broken, helpers have them.
+        RegistryError: the registry does not take it.
+        UnchangedError: the file cannot be written.
+    """
+    path = settings.auth_file()
+    _check_kept_in_files(place, path, _store(settings))
+    checked = greet(place.host, user, password, settings, progress)
+    authfiles.keep(path, str(place), user, password, instead=partial(_names, place))
+    used = _store(settings).find(place.host, place.path)
+    before = used.source if used and used.source != path else ""
+    return Login(registry=str(place), file=path, user=user, checked=checked, before=before)
+
+
+def logout(place: RegistryPlace, *, settings: RegistrySettings) -> Login | None:
+    """Drop what `login` kept; None if there is nothing.
+
+    Raises:
+        InputError: an auth file is broken.
+        UnchangedError: it cannot be written.
+    """
+    path = settings.auth_file()
+    gone = authfiles.forget(path, partial(_names, place))
+    left = _store(settings).find(place.host, place.path)
+    if not gone and not left:
+        return None
+    return Login(registry=str(place), file=path if gone else "", before=left.source if left else "")
+
+
+def _store(settings: RegistrySettings) -> CredentialStore:
+    return settings.credentials(settings.registries().helpers)
+
+
+def _names(place: RegistryPlace, key: str) -> bool:
+    return is_login_of(key, place.host, place.path)
+
+
+def _check_kept_in_files(place: RegistryPlace, path: str, store: CredentialStore) -> None:
+    if not store.in_files:
+        cause = f"credential-helpers of registries.conf does not name {IN_FILES}"
+        raise InputError("logins are not looked for in files", cause=cause, remedy="log in by the helper that it names")
+    store.find(place.host, place.path)  # every file that is read can be
+    if helper := store.helper(path, place.host):
+        raise InputError(
+            f"{printable(path)} leaves the logins of {place.host} to docker-credential-{printable(helper)}",
+            remedy="log in with docker or podman, or take the helper out of the file",
+        )

@@ -216,7 +216,18 @@ def test_an_image_in_a_layout_is_signed_there(shell: Shell, registry: FakeRegist
         refused(shell.on_root("install", f"oci:{layout}"), 5, "is not signed as")
     assert shell.ashore("copy", name, f"oci:{layout}", "--referrers", "all").code == 0
     assert shell.on_root("install", f"oci:{layout}").code == 0
-    assert shell.on_root("install", f"oci:{layout}:1").code in (0, 3)
+    assert shell.on_root("install", f"oci:{layout}:1").code == 3
+
+
+def test_what_holds_no_signatures_takes_no_signed_image(shell: Shell, registry: FakeRegistry, name: str) -> None:
+    archive = shell.folder / "saved"
+    there = f"docker-archive:{archive}:app:1"
+    assert shell.ashore("copy", name, there, "--referrers", "all").code == 0, "nothing gets lost"
+    archive.unlink()
+    sign(registry, name)
+    refused(shell.ashore("copy", name, there, "--referrers", "all"), 3, "holds nothing beside its image")
+    assert not archive.exists()
+    assert shell.ashore("copy", name, there).code == 0
 
 
 def test_a_signature_goes_along_to_another_registry(shell: Shell, registry: FakeRegistry, name: str) -> None:

@@ -164,7 +164,7 @@ def put(attached: Attached, writer: ImageWriter) -> None:
         RegistryError, UnchangedError: as the writer has it.
     """
     if not isinstance(writer, ReferrerWriter):
-        raise InputError("a docker-archive holds nothing beside its image", remedy="use oci: or oci-archive:")
+        raise nothing_beside()
     if attached.tag and not _adds(attached, writer.there_tagged(attached.tag)):
         return
     for blob in attached.blobs:
@@ -174,6 +174,11 @@ def put(attached: Attached, writer: ImageWriter) -> None:
         writer.put_tagged(attached.tag, attached.descriptor.media_type, attached.data)
     else:
         writer.put_referrer(attached.subject, attached.descriptor, attached.data)
+
+
+def nothing_beside() -> InputError:
+    """For what takes images alone."""
+    return InputError("a docker-archive holds nothing beside its image", remedy="use oci: or oci-archive:")
 
 
 def _adds(attached: Attached, there: bytes | None) -> bool:

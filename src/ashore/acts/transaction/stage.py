@@ -12,8 +12,9 @@ from ashore.errors import Issue, UnchangedError
 from ashore.mechanisms import syscalls
 from ashore.mechanisms.descriptors import READ_FILE, closing
 from ashore.mechanisms.selinux import set_label
+from ashore.mechanisms.stage.loose import Loose
 from ashore.mechanisms.stage.room import lacking, unwritable
-from ashore.mechanisms.stage.staging import Loose, Staging
+from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.supply import Supply, place
 from ashore.mechanisms.stage.swap import dress_folder, make_folder, place_link
 from ashore.mechanisms.stage.sync import FEW, sync_staged
@@ -46,7 +47,7 @@ def stage(
         _store_bases(staging, store, plan, steps)
     except OSError as error:
         raise unwritable(staging, error, "what ashore keeps", [0]) from error
-    staging.new.clear(staging.unclaimed())
+    staging.new.clear((loose.area, loose.name) for loose in staging.loose.take_carried())
     _settle(staging, steps)
     _sync(staging, steps)
     return Staged(steps=steps, stops=plan.stops, actions=plan.actions, daemon_reload=plan.daemon_reload)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from ashore.errors import UnchangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import stat_of
+from ashore.mechanisms.stage.loose import Loose
 from ashore.mechanisms.stage.room import unwritable
-from ashore.mechanisms.stage.staging import Loose, Staging
+from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.stage.sync import LARGE
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import parent, shown
@@ -87,7 +88,7 @@ class StagingSink:
     def placed(self, path: str, digest: Digest, loose: Loose) -> None:
         """A file is whole."""
         self._placed[path] = (digest, loose)
-        self.staging.offer(digest, loose)
+        self.staging.loose.offer(digest, loose)
 
     def discard(self, path: str) -> None:
         if path in self._placed:
@@ -96,4 +97,4 @@ class StagingSink:
     def taken(self) -> Iterable[tuple[Digest, Loose]]:
         """What is whole and no step has, each once: it is the caller's from now on."""
         placed, self._placed = self._placed, {}
-        return [(digest, loose) for digest, loose in placed.values() if self.staging.release(digest, loose)]
+        return [(digest, loose) for digest, loose in placed.values() if self.staging.loose.release(digest, loose)]

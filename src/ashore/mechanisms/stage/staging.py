@@ -19,6 +19,7 @@ import msgspec
 from ashore.mechanisms.attributes import passes_on, stat_of
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.descriptors import READ_FILE, closing
+from ashore.mechanisms.stage.loose import Loose, LooseFiles
 from ashore.mechanisms.stage.mounts import Key, key, top_of
 from ashore.mechanisms.stage.newfolders import TREE, NewFolders
 from ashore.mechanisms.stage.sync import FEW, Writeback
@@ -31,21 +32,6 @@ from ashore.nouns.journal import OWN_FOLDER, Area
 _FROM_STORE = re.compile(r"c([0-9a-f]{64})")
 _EMPTY = re.compile(r"d\d+")
 """Folders that have nothing in them before they have their place."""
-
-
-class Loose(msgspec.Struct, gc=False, frozen=True):
-    """A staged file that no step has claimed yet: where, and its inode's number, mode and owner as it was made.
-
-    `stat` is how it lies there if nothing has touched it since.
-    """
-
-    area: int
-    name: str
-    inode: int
-    mode: int
-    uid: int
-    gid: int
-    stat: Stat | None = None
 
 
 def beside_state(host: Beneath, transaction: str) -> Area:
@@ -77,7 +63,7 @@ class Staging:
         self.new = NewFolders(self.fd, self.standing)
         self.settled: dict[str, Stat] = {}
         """How carried files lie, by path: a folder's rename changes nothing of what is in it."""
-        self._loose: dict[Digest, list[Loose]] = {}
+        self.loose = LooseFiles()
         self._lent: dict[Digest, Loose] = {}
         self._count = 0
 
@@ -122,43 +108,20 @@ class Staging:
         self._count += 1
         return f"{kind}{self._count}"
 
-    def offer(self, digest: Digest, loose: Loose) -> None:
-        """A file with this content lies ready."""
-        self._loose.setdefault(digest, []).append(loose)
-
-    def release(self, digest: Digest, loose: Loose) -> bool:
-        """Somebody else has it from now on; False if a step has it already."""
-        if free := loose in (lying := self._loose.get(digest, [])):
-            lying.remove(loose)
-        return free
-
     def withdraw(self, digest: Digest, loose: Loose) -> None:
         """It is not needed after all."""
-        if self.release(digest, loose):
+        if self.loose.release(digest, loose):
             os.unlink(loose.name, dir_fd=self.fd(loose.area))
 
     def claim(self, digest: Digest, area: int, path: str) -> Loose | None:
         """Take a loose file of this content in this area, at best the one that came for `path`: it is that path's."""
-        own = f"{TREE}/{path}"
-        here = [loose for loose in self._loose.get(digest, ()) if loose.area == area]
-        if not here:
-            return None
-        loose = min(here, key=lambda loose: (loose.name != own, loose.name.startswith(f"{TREE}/")))
-        self._loose[digest].remove(loose)
-        if loose.name != own and loose.name.startswith(f"{TREE}/"):
+        loose = self.loose.claim(digest, area, path)
+        if loose is not None and loose.carried and loose.name != f"{TREE}/{path}":
             # It would come to another path's place with that one's folder.
             name, folder = self.name("f"), self.fd(area)
             os.rename(loose.name, name, src_dir_fd=folder, dst_dir_fd=folder)
             loose = msgspec.structs.replace(loose, name=name, stat=None)
         return loose
-
-    def unclaimed(self) -> list[tuple[int, str]]:
-        """Area and name of the files that lie in new folders and that nobody has claimed; they are forgotten."""
-        found: list[tuple[int, str]] = []
-        for digest, loose in self._loose.items():
-            found += [(one.area, one.name) for one in loose if one.name.startswith(f"{TREE}/")]
-            self._loose[digest] = [one for one in loose if not one.name.startswith(f"{TREE}/")]
-        return found
 
     def is_as(self, loose: Loose, entry: Entry) -> bool:
         """Whether a loose file has its final owner, mode and attributes already, so that nothing is left to do."""
@@ -181,14 +144,12 @@ class Staging:
 
     def open_loose(self, digest: Digest) -> int | None:
         """A descriptor of a loose file of this content, in any area."""
-        lent = self._lent.get(digest)
-        for loose in (*self._loose.get(digest, ()), *([lent] if lent else ())):
-            return os.open(loose.name, READ_FILE, dir_fd=self.fd(loose.area))
-        return None
+        loose = self.loose.of(digest) or self._lent.get(digest)
+        return os.open(loose.name, READ_FILE, dir_fd=self.fd(loose.area)) if loose else None
 
     def lies_ready(self, digest: Digest) -> bool:
         """Whether this content needs no more room."""
-        return bool(self._loose.get(digest))
+        return self.loose.of(digest) is not None
 
     def lend(self, digest: Digest, loose: Loose) -> None:
         """A step has this content now: steps with the same may copy it, until the swap."""
@@ -196,7 +157,7 @@ class Staging:
 
     def begin_sync(self) -> None:
         """What was staged so far is on its way to the disk from now on; `end_sync` waits for it."""
-        if sum(map(len, self._loose.values())) > FEW:
+        if len(self.loose) > FEW:
             self.writeback.systems(self._descriptors)
 
     def end_sync(self) -> None:

@@ -10,7 +10,8 @@ from ashore.mechanisms import durable
 from ashore.mechanisms.attributes import give
 from ashore.mechanisms.beneath import Beneath
 from ashore.mechanisms.descriptors import READ_FILE, closing
-from ashore.mechanisms.stage.staging import Loose, Staging
+from ashore.mechanisms.stage.loose import Loose
+from ashore.mechanisms.stage.staging import Staging
 from ashore.mechanisms.state.content import ContentStore, copy, hash_file
 from ashore.nouns.digest import Digest, hex_of
 from ashore.nouns.files import Entry

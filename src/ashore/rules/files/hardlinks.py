@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files have to be written again, though they look right, since they share an inode or should. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ashore.nouns.files import Entry, FileSet, Kind, Seen
 from ashore.nouns.generation import FileRecord
@@ -26,15 +26,28 @@ def regrouped(
     )
     return [
         path
-        for path in sorted(wanted.keys() | placed.keys())
-        if wanted.get(path, {path}) != placed.get(path, {path})
-        and path not in changing
+        for path in _differing(wanted, placed)
+        if path not in changing
         and path in desired
         and path in records
         and path in seen
         and seen[path].entry.same(records[path].placed)
         and seen[path].entry.same(desired[path].entry)
     ]
+
+
+def _differing(wanted: Mapping[str, set[str]], placed: Mapping[str, set[str]]) -> Iterator[str]:
+    """The paths that have other names beside them than before, in order. Two groups are compared once, not by name."""
+    compared: dict[tuple[int, int], bool] = {}
+    for path in sorted(wanted.keys() | placed.keys()):
+        now, before = wanted.get(path), placed.get(path)
+        if now is None or before is None:
+            differ = (now or {path}) != (before or {path})
+        else:
+            pair = (id(now), id(before))
+            differ = compared[pair] if pair in compared else compared.setdefault(pair, now != before)
+        if differ:
+            yield path
 
 
 def _groups(entries: Iterable[tuple[str, Entry]]) -> dict[str, set[str]]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A login is checked by the registry, kept where every tool looks, and nothing else of the file is touched."""
 
+import fcntl
 import json
 import os
 import stat
 import subprocess
+import threading
 from base64 import b64encode
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ashore.mechanisms.registry import RegistrySettings
 from ashore.nouns.reference import RegistryPlace, parse_registry
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import Bytes, blob_of, open_at, settings_in
+from tests.hostile.registries.certificate import certificate_in
 
 USER, PASSWORD = "ann", "s3cret:of-ann"
 BLOB = b"something"
@@ -147,6 +150,21 @@ def test_a_link_and_its_owner_stay(desk: Desk) -> None:
         assert (real.stat().st_uid, real.stat().st_gid) == (1234, 1235)
 
 
+def test_two_logins_at_once_are_both_kept(desk: Desk) -> None:
+    desk.file.parent.mkdir(parents=True)
+    with FakeRegistry() as fake:
+        folder = os.open(desk.file.parent, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        other = threading.Thread(target=desk.login, args=(fake.host,))
+        other.start()
+        other.join(1)
+        assert other.is_alive(), "it waits for the first"
+        desk.write({"auths": {"reg.example": known("u", "p")}})
+        os.close(folder)
+        other.join()
+        assert set(desk.auths()) == {"reg.example", fake.host}
+
+
 def test_another_file_that_is_read_first_is_told(desk: Desk) -> None:
     desk.environ["XDG_RUNTIME_DIR"] = str(desk.folder / "run-user")
     first = desk.folder / "run-user/containers/auth.json"
@@ -229,3 +247,24 @@ def test_what_one_logs_in_to(text: str, place: RegistryPlace | None) -> None:
         return
     with pytest.raises(AshoreError, match="not a registry's name"):
         parse_registry(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "place", "goes"),
+    [
+        ('location = "{}"', "{}", True),
+        ('prefix = "{}/team"\nlocation = "{}/team"', "{}/team/a", True),
+        ('prefix = "{}/team"\nlocation = "{}/team"', "{}", False),
+        ('prefix = "other.example"\nlocation = "{}"', "{}", True),
+    ],
+)
+def test_a_certificate_is_not_checked_where_the_host_says_so(desk: Desk, entry: str, place: str, goes: bool) -> None:
+    conf = desk.folder / "etc/containers/registries.conf"
+    conf.parent.mkdir(parents=True)
+    with FakeRegistry(certificate=certificate_in(desk.folder)) as fake:
+        conf.write_text("[[registry]]\n" + entry.replace("{}", fake.host) + "\ninsecure = true\n")
+        if goes:
+            desk.login(place.format(fake.host))
+        else:
+            with pytest.raises(RegistryError, match="certificate is not trusted"):
+                desk.login(place.format(fake.host))

@@ -39,7 +39,7 @@ def login(place: RegistryPlace, user: str, password: str, *, settings: RegistryS
     """
     path = settings.auth_file()
     _check_kept_in_files(place, path, _store(settings))
-    checked = greet(place.host, user, password, settings, progress)
+    checked = greet(place, user, password, settings, progress)
     authfiles.keep(path, str(place), user, password, instead=partial(_names, place))
     used = _store(settings).find(place.host, place.path)
     before = used.source if used and used.source != path else ""

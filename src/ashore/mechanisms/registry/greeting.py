@@ -11,6 +11,7 @@ from ashore.mechanisms.registry.session import Call, Session
 from ashore.mechanisms.registry.settings import RegistrySettings
 from ashore.mechanisms.registry.transport import Transport
 from ashore.nouns.ports import Progress
+from ashore.nouns.reference import RegistryPlace
 
 
 class _Typed:
@@ -27,19 +28,17 @@ class _Typed:
         return self._credential
 
 
-def greet(host: str, user: str, password: str, settings: RegistrySettings, progress: Progress) -> bool:
-    """Have `host` check a login; False if it asks nobody who he is, so that nothing was checked.
+def greet(place: RegistryPlace, user: str, password: str, settings: RegistrySettings, progress: Progress) -> bool:
+    """Have a registry check a login; False if it asks nobody who he is, so that nothing was checked.
 
     Raises:
         InputError: registries.conf cannot be used.
         RegistryError: it does not take it, or there is no registry.
     """
-    registries = settings.registries()
-    source = Source(host=host, repository="", insecure=registries.insecure(urls.parse(f"https://{host}").host_port))
-    typed = _Typed(user, password)
-    transport = Transport(
-        settings.config_root, settings.environ, settings.limits, settings.sleep, {source.host: source.host}
-    )
+    registries, host = settings.registries(), place.host
+    source = Source(host=host, repository="", insecure=registries.insecure_below(str(place)))
+    typed, written = _Typed(user, password), {urls.parse(f"https://{host}").host_port: host}
+    transport = Transport(settings.config_root, settings.environ, settings.limits, settings.sleep, written)
     session = Session(
         TlsPolicy(source=source, registries=registries),
         transport=transport,

@@ -96,6 +96,11 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
             for place in (_Mirror(entry.location or entry.prefix, entry.insecure), *entry.mirror)
         )
 
+    def insecure_below(self, name: str) -> bool:
+        """Whether a host, or what is named below it, is marked insecure: by its own entry, or as a whole."""
+        entry, _, _ = self._entry(name, ())
+        return (entry is not None and entry.insecure) or self.insecure(name.partition("/")[0])
+
     def _entry(self, name: str, pins: tuple[str, ...]) -> tuple[_Registry | None, str, str]:
         """The entry with the longest prefix of `name`, what of the name is left, and which of `pins` it names too."""
         matches = [

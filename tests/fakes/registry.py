@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         url = urlsplit(self.path)
         route = _ROUTE.fullmatch(url.path)
-        kind = "token" if url.path == "/token" else route["kind"] if route else "other"
+        kind = route["kind"] if route else {"/token": "token", "/v2/": "base"}.get(url.path, "other")
         length = int(self.headers.get("Content-Length") or 0)
         cut_at = registry.cut_uploads.pop(0) if self.command == "PATCH" and registry.cut_uploads else None
         body = self.rfile.read(length if cut_at is None else min(length, cut_at))
@@ -240,10 +240,10 @@ class _Desk:
         if kind == "token":
             return self._token(method)
         name = route["name"] if route else ""
-        if challenge := self._challenge(method, name):
+        if challenge := self._challenge(method, name, base=kind == "base"):
             return challenge
         if route is None:
-            return Reply(200, {}, b"{}") if kind == "other" else Reply(404)
+            return Reply(200, {}, b"{}")
         last = route["last"]
         if kind == "manifests":
             return self._put_manifest(name, last) if method == "PUT" else self._manifest(name, last)
@@ -253,7 +253,7 @@ class _Desk:
             return self._referrers(name, last)
         return self._upload(method, name, last)
 
-    def _challenge(self, method: str, name: str) -> Reply | None:
+    def _challenge(self, method: str, name: str, *, base: bool) -> Reply | None:
         registry, given = self.registry, self.headers.get("Authorization") or ""
         right = "push" if method in {"PUT", "POST", "PATCH", "DELETE"} else "pull"
         if not registry.auth:
@@ -265,7 +265,7 @@ class _Desk:
         else:
             challenge = f'Bearer realm="{registry.realm}",service="fake"'
             held = registry.tokens.get(given.removeprefix("Bearer "))
-            allowed = held is not None and (not name or _grants(held, name, right))
+            allowed = held is not None and (base or _grants(held, name, right))
             if name:
                 challenge += f',scope="repository:{name}:{"pull,push" if right == "push" else "pull"}"'
         return None if allowed else _problem(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})

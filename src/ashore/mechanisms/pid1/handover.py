@@ -25,6 +25,7 @@ _KILLED = ".killed"
 """Beside a request: what the service found when it was started once more. Then its output is the journal."""
 _SECONDS = 60.0
 _JOIN_SECONDS = 24 * 3600.0
+_UNLOADED_CHECKS, _UNLOADED_PAUSE = 50, 0.1  # seconds
 """A pull may take its time."""
 _PASSED_ON = (
     "HOME",
@@ -76,6 +77,7 @@ def hand_over(
     _drop_stale(root)
     if identifier:
         _forget_failed(unit, enter)
+        _await_unloaded(unit, enter)
     # Each request has a name of its own, also where the unit's is fixed: one that was killed may have left its.
     files = {f"{_REQUEST}{number}.json": request, f"{_REQUEST}{number}.env": _as_environment_file(chosen)}
     written = [_write(root, name, data) for name, data in files.items()]
@@ -210,6 +212,19 @@ def _forget_failed(unit: str, enter: Sequence[str]) -> None:
     """
     with contextlib.suppress(AshoreError):
         process.run([*enter, "systemctl", "reset-failed", unit], seconds=_SECONDS)
+
+
+def _await_unloaded(unit: str, enter: Sequence[str]) -> None:
+    """Wait until the name is free: PID 1 drops what has ended only when nothing asks about it any more.
+
+    A boot that is tried again within a second comes before that. One that is at work is not waited for.
+    """
+    show = [*enter, "systemctl", "show", "--property=LoadState", "--value", unit]
+    with contextlib.suppress(AshoreError):
+        for _ in range(_UNLOADED_CHECKS):
+            if process.run(show, seconds=_SECONDS).stdout.strip() != b"loaded" or at_work(unit, enter):
+                return
+            time.sleep(_UNLOADED_PAUSE)
 
 
 def _has_recovery(root: str) -> bool:

@@ -64,3 +64,38 @@ def test_no_failed_service_stays_behind_for_somebody_to_wonder_at(
     (tmp_path / "run").mkdir()
     assert handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"], enter=["nsenter"]) == code
     assert [argv[:3] for argv in ran] == ([["nsenter", "systemctl", "reset-failed"]] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ([("loaded", "failed"), ("loaded", "inactive"), ("not-found", "inactive")], 3),
+        ([("not-found", "inactive")], 1),
+        ([("loaded", "activating")], 1),
+    ],
+    ids=["still known", "free", "at work"],
+)
+def test_a_second_try_waits_until_the_name_is_free(
+    told: list[tuple[str, str]], asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    looks = 0
+
+    def run(argv: list[str], **_: object) -> process.Finished:
+        nonlocal looks
+        if "--property=LoadState" in argv:
+            looks += 1
+        load, active = told[max(looks, 1) - 1]
+        said = f"{load}\n" if "--value" in argv else f"ActiveState={active}\n"
+        return process.Finished(code=0, stdout=said.encode(), stderr="")
+
+    def start(argv: list[str], **_: object) -> int:
+        begun.append(looks)
+        handover.take_request(str(tmp_path / argv[-1].lstrip("/")))
+        return 0
+
+    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(process, "run_attached", start)
+    (tmp_path / "run").mkdir()
+    assert handover.hand_over(b"{}", root=str(tmp_path), command=["ashore"], identifier="settle") == 0
+    assert begun == [asked]

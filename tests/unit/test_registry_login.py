@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.fetch.login import login, logout
+from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, InputError, RegistryError, UnchangedError
 from ashore.mechanisms.registry import RegistrySettings
 from ashore.nouns.reference import RegistryPlace, parse_registry
@@ -22,13 +23,6 @@ from tests.hostile.registries.certificate import certificate_in
 
 USER, PASSWORD = "ann", "s3cret:of-ann"
 BLOB = b"something"
-
-
-class _Silent:
-    def begin(self, name: str, total: int) -> None: ...
-    def advance(self, name: str, amount: int) -> None: ...
-    def end(self, name: str) -> None: ...
-    def say(self, line: str) -> None: ...
 
 
 class Desk:
@@ -49,7 +43,7 @@ class Desk:
         path.write_text(json.dumps(document))
 
     def login(self, place: str, user: str = USER, password: str = PASSWORD) -> object:
-        return login(parse_registry(place), user, password, settings=self.settings, progress=_Silent())
+        return login(parse_registry(place), user, password, settings=self.settings, progress=Quiet())
 
     def logout(self, place: str) -> object:
         return logout(parse_registry(place), settings=self.settings)

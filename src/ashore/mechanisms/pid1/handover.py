@@ -25,8 +25,9 @@ _KILLED = ".killed"
 """Beside a request: what the service found when it was started once more. Then its output is the journal."""
 _SECONDS = 60.0
 _JOIN_SECONDS = 24 * 3600.0
-_UNLOADED_CHECKS, _UNLOADED_PAUSE = 50, 0.1  # seconds
 """A pull may take its time."""
+_UNLOADED_CHECKS, _UNLOADED_PAUSE = 50, 0.1
+"""How often to look whether a name is free, and the seconds between."""
 _PASSED_ON = (
     "HOME",
     "PATH",

@@ -77,6 +77,46 @@ def test_plan_as_json_is_the_plan(installed: Shell) -> None:
     assert plan["conflicts"] == [] and plan["units"] == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        (("install", "SECOND"), "/etc/new"),
+        (("rollback",), "/etc/app/app.conf"),
+        (("remove", "app"), "/opt/bin/app"),
+        (("remove", "app", "--purge"), "/opt/bin/app"),
+        (("repair",), "/opt/bin/app"),
+        (("upgrade",), "/opt/bin/app"),
+    ],
+)
+def test_a_dry_run_shows_what_would_come_and_changes_nothing(
+    installed: Shell, verb: tuple[str, ...], path: str
+) -> None:
+    done(installed.on_root("install", f"oci:{installed.folder}/app.oci", "--set", "port=81"))
+    if verb[0] == "upgrade":
+        shutil.rmtree(installed.folder / "app.oci")
+        shutil.copytree(installed.folder / "two/app.oci", installed.folder / "app.oci")
+    if verb[0] == "repair":
+        (installed.root / "opt/bin/app").unlink()
+    words = [second(installed) if word == "SECOND" else word for word in verb]
+    with installed.unchanged():
+        text = done(installed.on_root(*words, "--dry-run")).out
+        plan = done(installed.on_root(*words, "--dry-run", "--json")).json()
+    assert path in text
+    assert path in {step["path"] for step in plan["steps"]}
+    done(installed.on_root(*words))
+
+
+def test_a_dry_run_tells_of_a_conflict_by_its_code(installed: Shell) -> None:
+    (installed.root / "etc/new").write_text("mine")
+    with installed.unchanged():
+        assert "etc/new" in done(installed.on_root("install", second(installed), "--dry-run"), 6).out
+
+
+def test_a_dry_run_of_forgetting_the_past_alone_has_nothing_to_show(installed: Shell) -> None:
+    with installed.unchanged():
+        assert "no bundle is named" in done(installed.on_root("remove", "--purge", "--dry-run"), 2).err
+
+
 def test_diff_is_drift_and_says_so_by_its_code(installed: Shell) -> None:
     assert done(installed.on_root("diff", "--exit-code")).out == ""
     (installed.root / "etc/app/app.conf").write_text("mine\n")

@@ -8,7 +8,7 @@ import pytest
 
 from ashore.acts.ask.look import owns
 from ashore.acts.boot.follow import follow
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.errors import ConflictError, InputError
 from ashore.nouns.digest import of
 from ashore.nouns.plan import Conflict

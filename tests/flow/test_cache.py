@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.author.inspect import inspect
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.errors import UnchangedError
 from ashore.mechanisms import durable
 from ashore.mechanisms.images.cache import Cache
@@ -24,7 +24,7 @@ TREE = {"etc/app.conf.j2": "name={{ facts.hostname }}\n", "opt/app": "x" * 5000}
 def machine(tmp_path: Path) -> Machine:
     made = Machine(tmp_path)
     made.images.add(IMAGE, TREE)
-    stories.plan_install(made.tools(), [made.ask(IMAGE)])
+    preview.plan_install(made.tools(), [made.ask(IMAGE)])
     return made
 
 
@@ -60,7 +60,7 @@ def test_a_plan_replaces_a_changed_text_in_the_cache(machine: Machine) -> None:
     file = kept(machine, "name=")
     right = file.read_bytes()
     file.write_bytes(b"?" + right[1:])
-    plan, _ = stories.plan_install(machine.tools(), [machine.ask(IMAGE)])
+    plan, _ = preview.plan_install(machine.tools(), [machine.ask(IMAGE)])
     assert "etc/app.conf" in {step.path for step in plan.steps}
     assert file.read_bytes() == right
 
@@ -95,7 +95,7 @@ def test_what_a_run_fills_is_not_taken_away_by_others(machine: Machine) -> None:
 
 def test_what_a_run_reads_is_not_taken_away_by_others(machine: Machine) -> None:
     tools = machine.tools()
-    _, supply = stories.plan_install(tools, [machine.ask(IMAGE)])
+    _, supply = preview.plan_install(tools, [machine.ask(IMAGE)])
     others(machine, 5)
     assert supply.read(of(b"x" * 5000), 5000) == b"x" * 5000
 
@@ -140,7 +140,7 @@ def test_a_cache_that_cannot_be_written_is_named(
         monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UnchangedError, match=r"cannot keep what is fetched in .*/cache: ") as refused:
         if verb == "plan":
-            stories.plan_install(host.tools(), [host.ask(IMAGE)])
+            preview.plan_install(host.tools(), [host.ask(IMAGE)])
         else:
             inspect(host.tools(), reference.parse(IMAGE))
     assert "ASHORE_CACHE=" in refused.value.remedy

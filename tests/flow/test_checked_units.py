@@ -3,7 +3,7 @@
 
 import pytest
 
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.errors import InputError
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine
@@ -34,7 +34,7 @@ def test_a_check_that_is_not_made_since_its_unit_is_down_is_named(
     systemd.add(unit, active=state)
     live.images.add(ONE, {SERVICE: UNIT.format(1), "etc/unrelated": "1"}, CHECKED.format(unit))
     said = f"{unit} is {state}, and nothing here starts it: its [[health]] is not checked"
-    assert said in stories.plan_install(live.tools(), [live.ask(ONE)])[0].notes
+    assert said in preview.plan_install(live.tools(), [live.ask(ONE)])[0].notes
     assert said in live.install(ONE).plan.notes
     live.images.add(OTHER, {"etc/other": "x"})
     assert said not in live.install(OTHER).plan.notes, "this is not about it"
@@ -91,7 +91,7 @@ STEP = '[[step]]\nname = "packages"\nphase = "{}"\ncommand = ["true"]\nreason = 
 )
 def test_a_unit_to_check_that_the_change_may_make_otherwise_is_not_refused(live: Machine, path: str, step: str) -> None:
     live.images.add(ONE, {path: "x"}, CHECKED.format("web.service") + step)
-    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    plan, _ = preview.plan_install(live.tools(), [live.ask(ONE)])
     assert "web.service is inactive, and nothing here starts it: its [[health]] is not checked" in plan.notes
 
 
@@ -100,5 +100,5 @@ def test_a_unit_to_check_may_lie_behind_a_symlink_of_the_host(live: Machine, sys
     (live.root / "usr/local").symlink_to("../var/usrlocal")
     unit = "usr/local/lib/systemd/system/web.service"
     live.images.add(ONE, {unit: UNIT.format(1)}, CHECKED.format("web.service"))
-    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    plan, _ = preview.plan_install(live.tools(), [live.ask(ONE)])
     assert "var/usrlocal/lib/systemd/system/web.service" in {step.path for step in plan.steps}

@@ -339,7 +339,7 @@ def test_a_bundle_can_ask_for_it_or_against_it(live: Machine) -> None:
 
 
 def test_the_plan_says_that_a_change_has_to_be_confirmed_and_why(live: Machine) -> None:
-    from ashore.acts.change.install import plan_install
+    from ashore.acts.change.preview import plan_install
 
     plan, _ = plan_install(live.tools(), [live.ask(TWO)])
     text = "To be confirmed:\n  within 5m, or it is taken back: it changes sshd (/etc/ssh/sshd_config.d/50-site.conf)"

@@ -7,7 +7,7 @@ import pytest
 
 from ashore.acts.boot.confirm import take_back_in_time
 from ashore.acts.boot.early import recover_at_boot
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.errors import UnitsFailedError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
@@ -39,7 +39,7 @@ def running(systemd: FakeSystemd) -> set[str]:
 
 
 def test_it_is_in_the_plan_with_what_needs_it(live: Machine, systemd: FakeSystemd) -> None:
-    plan = stories.plan_install(live.tools(), [live.ask(ONE)])[0]
+    plan = preview.plan_install(live.tools(), [live.ask(ONE)])[0]
     assert [f"{stop.unit}: {stop.reason}" for stop in plan.stops] == [
         "victim.service: it conflicts with app.service, which starts",
         "needs.service: it goes down with victim.service",
@@ -104,7 +104,7 @@ def test_what_nobody_may_stop_gives_way_as_it_starts_and_is_back_after_a_failure
     live: Machine, systemd: FakeSystemd
 ) -> None:
     systemd.units["victim.service"].can_stop = False
-    plan = stories.plan_install(live.tools(), [live.ask(ONE)])[0]
+    plan = preview.plan_install(live.tools(), [live.ask(ONE)])[0]
     assert [stop.unit for stop in plan.stops] == ["needs.service"]
     assert "victim.service stops, since it conflicts with app.service, which starts" in plan.notes
     systemd.units["app.service"].behaviour = Behaviour.FAILS

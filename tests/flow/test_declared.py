@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ashore.acts.author.lint import errors, lint
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.errors import InputError, UnitsFailedError
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import FACTS, Machine

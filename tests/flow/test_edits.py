@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import diff, status
-from ashore.acts.change.install import install, plan_install
+from ashore.acts.change.install import install
+from ashore.acts.change.preview import plan_install
 from ashore.acts.change.repair import Scope, repair
 from ashore.cli.render_drift import attributes_text, drift_text
 from ashore.errors import ConflictError

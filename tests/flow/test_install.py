@@ -10,7 +10,7 @@ import pytest
 
 from ashore.acts.change import discard
 from ashore.acts.change import install as stories
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.acts.transaction import recover as recovery
 from ashore.errors import (
     AshoreError,

@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from ashore.acts.change.install import plan_install
 from ashore.acts.change.pending import settle
+from ashore.acts.change.preview import plan_install
 from ashore.errors import AshoreError, InputError
 from ashore.nouns.files import Decided
 from tests.fakes.bundles import File, Folder, Hard, Link, Tree

@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from ashore.acts.ask.look import diff, status
-from ashore.acts.change.install import plan_install
 from ashore.acts.change.pending import pending, show
+from ashore.acts.change.preview import plan_install
 from ashore.acts.plan.differences import differences
 from ashore.cli.render_plan import plan_text
 from ashore.nouns.digest import of

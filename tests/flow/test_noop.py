@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.cli.render_plan import outcome_text
 from ashore.nouns.digest import Digest
 from ashore.nouns.files import Stat

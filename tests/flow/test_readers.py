@@ -11,8 +11,8 @@ import pytest
 
 from ashore.acts.ask import drifting
 from ashore.acts.ask.look import diff, owns, status
-from ashore.acts.change.install import plan_install
 from ashore.acts.change.pending import pending
+from ashore.acts.change.preview import plan_install
 from ashore.acts.tools import Tools
 from ashore.cli.status import status_text
 from ashore.errors import BusyError, ChangedError, UnchangedError

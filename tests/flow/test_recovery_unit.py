@@ -9,7 +9,8 @@ import pytest
 from ashore.acts.ask.look import diff, owns, status
 from ashore.acts.boot.early import recover_at_boot
 from ashore.acts.change.farewell import farewell, unmake
-from ashore.acts.change.install import install, plan_install
+from ashore.acts.change.install import install
+from ashore.acts.change.preview import plan_install
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import transaction
 from ashore.cli.service import settled_by_pid1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.acts.transaction.unitsback import restore
 from ashore.errors import UnitsFailedError
 from ashore.nouns.generation import Verb
@@ -47,7 +47,7 @@ def live(host: Machine, systemd: FakeSystemd) -> Machine:
 
 
 def planned(live: Machine, name: str) -> Plan:
-    return stories.plan_install(live.tools(), [live.ask(name)])[0]
+    return preview.plan_install(live.tools(), [live.ask(name)])[0]
 
 
 def shown(plan: Plan) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.ask.values import values
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.errors import ChangedError
 from tests.flow.machine import Machine
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, UnitsFailedError
 from ashore.nouns.units import JobResult, UnitAction
@@ -96,7 +96,7 @@ def test_they_run_before_the_files_and_after_health_and_their_output_is_kept(liv
 
 
 def test_they_are_in_the_plan_and_a_plan_runs_none(live: Machine) -> None:
-    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    plan, _ = preview.plan_install(live.tools(), [live.ask(ONE)])
     assert [(c.name, c.step.phase, c.step.within) for c in plan.commands] == [
         ("worker/drain", "before", 300.0),
         ("worker/uncordon", "after", 60.0),

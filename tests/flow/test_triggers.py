@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.ask.look import status
-from ashore.acts.change import install as stories
+from ashore.acts.change import preview
 from ashore.acts.transaction.recover import recover
 from ashore.errors import ChangedError, InputError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.attributes import may_own
@@ -83,7 +83,7 @@ def shown(plan: Plan) -> list[str]:
 
 def test_each_is_in_the_plan_with_its_reason_and_what_going_back_makes_of_it(live: Machine) -> None:
     live.images.add(ONE, EVERYTHING, TOML)
-    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    plan, _ = preview.plan_install(live.tools(), [live.ask(ONE)])
     after = "after files are placed"
     assert shown(plan) == [
         "sysusers before files are placed: usr/lib/sysusers.d/app.conf is new [not reversible]",
@@ -269,12 +269,12 @@ def test_a_folder_of_tmpfiles_with_data_in_it_stays(live: Machine) -> None:
 def test_a_library_before_the_hosts_own_of_that_name_is_warned_of(live: Machine) -> None:
     live.write("usr/lib/libz.so.1", "the host's")
     live.images.add(ONE, {"usr/local/lib/libz.so.1.9": File(library("libz.so.1"))})
-    plan, _ = stories.plan_install(live.tools(), [live.ask(ONE)])
+    plan, _ = preview.plan_install(live.tools(), [live.ask(ONE)])
     assert plan.notes == (
         "/usr/local/lib/libz.so.1.9 comes before the host's own /usr/lib/libz.so.1: programs of the host will load it",
     )
     live.images.add(ONE, {"usr/local/lib/libown.so.1.9": File(library("libown.so.1"))})
-    assert stories.plan_install(live.tools(), [live.ask(ONE)])[0].notes == ()
+    assert preview.plan_install(live.tools(), [live.ask(ONE)])[0].notes == ()
 
 
 def test_a_folder_that_a_bundle_adds_to_the_linkers_counts_as_well(live: Machine) -> None:

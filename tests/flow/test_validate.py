@@ -3,7 +3,7 @@
 
 import pytest
 
-from ashore.acts.change.install import plan_install
+from ashore.acts.change.preview import plan_install
 from ashore.errors import UnchangedError
 from tests.fakes.bundles import File, Tree
 from tests.fakes.systemd import FakeSystemd

@@ -11,8 +11,8 @@ import pytest
 from ashore.acts.ask.look import diff, owns
 from ashore.acts.ask.render import render_file
 from ashore.acts.ask.values import lines, values
-from ashore.acts.change.install import plan_install
 from ashore.acts.change.noop import nothing_to_do
+from ashore.acts.change.preview import plan_install
 from ashore.acts.plan.differences import differences
 from ashore.cli.render_drift import difference_json
 from ashore.cli.render_outcome import show
@@ -117,7 +117,7 @@ def test_the_newest_set_wins_also_over_a_dotted_one(host: Machine) -> None:
 
 
 def test_unset_forgets_what_is_below_a_name_too(host: Machine) -> None:
-    host.images.add(ONE, LIMITS, LIMITS_TOML)
+    host.images.add(ONE, {**LIMITS, "etc/less.j2": "{{ limitsless }}\n"}, LIMITS_TOML)
     host.install(ONE, sets={"limits.cpu": 4, "limits.memory": 4, "limitsless": 1})
     host.upgrade("app", unset=("limits.cpu",))
     assert host.read("etc/limits") == "cpu=1 memory=4\n"
@@ -451,3 +451,26 @@ def test_where_each_value_was_said(app: Machine) -> None:
         "values.tok is secret  (--set tok)",
     ]
     assert SECRET not in str(found)
+
+
+def test_a_secret_of_one_bundle_is_not_recorded_for_another_one_beside_it(app: Machine) -> None:
+    app.images.add(OTHER, {"etc/other": "x\n"})
+    app.images.add("reg.example/keeper:1", {"etc/key.j2": "{{ token }}\n"}, "[values]\ntoken = { secret = true }\n")
+    notes = app.install(OTHER, "reg.example/keeper:1", sets={"token": "hunter2"}).plan.notes
+    assert "--set token is not recorded for the bundle other" in notes
+    app.upgrade(sets={"token": "hunter3"})
+    assert app.read("etc/key") == "hunter3\n"
+    state = app.root / "var/lib/ashore"
+    said = [p for p in state.rglob("*") if p.is_file() and b"hunter" in p.read_bytes()]
+    assert {p.relative_to(state).parts[0] for p in said} <= {"secrets", "content"}, "the key itself, and its value"
+
+
+def test_what_was_set_and_used_stays_for_a_version_that_reads_it_again(app: Machine) -> None:
+    reads, not_now = {"etc/app.conf.j2": "{{ port }}\n"}, {"etc/app.conf": "none\n"}
+    for tag, tree in (("a", reads), ("b", not_now), ("c", reads)):
+        toml = "" if tree is not_now else "[values]\nport = 1\n"
+        app.images.add(f"reg.example/again:{tag}", tree, toml)
+    app.install("reg.example/again:a", sets={"port": 2})
+    app.install("reg.example/again:b")
+    app.install("reg.example/again:c")
+    assert app.read("etc/app.conf") == "2\n"

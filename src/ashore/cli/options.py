@@ -77,6 +77,10 @@ def values_options(function: F) -> F:
     return cast("F", command)
 
 
+def dry_run_option(function: F) -> F:
+    return click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")(function)
+
+
 def confirm_options(function: F) -> F:
     """``--confirm TIME``, ``--no-confirm``: one `confirm`, None where nothing is said, 0 for none."""
 

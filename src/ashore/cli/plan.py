@@ -3,7 +3,6 @@
 
 import click
 
-from ashore.cli import output
 from ashore.cli.options import Given, debug_option, image_options, json_option, rate_option, root_option, values_options
 from ashore.cli.wiring import asks, wired
 from ashore.errors import ExitCode
@@ -30,18 +29,11 @@ def command(
     root_in_image: str,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
-    from ashore.acts.change.install import plan_install
-    from ashore.acts.plan.differences import differences
-    from ashore.cli.render_plan import plan_json, plan_text
+    from ashore.acts.change.preview import plan_install
+    from ashore.cli.render_outcome import show_plan
 
     wanted = asks(references, given, root_in_image=root_in_image)
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
-        plan, supply = plan_install(tools, wanted, adopt_all=adopt)
-        diffs = differences(tools, plan, supply)
-    if as_json:
-        output.result_json(plan_json(plan, diffs))
-    else:
-        output.result(plan_text(plan, diffs))
-    if plan.conflicts:
-        return ExitCode.CONFLICT
-    return ExitCode.DIFFERS if exit_code and plan.changes else ExitCode.DONE
+        foreseen = plan_install(tools, wanted, adopt_all=adopt)
+        code = show_plan(tools, foreseen, as_json=as_json)
+    return ExitCode.DIFFERS if exit_code and not code and foreseen[0].changes else code

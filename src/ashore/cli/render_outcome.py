@@ -1,9 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of a story, the same for every verb that changes a host."""
 
+from typing import TYPE_CHECKING
+
 from ashore.acts.change.outcome import Outcome
 from ashore.cli import output
-from ashore.cli.render_plan import bundles_json, outcome_text, plan_json, provisional_json, provisional_text
+from ashore.cli.render_plan import bundles_json, outcome_text, plan_json, plan_text, provisional_json, provisional_text
+from ashore.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ashore.acts.change.preview import Foreseen
+    from ashore.acts.tools import Tools
+
+
+def show_plan(tools: "Tools", foreseen: "Foreseen", *, as_json: bool) -> ExitCode:
+    """Print what would be done; the code says whether it could be."""
+    from ashore.acts.plan.differences import differences
+
+    plan, supply = foreseen
+    diffs = differences(tools, plan, supply)
+    if as_json:
+        output.result_json(plan_json(plan, diffs))
+    else:
+        output.result(plan_text(plan, diffs))
+    return ExitCode.CONFLICT if plan.conflicts else ExitCode.DONE
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:

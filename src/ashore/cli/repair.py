@@ -5,9 +5,10 @@ import click
 import msgspec
 
 from ashore.cli import output
-from ashore.cli.options import confirm_options, debug_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
+from ashore.errors import ExitCode
 
 
 @click.command()
@@ -15,6 +16,7 @@ from ashore.cli.wiring import wired
 @click.option("--all", "kept", is_flag=True, help="Also what was kept at the last change, as what is named.")
 @click.option("--foreign", is_flag=True, help="Remove files of nobody from folders that are a bundle's alone, too.")
 @click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
+@dry_run_option
 @confirm_options
 @root_option
 @json_option
@@ -24,20 +26,25 @@ def command(
     kept: bool,
     foreign: bool,
     verify: bool,
+    dry_run: bool,
     confirm: float | None,
     root: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Put right what diff shows: all that changed since the last transaction, or what is named, kept edits too."""
     from ashore.acts.change.install import BACK
-    from ashore.acts.change.repair import Scope, repair
+    from ashore.acts.change.repair import Scope, plan_repair, repair
     from ashore.cli.render_drift import drift_text
-    from ashore.cli.render_outcome import show
+    from ashore.cli.render_outcome import show, show_plan
 
     with wired(root) as tools:
-        leave_to_pid1(tools)
         asked = msgspec.structs.replace(BACK, seconds=confirm)
-        done = repair(tools, Scope(names=names, kept=kept, foreign=foreign, verify=verify), confirm=asked)
+        scope = Scope(names=names, kept=kept, foreign=foreign, verify=verify)
+        if dry_run:
+            return show_plan(tools, plan_repair(tools, scope, confirm=asked), as_json=as_json)
+        leave_to_pid1(tools)
+        done = repair(tools, scope, confirm=asked)
     for item in done.left:
         output.say(f"left as it is: {drift_text(item)}")
     show(done.outcome, as_json=as_json)
+    return ExitCode.DONE

@@ -9,8 +9,8 @@ import msgspec
 from ashore.acts.boot.early import enabled_here, let_go
 from ashore.acts.change.anew import changed_inputs, wish_anew
 from ashore.acts.change.asking import unchanged
+from ashore.acts.change.holding import held_back
 from ashore.acts.change.install import change, install
-from ashore.acts.change.noop import named_digest
 from ashore.acts.change.outcome import Outcome, nothing_done
 from ashore.acts.recorded import record_for
 from ashore.acts.tools import Tools
@@ -119,14 +119,10 @@ def _held(tools: Tools, asks: Sequence[Ask], records: Sequence[BundleRecord | No
     Raises:
         UnchangedError: it is held, and there is nothing else to keep.
     """
-    held = tools.history.held()
-    if not held:
-        return ""
     for ask, record in zip(asks, records, strict=True):
-        digest = named_digest(tools, ask)
-        if digest in held and (record is None or record.digest != digest):
-            by = "ashore install, or ashore follow" if held[digest].alone else "ashore install"
-            reason = f"{digest} is held ({held[digest].reason}); it is installed again only by: {by}"
+        if held := held_back(tools, ask, record):
+            by = "ashore install, or ashore follow" if held[1].alone else "ashore install"
+            reason = f"{held[0]}; it is installed again only by: {by}"
             if all(records):
                 return reason
             raise UnchangedError(f"{ask.written or ask.reference} is not installed", cause=reason)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ashore.acts.change.holding import held_back
 from ashore.acts.change.noop import is_gone, same_inputs
 from ashore.acts.change.wishes import Target, Wish, with_others
 from ashore.acts.fetch.places import Place
@@ -22,23 +23,31 @@ def changed_inputs(tools: Tools, asks: Sequence[Ask]) -> bool:
     return any(_stale(tools, ask, record) for ask in asks if (record := record_for(ask, current)) is not None)
 
 
-def wish_upgraded(tools: Tools, asks: Sequence[Ask]) -> Wish:
-    """These bundles by their references; where a registry does not answer, what is installed with what changed here."""
+def wish_upgraded(tools: Tools, asks: Sequence[Ask], *, all_of_them: bool = False) -> Wish:
+    """These bundles by their references; where a registry does not answer, what is installed with what changed here.
+
+    `all_of_them`: nobody named one, so what is held stays as it is too.
+    """
 
     def wish(current: Generation, place: Place, salt: bytes) -> Target:
         parts: list[tuple[Ask, Part]] = []
         unreached: list[tuple[Ask, AshoreError]] = []
+        passed: list[tuple[Ask, str]] = []
         for ask in asks:
             try:
+                if all_of_them and (held := held_back(tools, ask, record_for(ask, current))):
+                    passed.append((ask, f"{held[0]}; ashore upgrade {ask.name} takes it"))
+                    continue
                 parts.append((ask, desire(tools, ask, current, place, salt)))
             except (RegistryError, InputError) as error:
                 if isinstance(error, InputError) and _answers(tools, ask):
                     raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
-        silent = [ask for ask, _ in unreached if not (parts and is_gone(ask))]
+        silent = [ask for ask, _ in unreached if not ((parts or passed) and is_gone(ask))]
         if silent and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
-        parts += [(a, _as_far_as_known(tools, a, current, salt, f"nothing answers ({e})")) for a, e in unreached]
+        passed += [(ask, f"nothing answers ({error})") for ask, error in unreached]
+        parts += [(ask, _as_far_as_known(tools, ask, current, salt, why)) for ask, why in passed]
         return with_others(tools, current, parts)
 
     return wish

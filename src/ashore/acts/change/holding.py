@@ -3,15 +3,32 @@
 
 from collections.abc import Mapping, Sequence
 
+from ashore.acts.change.noop import named_digest
 from ashore.acts.change.wishes import Target
 from ashore.acts.tools import Tools
 from ashore.errors import AshoreError, UnitsFailedError, without_promise
+from ashore.nouns.ask import Ask
 from ashore.nouns.generation import BundleRecord, Generation, Verb
 from ashore.nouns.journal import Held
 from ashore.nouns.plan import Plan
 from ashore.rules.blame import to_blame
 
 _REMEDY = "the image is held: it is installed again only by a new tag or an explicit install"
+
+
+def held_back(tools: Tools, ask: Ask, record: BundleRecord | None) -> tuple[str, Held] | None:
+    """Why what a reference names now is not installed by itself, in words too; None if nothing speaks against it.
+
+    Raises:
+        AshoreError: as `ImageReader.resolve`.
+    """
+    held = tools.history.held()
+    if not held:
+        return None
+    digest = named_digest(tools, ask)
+    if digest not in held or (record is not None and record.digest == digest):
+        return None
+    return f"{digest} is held ({held[digest].reason})", held[digest]
 
 
 def hold(tools: Tools, verb: Verb, plan: Plan, current: Generation, error: AshoreError) -> None:

@@ -2,7 +2,6 @@
 """The stories: install, upgrade, remove, roll back. Each is a way to say what is wanted; `change` does the rest."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 
 import msgspec
@@ -10,12 +9,10 @@ import msgspec
 from ashore.acts.change import discard
 from ashore.acts.change.anew import wish_upgraded
 from ashore.acts.change.holding import held_after, hold
-from ashore.acts.change.noop import nothing_to_do
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, refuse_older, refuse_unknown, wish_back, wish_for, wish_without
 from ashore.acts.fetch.bases import on_host
-from ashore.acts.fetch.places import IntoCache, IntoStaging
-from ashore.acts.plan.differences import compared
+from ashore.acts.fetch.places import IntoStaging
 from ashore.acts.plan.planning import Beside, make_plan, records_anything, refuse_conflicts
 from ashore.acts.tools import Tools
 from ashore.acts.transaction import recovery
@@ -58,13 +55,17 @@ def install(
     *,
     adopt_all: bool = False,
     confirm: Asked = BY_HAND,
+    all_of_them: bool = False,
 ) -> Outcome:
     """Install bundles, or bring installed ones to the images that are named.
+
+    `all_of_them`: nobody named one to be upgraded, so what is held is passed over.
 
     Raises:
         AshoreError: with the host as it was, unless it is a ChangedError.
     """
-    wish = wish_upgraded(tools, asks) if verb is Verb.UPGRADE else wish_for(tools, asks)
+    upgrade = verb is Verb.UPGRADE
+    wish = wish_upgraded(tools, asks, all_of_them=all_of_them) if upgrade else wish_for(tools, asks)
     return change(tools, verb, wish, adopt_all=adopt_all, confirm=confirm)
 
 
@@ -83,11 +84,11 @@ def remove(tools: Tools, names: Sequence[str], *, purge: bool = False, confirm: 
             raise ChangedError(
                 "removed, but not all of the past is forgotten", cause=str(error), remedy="run: ashore remove --purge"
             ) from error
-        return msgspec.structs.replace(outcome, plan=_forgotten(outcome.plan))
+        return msgspec.structs.replace(outcome, plan=forgotten(outcome.plan))
     return outcome
 
 
-def _forgotten(plan: Plan) -> Plan:
+def forgotten(plan: Plan) -> Plan:
     """`plan`, when the store has none of the edits any more that it replaced or took away."""
     steps = [msgspec.structs.replace(s, note="an edit; --purge dropped it") if s.edited else s for s in plan.steps]
     return msgspec.structs.replace(plan, steps=tuple(steps))
@@ -169,7 +170,7 @@ def _change(tools: Tools, order: _Order) -> Outcome:
         with opened(tools, order.verb) as transaction:
             place = IntoStaging(tools, transaction.staging)
             target = order.wish(current, place, salt)
-            supply = _supply(tools, current, target)
+            supply = supply_of(tools, current, target)
             plan = _planned(tools, order, current, target, supply)
             for part in target.parts:  # also where nothing else is to do: one that was lost is said anew
                 for value in part.secrets.values():
@@ -236,12 +237,12 @@ def _beside(order: _Order, target: Target) -> Beside:
 
 def _planned(tools: Tools, order: _Order, current: Generation, target: Target, supply: Supply) -> Plan:
     plan = make_plan(tools, current, target.parts, supply, _beside(order, target))
-    plan = _to_confirm(tools, plan, current, target, order.confirm)
+    plan = to_confirm(tools, plan, current, target, order.confirm)
     refuse_conflicts(plan)
     return plan
 
 
-def _to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, asked: Asked) -> Plan:
+def to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, asked: Asked) -> Plan:
     """The plan, and whether it has to be confirmed: never on an offline root, nor at boot, where nobody is."""
     if asked.seconds and not tools.live:
         raise UsageError("nothing runs on an offline root that could take a change back", remedy="leave out --confirm")
@@ -251,37 +252,6 @@ def _to_confirm(tools: Tools, plan: Plan, current: Generation, target: Target, a
     return msgspec.structs.replace(plan, confirm=decide(asked, plan.steps, new, old))
 
 
-def plan_install(tools: Tools, asks: Sequence[Ask], *, adopt_all: bool = False) -> tuple[Plan, Supply]:
-    """What `install` would do; changes nothing. The supply has the contents, to show differences.
-
-    Raises:
-        UnchangedError: an interrupted transaction has to be recovered first.
-        BusyError: a change is being made.
-    """
-    from ashore.mechanisms.state import journal
-
-    if journal.exists(tools.state):
-        with tools.state.locked():  # Who held it until now has ended what there was.
-            interrupted = journal.exists(tools.state)
-        if interrupted:
-            raise UnchangedError(
-                "a transaction was interrupted, so the host is between two generations", remedy="run: ashore recover"
-            )
-    read_config(tools.host)
-    if tools.owner is not None and os.stat(tools.host.root).st_uid != tools.owner[0]:
-        tools = msgspec.structs.replace(tools, as_root=True)  # in a tree of somebody else one can only look
-    current = tools.history.current()
-    target = wish_for(tools, asks)(current, IntoCache(tools), Secrets(tools.state).salt(create=False))
-    supply = _supply(tools, current, target)
-    plan = make_plan(tools, current, target.parts, supply, Beside(adopt_all=adopt_all))
-    for part in target.parts:
-        if part.more is not None:
-            part.more(compared(tools, plan))
-    if plan.empty and plan.changes and nothing_to_do(tools, asks):
-        # `install` does not look so far: what an older ashore recorded otherwise stays until there is something to do.
-        plan = msgspec.structs.replace(plan, before=plan.bundles)
-    return _to_confirm(tools, plan, current, target, BY_HAND), supply
-
-
-def _supply(tools: Tools, current: Generation, target: Target) -> Supply:
+def supply_of(tools: Tools, current: Generation, target: Target) -> Supply:
+    """Where contents come from: what was fetched, then what the host has."""
     return Supply([*(o for part in target.parts for o in part.openers), *target.openers, *on_host(tools, current)])

@@ -10,6 +10,7 @@ from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import named
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome, nothing_done
+from ashore.acts.change.preview import Foreseen, foresee
 from ashore.acts.change.wishes import Target
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
@@ -21,6 +22,7 @@ from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Asked
 from ashore.nouns.files import Decided, Kind
 from ashore.nouns.generation import FileRecord, Generation, Verb
+from ashore.nouns.plan import Plan
 from ashore.nouns.units import UnitAction, UnitVerb
 from ashore.rules.files.drift import Drift, Verdict, repairable, restarting
 
@@ -71,6 +73,23 @@ def repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> Repaired:
             return Repaired(outcome=nothing_done(current), left=left)
     outcome = change(tools, Verb.REPAIR, wish, confirm=confirm)
     return Repaired(outcome=outcome, left=left)
+
+
+def plan_repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> Foreseen:
+    """What `repair` would do.
+
+    Raises:
+        UsageError: nothing that is named differs.
+        AshoreError: as `foresee`.
+    """
+    chosen, _ = _sorted_out(tools, tools.history.current(), scope)
+    if not chosen:
+        return Plan(), Supply([])
+
+    def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
+        return _target(tools, current, chosen, scope)
+
+    return foresee(tools, lambda _: wish, confirm=confirm)
 
 
 def _sorted_out(tools: Tools, current: Generation, scope: Scope) -> tuple[tuple[Drift, ...], tuple[Drift, ...]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bundles want on this host: a new one fetched and rendered, an installed one as it was recorded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ashore.mechanisms.state.secrets import Secrets
 from ashore.nouns.ask import Ask
 from ashore.nouns.bundle import Bundle
 from ashore.nouns.digest import Digest, of
-from ashore.nouns.files import Kind, Wanted
+from ashore.nouns.files import Kind, Wanted, printable
 from ashore.nouns.generation import BundleRecord, Generation, SetValue
 from ashore.rules.bundles.bundle import is_unit_file
 from ashore.rules.bundles.inputs import fingerprint
@@ -101,6 +101,9 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     done = redirected(tools, manifest.name, ordered(tools, got.bundle, done))
     files = physical(tools, done.wanted, current)
     texts = _unit_texts(got, done, files)
+    # What goes to several bundles may be the secret of another one: here nobody would say that it is one.
+    unknown = {key for key in ask.sets if key.partition(".")[0] in done.stray}
+    sets = {key: value for key, value in sets.items() if key not in unknown}
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
     record = BundleRecord(
         name=manifest.name,
@@ -126,9 +129,13 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
         more=got.more,
         texts=texts,
         enable=_to_enable(done.enable, texts),
-        notes=(*done.notes, *never_set(previous, ask, manifest.name)),
+        notes=(*done.notes, *_not_kept(unknown, manifest.name), *never_set(previous, ask, manifest.name)),
         secrets={recorded[key].secret: sets[key] for key in sets if recorded[key].secret},
     )
+
+
+def _not_kept(unknown: Collection[str], name: str) -> tuple[str, ...]:
+    return tuple(f"--set {printable(key)} is not recorded for the bundle {name}" for key in sorted(unknown))
 
 
 def as_recorded(generation: Generation, name: str, *, settled: bool = True) -> Part:

@@ -41,6 +41,8 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """Dotted names that templates read, whether they were there or not."""
     values_used: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stray: frozenset[str] = frozenset()
+    """Values that were meant for this bundle, and that it neither declares nor reads."""
     health: tuple[Health, ...] = ()
     enable: tuple[str, ...] | None = None
     """As the manifest has both, with their templates rendered."""
@@ -100,10 +102,11 @@ def render(
         issues += problems
     if issues:
         raise InputError(f"the bundle {bundle.manifest.name} cannot be rendered for this host", issues=_unique(issues))
+    read = {path[0] for path in used.values if path}
+    stray = {name: hint for name, hint in values.stray.items() if name not in read}
     notes += [
         f"the bundle {bundle.manifest.name} neither declares nor reads a value {printable(name)}{hint}"
-        for name, hint in values.stray.items()
-        if not any(path[:1] == (name,) for path in used.values)
+        for name, hint in stray.items()
     ]
     return Rendered(
         wanted=_links_kept(wanted),
@@ -111,6 +114,7 @@ def render(
         facts_used=tuple(sorted(map(dotted, used.facts))),
         values_used=tuple(sorted(map(dotted, used.values))),
         notes=tuple(notes),
+        stray=frozenset(stray),
         health=health,
         enable=enable,
     )

@@ -249,9 +249,22 @@ def test_a_blocked_registry_is_no_unreachable_one(live: Machine) -> None:
     assert "blocked" in done.found[0].why and live.read("etc/other") == "2"
 
 
-def test_an_image_on_disk_that_is_gone_is_one_bundles_affair(live: Machine, tmp_path: Path) -> None:
+def test_an_image_on_disk_that_is_gone_stays_as_with_an_upgrade(live: Machine, tmp_path: Path) -> None:
+    tools = live.tools()
+    generation = tools.history.current()
+    gone = f"oci-archive:{tmp_path}/stick/app.tar"
+    bundles = tuple(msgspec.structs.replace(b, reference=gone) if b.name == "app" else b for b in generation.bundles)
+    tools.history.write(msgspec.structs.replace(generation, bundles=bundles))
+    live.images.add(OTHER, {"etc/other": "2"})
+    done = follow(tools)
+    assert findings(done) == {"app": Finding.SKIPPED, "other": Finding.NEW} and done.code is ExitCode.DONE
+    assert "no longer there" in done.found[0].why and live.read("etc/other") == "2"
+
+
+def test_an_image_on_disk_that_cannot_be_read_is_one_bundles_affair(live: Machine, tmp_path: Path) -> None:
     tools = live.tools()
     layout = f"oci:{tmp_path}/layout:app"
+    (tmp_path / "layout").mkdir()
 
     def open_image(name: ImageReference) -> ImageReader:
         if name.transport is Transport.REGISTRY:

@@ -102,6 +102,14 @@ def test_a_folder_that_no_file_came_with_is_for_others_to_fill(host: Machine) ->
     assert verdicts(host) == {"opt/app/lib/theirs": "foreign"}
 
 
+def test_what_the_owner_of_a_host_says_of_it_is_his_beside_a_bundle_that_says_more(host: Machine) -> None:
+    host.images.add(ONE, {"etc/ashore/values.d/60-site.toml": "port = 1\n"})
+    host.install(ONE)
+    host.write("etc/ashore/values.d/99-mine.toml", "port = 2\n")
+    host.write("etc/ashore/config.toml", "")
+    assert verdicts(host) == {}
+
+
 @pytest.mark.parametrize("folder", ["etc/systemd/system", "run/systemd/system"])
 def test_a_masked_unit_is_told_and_unmasked(live: Machine, folder: str) -> None:
     assert isinstance(live.systemd, FakeSystemd)

@@ -59,7 +59,8 @@ def status_text(found: Status) -> str:
         lines.append(f"  held: {held.bundle} {short(digest)} ({printable(held.reason)})")
     if found.follows or found.paused:
         until = (found.paused.until or "ashore follow --resume") if found.paused else ""
-        lines.append("  follows its tags" + (f", paused until {until}" if found.paused else ""))
+        what = "follows its tags" if found.follows else "no timer follows its tags"
+        lines.append(f"  {what}" + (f", paused until {until}" if found.paused else ""))
     if found.due:
         names = ", ".join(dict.fromkeys(printable(what) for what in found.due))
         lines.append(f"  due on the booted host: {names}; the next change does it, or: ashore recover")

@@ -37,7 +37,8 @@ class Finding(StrEnum):
     FAILED = "failed"
     """It is new, and could not be installed."""
     SKIPPED = "skipped"
-    """It is new, and what happened meanwhile spoke against it; or a later round tries it by itself."""
+    """It is new, and what happened meanwhile spoke against it, or a later round tries it by itself; or its image was a
+    file that is no longer there."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

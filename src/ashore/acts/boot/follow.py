@@ -9,6 +9,7 @@ import msgspec
 
 from ashore.acts.change.asking import upgrades
 from ashore.acts.change.install import change
+from ashore.acts.change.noop import is_gone
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.wishes import Target, Wish, wish_for
 from ashore.acts.fetch.places import Place
@@ -151,6 +152,10 @@ def _ask(tools: Tools, record: BundleRecord, refused: dict[str, AshoreError]) ->
     said = Found(bundle=record.name, reference=record.reference, finding=Finding.SAME, digest=record.digest)
     if named.digest:
         return msgspec.structs.replace(said, finding=Finding.PINNED)
+    if is_gone(named):
+        return msgspec.structs.replace(
+            said, finding=Finding.SKIPPED, why="its image is no longer there; it stays as it is"
+        )
     unreachable = (RegistryError,) if named.transport is Transport.REGISTRY else (RegistryError, InputError)
     try:
         reader = tools.open_image(named)

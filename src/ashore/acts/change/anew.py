@@ -43,7 +43,7 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask], *, all_of_them: bool = Fals
                 if isinstance(error, InputError) and _answers(tools, ask):
                     raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
-        silent = [ask for ask, _ in unreached if not ((parts or passed) and is_gone(ask))]
+        silent = [ask for ask, _ in unreached if not ((parts or passed) and is_gone(ask.reference))]
         if silent and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
             raise unreached[0][1]
         passed += [(ask, f"nothing answers ({error})") for ask, error in unreached]

@@ -19,7 +19,7 @@ def unchanged(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = False) 
     """The quick answer where there is nothing to do; None where that takes a closer look."""
     if not nothing_to_do(tools, asks, without_gone=without_gone):
         return None
-    for ask in filter(is_gone, asks):
+    for ask in (a for a in asks if is_gone(a.reference)):
         tools.progress.say(f"{ask.name}: {printable(ask.written)} is no longer there; the bundle stays as it is")
     return nothing_done(tools.history.current())
 

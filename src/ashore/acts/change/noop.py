@@ -16,7 +16,7 @@ from ashore.nouns.digest import Digest
 from ashore.nouns.files import Kind, OnEdit, parent
 from ashore.nouns.generation import BundleRecord, Generation
 from ashore.nouns.image import INDEXES
-from ashore.nouns.reference import Transport
+from ashore.nouns.reference import ImageReference, Transport
 from ashore.rules.bundles.inputs import fingerprint
 from ashore.rules.bundles.layers import layers
 
@@ -44,7 +44,7 @@ def nothing_to_do(tools: Tools, asks: Sequence[Ask], *, without_gone: bool = Fal
         and all(same_inputs(tools, ask, record) for ask, record in found)
         and not _replaces(current, {record.name for _, record in found})
         and untouched(tools, current)
-        and all((without_gone and is_gone(a)) or _names(tools, a, r) for a, r in found)
+        and all((without_gone and is_gone(a.reference)) or _names(tools, a, r) for a, r in found)
     )
     if same:
         tools.resolved.clear()
@@ -61,9 +61,9 @@ def _names(tools: Tools, ask: Ask, record: BundleRecord) -> bool:
     return named_digest(tools, ask) == record.digest
 
 
-def is_gone(ask: Ask) -> bool:
+def is_gone(named: ImageReference) -> bool:
     """Whether an image was a file that is no longer there, as of a stick that was unplugged."""
-    return ask.reference.transport is not Transport.REGISTRY and not os.path.lexists(ask.reference.place)
+    return named.transport is not Transport.REGISTRY and not os.path.lexists(named.place)
 
 
 def named_digest(tools: Tools, ask: Ask) -> Digest:

@@ -14,6 +14,8 @@ from ashore.rules.units.restarts import TAKES_THE_BUS_DOWN
 
 _RUN_TIME = ("var/", "srv/", "home/", "root/", "tmp/", "run/", "mnt/", "media/")
 """Where programs and people put their own things: whatever lies there is nobody's drift (hier(7))."""
+_OWNERS = "etc/ashore/"
+"""Where the host's owner says what this host is: a bundle may lay values beside his, and they stay his."""
 
 
 class Verdict(StrEnum):
@@ -127,7 +129,7 @@ def own_folders(generation: Generation) -> tuple[str, ...]:
         path
         for path, record in generation.files.items()
         if record.entry.kind is Kind.DIR
-        and not f"{path}/".startswith(_RUN_TIME)
+        and not f"{path}/".startswith((*_RUN_TIME, _OWNERS))
         and not path.endswith(PULLING)
         and path not in UNIT_FOLDERS
         and path in holding

@@ -145,6 +145,14 @@ def test_units_to_enable_are_checked_as_well() -> None:
     assert str(issue) == "b:9: units.enable[2]: '8080' has no unit type (write \"8080.service\")"
 
 
+@pytest.mark.parametrize(("gpu", "units"), [("true", ("a.service", "gpu.service")), ("false", ("a.service",))])
+def test_a_unit_for_some_hosts_only_is_enabled_there(gpu: str, units: tuple[str, ...]) -> None:
+    enable = 'enable = ["a.service", "{% if gpu %}gpu.service{% endif %}"]'
+    text = f"[values]\ngpu = {gpu}\n[units]\n{enable}\n"
+    assert not template_issues(parse_manifest(text.encode(), "b", "worker"), "b", CLOCK)
+    assert rendered({}, text).enable == units
+
+
 def test_where_no_value_is_declared_the_host_may_have_any() -> None:
     manifest = parse_manifest(b'[[health]]\nhttp = "http://h:{{ port }}/"\n', "b", "worker")
     assert not template_issues(manifest, "b", CLOCK)

@@ -119,11 +119,13 @@ def _filled_in(manifest: BundleManifest, texts: Mapping[Key, str], where: str) -
         if keys and texts.keys() >= set(keys):
             read = Probe(rendered=True).read(_as_written(number, one, texts), at.below("health").below(number))
             health[number] = read if isinstance(read, Health) else one
-    enable = list(manifest.enable or ())
-    for number in range(len(enable)):
-        if (key := ("units", "enable", number)) in texts:
-            enable[number] = texts[key]
-            Unit().read(texts[key], at.below("units").below("enable").below(number))
+    enable: list[str] = []
+    for number, written in enumerate(manifest.enable or ()):
+        unit = texts.get(("units", "enable", number))
+        if unit:
+            Unit().read(unit, at.below("units").below("enable").below(number))
+        if unit != "":  # one that is for some hosts only
+            enable.append(written if unit is None else unit)
     return tuple(health), None if manifest.enable is None else tuple(enable), issues
 
 

@@ -117,6 +117,32 @@ def test_a_dry_run_of_forgetting_the_past_alone_has_nothing_to_show(installed: S
         assert "no bundle is named" in done(installed.on_root("remove", "--purge", "--dry-run"), 2).err
 
 
+def test_an_image_from_a_file_is_recorded_by_the_name_that_it_has_in_a_registry(installed: Shell) -> None:
+    name, image = "registry.invalid/team/app:1.0", f"oci:{installed.folder}/app.oci"
+    assert "from another reference" in done(installed.on_root("plan", image, "--reference", name)).out
+    done(installed.on_root("install", image, "--reference", name))
+    (bundle,) = done(installed.on_root("status", "--json")).json()["bundles"]
+    assert bundle["reference"] == name
+    assert done(installed.on_root("install", image, "--reference", name)).out == "nothing to do\n"
+    assert "registry.invalid" in done(installed.on_root("upgrade"), 4).err, "that is who is asked from now on"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("IMAGE", "IMAGE", "--reference", "reg.example/app:1"), "one IMAGE"),
+        (("reg.example/app:1", "--reference", "reg.example/app:2"), "one IMAGE"),
+        (("IMAGE", "--reference", "oci:elsewhere"), "as it is pushed"),
+        (("IMAGE", "--reference", "reg.example/App:1"), "reg.example/App:1"),
+    ],
+)
+def test_a_name_that_does_not_fit_is_refused(installed: Shell, words: tuple[str, ...], said: str) -> None:
+    image = f"oci:{installed.folder}/app.oci"
+    with installed.unchanged():
+        ran = installed.on_root("install", *(image if word == "IMAGE" else word for word in words))
+    assert ran.code in (2, 3) and said in ran.err, ran
+
+
 def test_diff_is_drift_and_says_so_by_its_code(installed: Shell) -> None:
     assert done(installed.on_root("diff", "--exit-code")).out == ""
     (installed.root / "etc/app/app.conf").write_text("mine\n")

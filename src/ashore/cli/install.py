@@ -11,6 +11,7 @@ from ashore.cli.options import (
     image_options,
     json_option,
     rate_option,
+    recorded_as_option,
     root_option,
     values_options,
 )
@@ -29,6 +30,7 @@ from ashore.nouns.confirm import Asked
 @confirm_options
 @values_options
 @image_options
+@recorded_as_option
 @rate_option
 @debug_option
 def command(
@@ -41,12 +43,13 @@ def command(
     given: Given,
     limit_rate: int,
     root_in_image: str,
+    recorded_as: str,
 ) -> int:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
     from ashore.acts.change.asking import unchanged
     from ashore.cli.render_outcome import show, show_plan
 
-    wanted = asks(references, given, root_in_image=root_in_image)
+    wanted = asks(references, given, root_in_image=root_in_image, recorded_as=recorded_as)
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         confirmed = Asked(seconds=confirm)
         if dry_run:

@@ -127,6 +127,12 @@ def image_options(function: F) -> F:
     )(function)
 
 
+def recorded_as_option(function: F) -> F:
+    """``--reference NAME``: by which name an image that came in a file is recorded."""
+    text = "Record an image from a folder or archive by this name, in the registry that upgrades ask."
+    return click.option("--reference", "recorded_as", metavar="NAME", default="", help=text)(function)
+
+
 def copy_options(function: F) -> F:
     """``--platform OS/ARCH``, ``--referrers deltas|all|none``: what of an index, and of all that refers to it."""
     command = click.option(

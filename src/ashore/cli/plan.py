@@ -3,7 +3,16 @@
 
 import click
 
-from ashore.cli.options import Given, debug_option, image_options, json_option, rate_option, root_option, values_options
+from ashore.cli.options import (
+    Given,
+    debug_option,
+    image_options,
+    json_option,
+    rate_option,
+    recorded_as_option,
+    root_option,
+    values_options,
+)
 from ashore.cli.wiring import asks, wired
 from ashore.errors import ExitCode
 
@@ -16,6 +25,7 @@ from ashore.errors import ExitCode
 @click.option("--adopt", is_flag=True, help="Take over files that are there and belong to no bundle.")
 @values_options
 @image_options
+@recorded_as_option
 @rate_option
 @debug_option
 def command(
@@ -27,12 +37,13 @@ def command(
     given: Given,
     limit_rate: int,
     root_in_image: str,
+    recorded_as: str,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
     from ashore.acts.change.preview import plan_install
     from ashore.cli.render_outcome import show_plan
 
-    wanted = asks(references, given, root_in_image=root_in_image)
+    wanted = asks(references, given, root_in_image=root_in_image, recorded_as=recorded_as)
     with wired(root, facts_file=given.facts_file, rate=limit_rate) as tools:
         foreseen = plan_install(tools, wanted, adopt_all=adopt)
         code = show_plan(tools, foreseen, as_json=as_json)

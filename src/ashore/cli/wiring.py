@@ -20,7 +20,7 @@ from ashore.nouns.facts import Facts
 from ashore.nouns.files import printable
 from ashore.nouns.limits import DEFAULT, Limits
 from ashore.nouns.ports import ImageReader, ImageWriter, Progress
-from ashore.nouns.reference import ImageReference
+from ashore.nouns.reference import ImageReference, Transport
 
 if TYPE_CHECKING:
     from ashore.mechanisms.beneath import Beneath
@@ -106,17 +106,31 @@ def settings_factory(root: str, limits: Limits) -> "SettingsFactory":
     return settings
 
 
-def asks(references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_image: str = "") -> list[Ask]:
+def asks(
+    references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_image: str = "", recorded_as: str = ""
+) -> list[Ask]:
     """What the command line asks for.
 
     Raises:
         InputError, UsageError: a reference or a value is malformed, or a file cannot be read.
     """
     asked = ask_of_values(given)
-    return [
+    found = [
         msgspec.structs.replace(asked, reference=reference.parse(_absolute(text)), root_in_image=root_in_image)
         for text in references
     ]
+    return [_recorded_as(recorded_as, found)] if recorded_as else found
+
+
+def _recorded_as(name: str, found: Sequence[Ask]) -> Ask:
+    """The image of a folder or an archive, by the name that it has in a registry."""
+    if len(found) != 1 or found[0].reference.transport is Transport.REGISTRY:
+        cause = "it names one image that comes from a folder or an archive"
+        raise UsageError("--reference does not fit here", cause=cause, remedy="give one IMAGE, like oci-archive:FILE")
+    named = reference.parse(name)
+    if named.transport is not Transport.REGISTRY:
+        raise UsageError(f"{named} is in no registry", remedy="name the image as it is pushed")
+    return msgspec.structs.replace(found[0], written=str(named))
 
 
 def ask_of_values(given: Given) -> Ask:

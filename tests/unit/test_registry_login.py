@@ -14,7 +14,7 @@ import pytest
 
 from ashore.acts.fetch.login import login, logout
 from ashore.cli.progress import Quiet
-from ashore.errors import AshoreError, InputError, RegistryError, UnchangedError
+from ashore.errors import AshoreError, BlockedError, InputError, RegistryError, UnchangedError
 from ashore.mechanisms.registry import RegistrySettings
 from ashore.nouns.reference import RegistryPlace, parse_registry
 from tests.fakes.registry import FakeRegistry
@@ -250,6 +250,9 @@ def test_what_one_logs_in_to(text: str, place: RegistryPlace | None) -> None:
         ('prefix = "{}/team"\nlocation = "{}/team"', "{}/team/a", True),
         ('prefix = "{}/team"\nlocation = "{}/team"', "{}", False),
         ('prefix = "other.example"\nlocation = "{}"', "{}", True),
+        ('prefix = "{}"\nlocation = "other.example"', "{}", False),
+        ('location = "{}/team"\n[[registry]]\nlocation = "{}"', "{}/team/a", False),
+        ('prefix = "other.example"\nlocation = "{}/team"\n[[registry]]\nlocation = "{}"', "{}/team", False),
     ],
 )
 def test_a_certificate_is_not_checked_where_the_host_says_so(desk: Desk, entry: str, place: str, goes: bool) -> None:
@@ -262,3 +265,18 @@ def test_a_certificate_is_not_checked_where_the_host_says_so(desk: Desk, entry: 
         else:
             with pytest.raises(RegistryError, match="certificate is not trusted"):
                 desk.login(place.format(fake.host))
+
+
+@pytest.mark.parametrize(("blocked", "place"), [("{}", "{}"), ("{}", "{}/team"), ("{}/team", "{}/team/a")])
+def test_a_blocked_registry_is_told_nothing(desk: Desk, blocked: str, place: str) -> None:
+    with FakeRegistry() as fake:
+        _configured(desk, f'[[registry]]\nprefix = "{blocked.format(fake.host)}"\nblocked = true\n')
+        with pytest.raises(BlockedError, match="is blocked"):
+            desk.login(place.format(fake.host))
+        assert fake.seen == [] and not desk.file.exists()
+
+
+def _configured(desk: Desk, text: str) -> None:
+    conf = desk.folder / "etc/containers/registries.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text(text)

@@ -34,7 +34,7 @@ def login(place: RegistryPlace, user: str, password: str, *, settings: RegistryS
 
     Raises:
         InputError: the login could not be kept or would not be read: a file is broken, helpers have them.
-        RegistryError: the registry does not take it.
+        RegistryError: the registry does not take it, or is blocked.
         UnchangedError: the file cannot be written.
     """
     path = settings.auth_file()

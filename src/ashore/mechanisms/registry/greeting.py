@@ -6,7 +6,6 @@ from ashore.mechanisms.registry import retry, urls
 from ashore.mechanisms.registry.credentials import Credential
 from ashore.mechanisms.registry.failures import DeniedError
 from ashore.mechanisms.registry.policy import TlsPolicy
-from ashore.mechanisms.registry.registries import Source
 from ashore.mechanisms.registry.session import Call, Session
 from ashore.mechanisms.registry.settings import RegistrySettings
 from ashore.mechanisms.registry.transport import Transport
@@ -33,10 +32,11 @@ def greet(place: RegistryPlace, user: str, password: str, settings: RegistrySett
 
     Raises:
         InputError: registries.conf cannot be used.
+        BlockedError: it blocks the registry.
         RegistryError: it does not take it, or there is no registry.
     """
     registries, host = settings.registries(), place.host
-    source = Source(host=host, repository="", insecure=registries.insecure_below(str(place)))
+    source = registries.itself(place)
     typed, written = _Typed(user, password), {urls.parse(f"https://{host}").host_port: host}
     transport = Transport(settings.config_root, settings.environ, settings.limits, settings.sleep, written)
     session = Session(

@@ -13,7 +13,7 @@ from ashore.mechanisms.ifthere import listdir_if_there, read_if_there
 from ashore.mechanisms.registry import urls
 from ashore.mechanisms.registry.credentials import IN_FILES
 from ashore.nouns.files import printable
-from ashore.nouns.reference import ImageReference, with_today_s_host
+from ashore.nouns.reference import ImageReference, RegistryPlace, with_today_s_host
 
 CONF = "etc/containers/registries.conf"
 CONF_FOLDER = "etc/containers/registries.conf.d"
@@ -76,10 +76,7 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
         entry, rest, pin = self._entry(name, _pins(reference))
         if entry is None:
             return (Source(host=reference.place, repository=reference.repository),)
-        if entry.blocked:
-            raise BlockedError(
-                f"{reference.place} is blocked", cause=f"blocked = true in {CONF}", remedy="ask whoever keeps that file"
-            )
+        _refuse_blocked(entry, reference.place)
         location = entry.location or (name.removesuffix(rest) if entry.prefix else "")
         mirrors = [] if push else [m for m in entry.mirror if _serves(m, entry, reference)]
         sources = [
@@ -90,16 +87,27 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True):
 
     def insecure(self, host_port: str) -> bool:
         """Whether a whole host, as such, is marked insecure."""
-        return any(
-            place.insecure and place.location == host_port
-            for entry in self.entries
-            for place in (_Mirror(entry.location or entry.prefix, entry.insecure), *entry.mirror)
-        )
+        return any(at.insecure and at.location == host_port for at in self._locations())
 
-    def insecure_below(self, name: str) -> bool:
-        """Whether a host, or what is named below it, is marked insecure: by its own entry, or as a whole."""
+    def itself(self, place: RegistryPlace) -> Source:
+        """The registry of `place`, to be asked about itself; insecure as the most specific location that has it.
+
+        Raises:
+            BlockedError: the configuration blocks it.
+        """
+        name = str(place)
         entry, _, _ = self._entry(name, ())
-        return (entry is not None and entry.insecure) or self.insecure(name.partition("/")[0])
+        if entry:
+            _refuse_blocked(entry, name)
+        covering = [at for at in self._locations() if _rest(name, at.location) is not None]
+        longest = max((len(at.location) for at in covering), default=0)
+        insecure = bool(covering) and all(at.insecure for at in covering if len(at.location) == longest)
+        return Source(host=place.host, repository="", insecure=insecure)
+
+    def _locations(self) -> Iterator[_Mirror]:
+        for entry in self.entries:
+            yield _Mirror(entry.location or entry.prefix, entry.insecure)
+            yield from entry.mirror
 
     def _entry(self, name: str, pins: tuple[str, ...]) -> tuple[_Registry | None, str, str]:
         """The entry with the longest prefix of `name`, what of the name is left, and which of `pins` it names too."""
@@ -201,6 +209,12 @@ def _problems(file: _File, path: str) -> Iterator[Issue]:
             continue
         elif "://" in entry.name + entry.location or any("://" in m.location for m in entry.mirror):
             yield Issue(where=path, message=f"{printable(entry.name)}: a location is HOST[:PORT][/PATH], not a URL")
+
+
+def _refuse_blocked(entry: _Registry, name: str) -> None:
+    if entry.blocked:
+        cause, remedy = f"blocked = true in {CONF}", "ask whoever keeps that file"
+        raise BlockedError(f"{name} is blocked", cause=cause, remedy=remedy)
 
 
 def _pins(reference: ImageReference) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from ashore.acts.fetch.login import login, logout
 from ashore.cli.progress import Quiet
 from ashore.errors import AshoreError, BlockedError, InputError, RegistryError, UnchangedError
 from ashore.mechanisms.registry import RegistrySettings
+from ashore.mechanisms.registry.authfiles import keep
+from ashore.mechanisms.registry.credentials import IN_FILES, is_name_of
 from ashore.nouns.reference import RegistryPlace, parse_registry
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import Bytes, blob_of, open_at, settings_in
@@ -107,7 +109,7 @@ def test_all_else_in_the_file_stays(desk: Desk) -> None:
         desk.login(fake.host)
         said = json.loads(desk.file.read_text())
         mine = {fake.host: known(USER, PASSWORD)}
-        assert said == {"HttpHeaders": {"x": "y"}, "credHelpers": helpers, "auths": {**others, **mine}}
+        assert said == {"HttpHeaders": {"x": "y"}, "credHelpers": helpers, "auths": {**others, **old, **mine}}
         desk.logout(fake.host)
         assert desk.auths() == others
 
@@ -127,6 +129,24 @@ def test_docker_hub_has_one_name(desk: Desk) -> None:
     desk.write({"auths": {hub: known("u", "p"), "docker.io": known("u", "q"), f"{hub}access-token": known("u", "r")}})
     assert desk.logout("index.docker.io") is not None
     assert desk.auths() == {}
+
+
+def test_docker_stays_logged_in_to_docker_hub(desk: Desk) -> None:
+    hub = "https://index.docker.io/v1/"
+    dockers = {hub: known("u", "p"), f"{hub}access-token": known("u", "r"), f"{hub}refresh-token": known("u", "s")}
+    desk.write({"auths": {**dockers, "index.docker.io": known("u", "q")}})
+    keep(str(desk.file), "docker.io", USER, PASSWORD, instead=lambda key: is_name_of(key, "docker.io"))
+    assert desk.auths() == {**dockers, "docker.io": known(USER, PASSWORD)}
+    found = desk.settings.credentials((IN_FILES,)).find("docker.io")
+    assert found and found.user == USER
+
+
+@pytest.mark.parametrize("name", ["v1", "v2"])
+def test_a_namespace_is_not_docker_s_spelling(desk: Desk, name: str) -> None:
+    desk.write({"auths": {f"reg.example/{name}": known("u", "p")}})
+    assert desk.settings.credentials((IN_FILES,)).find("reg.example", "app") is None
+    assert desk.logout("reg.example") is None
+    assert desk.logout(f"reg.example/{name}") is not None
 
 
 def test_a_link_and_its_owner_stay(desk: Desk) -> None:

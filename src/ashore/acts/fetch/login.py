@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logging in to a registry, and out: checked by the registry, kept where every tool looks."""
 
-from functools import partial
-
 import msgspec
 
 from ashore.errors import InputError
 from ashore.mechanisms.registry import authfiles
-from ashore.mechanisms.registry.credentials import IN_FILES, CredentialStore, is_login_of
+from ashore.mechanisms.registry.credentials import IN_FILES, CredentialStore, is_login_of, is_name_of
 from ashore.mechanisms.registry.greeting import greet
 from ashore.mechanisms.registry.settings import RegistrySettings
 from ashore.nouns.files import printable
@@ -40,7 +38,8 @@ def login(place: RegistryPlace, user: str, password: str, *, settings: RegistryS
     path = settings.auth_file()
     _check_kept_in_files(place, path, _store(settings))
     checked = greet(place, user, password, settings, progress)
-    authfiles.keep(path, str(place), user, password, instead=partial(_names, place))
+    # Docker's own spellings stay: it knows no other, and these are read after the new one.
+    authfiles.keep(path, str(place), user, password, instead=lambda key: is_name_of(key, place.host, place.path))
     used = _store(settings).find(place.host, place.path)
     before = used.source if used and used.source != path else ""
     return Login(registry=str(place), file=path, user=user, checked=checked, before=before)
@@ -54,7 +53,7 @@ def logout(place: RegistryPlace, *, settings: RegistrySettings) -> Login | None:
         UnchangedError: it cannot be written.
     """
     path = settings.auth_file()
-    gone = authfiles.forget(path, partial(_names, place))
+    gone = authfiles.forget(path, lambda key: is_login_of(key, place.host, place.path))
     left = _store(settings).find(place.host, place.path)
     if not gone and not left:
         return None
@@ -63,10 +62,6 @@ def logout(place: RegistryPlace, *, settings: RegistrySettings) -> Login | None:
 
 def _store(settings: RegistrySettings) -> CredentialStore:
     return settings.credentials(settings.registries().helpers)
-
-
-def _names(place: RegistryPlace, key: str) -> bool:
-    return is_login_of(key, place.host, place.path)
 
 
 def _check_kept_in_files(place: RegistryPlace, path: str, store: CredentialStore) -> None:

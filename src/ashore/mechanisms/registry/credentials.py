@@ -160,10 +160,13 @@ class CredentialStore:
 
 
 def is_login_of(key: str, host: str, repository: str = "") -> bool:
-    """Whether a login under the name `key` is that of a registry, or of just this part of it."""
-    if repository:
-        return key in {f"{alias}/{repository}" for alias in _aliases(host)}
-    return _plain(key) in _aliases(host)
+    """Whether a login under the name `key` is that of a registry, in any spelling, or of just this part of it."""
+    return is_name_of(key, host, repository) or (not repository and _plain(key) in _aliases(host))
+
+
+def is_name_of(key: str, host: str, repository: str = "") -> bool:
+    """Whether `key` is the name of a registry, or of just this part of it, as podman and ashore write it."""
+    return key in {f"{alias}/{repository}" if repository else alias for alias in _aliases(host)}
 
 
 def _aliases(host: str) -> tuple[str, ...]:
@@ -192,10 +195,10 @@ def _plainly_named(auths: Mapping[str, Auth]) -> Mapping[str, Auth]:
 
 
 def _plain(key: str) -> str:
-    """Docker writes ``https://host/v1/`` where the others write ``host``."""
-    if "://" in key:
+    """Docker writes ``https://host/v1/`` where the others write ``host``; ``host/v1`` is a namespace."""
+    if key.startswith(("https://", "http://")):
         return key.partition("://")[2].partition("/")[0]
-    return re.sub(r"/v[12]/?$", "", key)
+    return re.sub(r"/v[12]/$", "", key)
 
 
 def _decode(entry: Auth, path: str, key: str) -> Credential | None:

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A login is checked by the registry, kept where every tool looks, and nothing else of the file is touched."""
 
-import fcntl
 import json
 import os
 import stat
-import subprocess
-import threading
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from ashore.acts.fetch.login import login, logout
+from ashore.acts.fetch.login import Login, login, logout
 from ashore.cli.progress import Quiet
-from ashore.errors import AshoreError, BlockedError, InputError, RegistryError, UnchangedError
+from ashore.errors import AshoreError, BlockedError, InputError, RegistryError
 from ashore.mechanisms.registry import RegistrySettings
-from ashore.mechanisms.registry.authfiles import keep
 from ashore.mechanisms.registry.credentials import IN_FILES, is_name_of
+from ashore.mechanisms.registry.keeping import keep
 from ashore.nouns.reference import RegistryPlace, parse_registry
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import Bytes, blob_of, open_at, settings_in
@@ -44,10 +41,10 @@ class Desk:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document))
 
-    def login(self, place: str, user: str = USER, password: str = PASSWORD) -> object:
+    def login(self, place: str, user: str = USER, password: str = PASSWORD) -> Login:
         return login(parse_registry(place), user, password, settings=self.settings, progress=Quiet())
 
-    def logout(self, place: str) -> object:
+    def logout(self, place: str) -> Login | None:
         return logout(parse_registry(place), settings=self.settings)
 
     def auths(self) -> dict[str, object]:
@@ -70,7 +67,7 @@ def test_a_login_that_the_registry_takes_opens_it(desk: Desk, kind: str) -> None
         with pytest.raises(RegistryError):
             open_at(f"{fake.host}/team/app:1", desk.settings, push=True).put_blob(blob_of(BLOB), Bytes(BLOB))
         kept = desk.login(fake.host)
-        assert (kept.checked, kept.before) == (True, "")  # type: ignore[attr-defined]
+        assert (kept.checked, kept.before) == (True, "")
         open_at(f"{fake.host}/team/app:1", desk.settings, push=True).put_blob(blob_of(BLOB), Bytes(BLOB))
         assert desk.auths() == {fake.host: known(USER, PASSWORD)}
         assert stat.S_IMODE(desk.file.stat().st_mode) == 0o600
@@ -89,7 +86,7 @@ def test_a_wrong_password_is_not_kept(desk: Desk, kind: str) -> None:
 
 def test_a_registry_that_asks_for_no_login_has_not_checked_it(desk: Desk) -> None:
     with FakeRegistry() as fake:
-        assert desk.login(fake.host).checked is False  # type: ignore[attr-defined]
+        assert desk.login(fake.host).checked is False
         assert all("Authorization" not in seen.headers for seen in fake.seen)
     assert list(desk.auths()) == [fake.host]
 
@@ -156,6 +153,7 @@ def test_a_link_and_its_owner_stay(desk: Desk) -> None:
     desk.file.parent.mkdir(parents=True)
     desk.file.symlink_to(real)
     if os.geteuid() == 0:
+        os.chown(real.parent, 1234, 1235)
         os.chown(real, 1234, 1235)
     with FakeRegistry() as fake:
         desk.login(fake.host)
@@ -164,29 +162,14 @@ def test_a_link_and_its_owner_stay(desk: Desk) -> None:
         assert (real.stat().st_uid, real.stat().st_gid) == (1234, 1235)
 
 
-def test_two_logins_at_once_are_both_kept(desk: Desk) -> None:
-    desk.file.parent.mkdir(parents=True)
-    with FakeRegistry() as fake:
-        folder = os.open(desk.file.parent, os.O_RDONLY)
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        other = threading.Thread(target=desk.login, args=(fake.host,))
-        other.start()
-        other.join(1)
-        assert other.is_alive(), "it waits for the first"
-        desk.write({"auths": {"reg.example": known("u", "p")}})
-        os.close(folder)
-        other.join()
-        assert set(desk.auths()) == {"reg.example", fake.host}
-
-
 def test_another_file_that_is_read_first_is_told(desk: Desk) -> None:
     desk.environ["XDG_RUNTIME_DIR"] = str(desk.folder / "run-user")
     first = desk.folder / "run-user/containers/auth.json"
     with FakeRegistry() as fake:
         desk.write({"auths": {fake.host: known("u", "p")}}, "run-user/containers/auth.json")
-        assert desk.login(fake.host).before == str(first)  # type: ignore[attr-defined]
+        assert desk.login(fake.host).before == str(first)
         gone = desk.logout(fake.host)
-    assert (gone.file, gone.before) == (str(desk.file), str(first))  # type: ignore[attr-defined]
+    assert gone and (gone.file, gone.before) == (str(desk.file), str(first))
 
 
 def test_logging_out_twice(desk: Desk) -> None:
@@ -200,7 +183,6 @@ def test_logging_out_twice(desk: Desk) -> None:
     ("document", "said"),
     [
         ([], "is not an auth file"),
-        ({"auths": {"localhost:1": {"auth": "?"}}}, "not base64"),
         ({"credHelpers": {"localhost:1": "gcloud"}}, "docker-credential-gcloud"),
         ({"credsStore": "pass"}, "docker-credential-pass"),
     ],
@@ -227,21 +209,6 @@ def test_logins_that_only_helpers_have(desk: Desk) -> None:
     conf.write_text('credential-helpers = ["pass"]\n')
     with pytest.raises(InputError, match="not looked for in files"):
         desk.login("localhost:1")
-
-
-@pytest.mark.parametrize("name", ["pipe", "folder", "in/file/auth.json"])
-def test_what_is_no_file_is_refused(desk: Desk, name: str) -> None:
-    os.mkfifo(desk.folder / "pipe")
-    (desk.folder / "folder").mkdir()
-    (desk.folder / "in").mkdir()
-    (desk.folder / "in/file").touch()
-    desk.environ["REGISTRY_AUTH_FILE"] = str(desk.folder / name)
-    feeder = subprocess.Popen(["sh", "-c", f"echo '{{}}' > {desk.folder}/pipe"])
-    with FakeRegistry() as fake, pytest.raises((InputError, UnchangedError)) as raised:
-        desk.login(fake.host)
-    feeder.kill()
-    feeder.wait()
-    assert str(desk.folder / name) in str(raised.value)
 
 
 @pytest.mark.parametrize(

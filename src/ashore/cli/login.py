@@ -35,7 +35,10 @@ def command(registry: str, username: str | None, password_stdin: bool) -> None:
         output.say(f"{place.host} asks nobody for a login: it was kept, but nothing was checked")
     if kept.before:
         output.say(f"another login for {place} is used before it: that of {output.printable_lines(kept.before)}")
-    output.result(f"logged in to {place} as {output.printable_lines(user)}; kept in {kept.file}")
+    if kept.trouble:
+        output.say(f"which login for {place} is used cannot be told: {output.printable_lines(kept.trouble)}")
+    where = output.printable_lines(kept.file)
+    output.result(f"logged in to {place} as {output.printable_lines(user)}; kept in {where}")
 
 
 def _typed(username: str | None, *, from_stdin: bool) -> tuple[str, str]:

@@ -23,5 +23,7 @@ def command(registry: str) -> None:
         return
     if gone.before:
         output.say(f"a login for {place} is left: that of {output.printable_lines(gone.before)}")
+    if gone.trouble:
+        output.say(f"whether another login for {place} is left cannot be told: {output.printable_lines(gone.trouble)}")
     if gone.file:
-        output.result(f"logged out of {place}; it was kept in {gone.file}")
+        output.result(f"logged out of {place}; it was kept in {output.printable_lines(gone.file)}")

@@ -106,6 +106,15 @@ class CredentialStore:
                 return found
         return None
 
+    def check_until(self, path: str) -> None:
+        """See that the file at `path`, and those that are looked into before it, can be read; no helper is asked.
+
+        Raises:
+            InputError: one of them is no auth file.
+        """
+        for one in self._paths[: self._paths.index(path) + 1]:
+            self._read(one)
+
     def helper(self, path: str, host: str) -> str:
         """The helper to which the file at `path` leaves the logins of `host`, or nothing.
 

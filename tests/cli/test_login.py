@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ashore login`` and ``logout`` at a shell: what is typed, piped, or wrong."""
 
+import contextlib
 import json
 import os
 import pty
@@ -26,12 +27,12 @@ class User:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         self._environ = {**kept, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
 
-    def ashore(self, *arguments: str, stdin: bytes = b"") -> Ran:
+    def ashore(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ran:
         command = [sys.executable, "-m", "ashore", *arguments]
-        done = subprocess.run(command, capture_output=True, input=stdin, env=self._environ)
+        done = subprocess.run(command, capture_output=True, input=stdin, env={**self._environ, **environ})
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def typing(self, keys: bytes, *arguments: str) -> Ran:
+    def typing(self, keys: bytes, *arguments: str, **environ: str) -> Ran:
         """At a terminal, which shows what it shows."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
@@ -39,7 +40,7 @@ class User:
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=theirs,
-            env=self._environ,
+            env={**self._environ, **environ},
         )
         os.close(theirs)
         shown = b""
@@ -50,8 +51,12 @@ class User:
             os.write(ours, line)
             shown += asked
         out = process.communicate()[0]
+        os.set_blocking(ours, False)
+        with contextlib.suppress(OSError):
+            while said := os.read(ours, 1024):
+                shown += said
         os.close(ours)
-        return Ran(process.returncode, out.decode(), shown.decode())
+        return Ran(process.returncode, out.decode(), shown.decode(errors="replace"))
 
 
 @pytest.fixture
@@ -82,6 +87,24 @@ def test_giving_up_at_the_prompt(user: User) -> None:
     assert ran.code == 130 and not user.file.exists()
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (b"a\xff\n", "UTF-8"),
+        (b"a\x01\n", "control characters"),
+        (b"a:b\n", "colon"),
+        (b"ann\np\xff\n", "UTF-8"),
+        (b"ann\np\x01w\n", "control characters"),
+        (b"ann\n" + b"x" * 200 + b"\x02\n", "holds no password"),
+    ],
+)
+def test_what_is_typed_is_looked_at_as_what_is_piped(user: User, keys: bytes, said: str, locale: str) -> None:
+    ran = user.typing(keys, "login", user.host, LC_ALL=locale)
+    assert ran.code == 2 and said in ran.err, ran
+    assert "Traceback" not in ran.err and not user.file.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "said"),
     [
@@ -90,6 +113,7 @@ def test_giving_up_at_the_prompt(user: User) -> None:
         (["--password-stdin"], b"x", 2, "--username USER"),
         (["-u", "a:b", "--password-stdin"], b"x", 2, "colon"),
         (["-u", "", "--password-stdin"], b"x", 2, "empty"),
+        (["-u", "a\udcff", "--password-stdin"], b"x", 2, "not UTF-8"),
         (["-u", USER, "--password-stdin"], b"", 2, "holds no password"),
         (["-u", USER, "--password-stdin"], b"\n", 2, "holds no password"),
         (["-u", USER, "--password-stdin"], b"one\ntwo\n", 2, "several lines"),
@@ -110,3 +134,11 @@ def test_a_file_that_cannot_be_written(user: User) -> None:
     (user.home / ".config").write_text("")
     ran = user.ashore("login", user.host, "-u", USER, "--password-stdin", stdin=PASSWORD.encode())
     assert ran.code == 7 and "cannot write" in ran.err and str(user.file) in ran.err
+
+
+def test_a_file_s_name_is_printed_escaped(user: User) -> None:
+    odd = user.home / "a\x1b]0;x\x07.json"
+    for verb, stdin in (("login", PASSWORD.encode()), ("logout", b"")):
+        arguments = ["-u", USER, "--password-stdin"] if stdin else []
+        ran = user.ashore(verb, user.host, *arguments, stdin=stdin, REGISTRY_AUTH_FILE=str(odd))
+        assert ran.code == 0 and "a\\x1b]0;x\\x07.json" in ran.out and "\x1b" not in ran.out

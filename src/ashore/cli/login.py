@@ -46,20 +46,43 @@ def _typed(username: str | None, *, from_stdin: bool) -> tuple[str, str]:
         raise UsageError("--password-stdin needs a user", remedy="add --username USER")
     if not from_stdin and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask for a password at", remedy="use -u USER --password-stdin")
-    user = click.prompt("Username", err=True) if username is None else username
-    if not user or ":" in user or _CONTROL.search(user):
-        raise UsageError(f"{user!r} is not a user's name: it is empty, or has a colon or control characters")
-    password = _from_stdin() if from_stdin else click.prompt("Password", hide_input=True, err=True)
-    return user, password
+    user = _asked("Username") if username is None else username
+    if not user or ":" in user or not _is_plain(user):
+        cause = "it is empty, not UTF-8, or has a colon or control characters"
+        raise UsageError(f"{user!r} is not a user's name", cause=cause)
+    return user, _from_stdin() if from_stdin else _password(
+        _asked("Password", hidden=True), "what was typed", remedy=""
+    )
+
+
+def _asked(what: str, *, hidden: bool = False) -> str:
+    try:
+        answer: str = click.prompt(what, hide_input=hidden, err=True)
+    except UnicodeDecodeError:
+        raise UsageError(f"the {what.lower()} that was typed is not UTF-8") from None
+    return answer
 
 
 def _from_stdin() -> str:
-    data = sys.stdin.buffer.read(_LONGEST + 1)
+    data = sys.stdin.buffer.read(_LONGEST + 3)
     try:
-        password = data.decode().removesuffix("\n").removesuffix("\r")
+        text = data.decode()
     except UnicodeDecodeError:
         raise UsageError("the password on standard input is not UTF-8") from None
-    if not password or len(data) > _LONGEST or _CONTROL.search(password):
-        cause = "it is empty, longer than 64 KiB, or has several lines or control characters"
-        raise UsageError("standard input holds no password", cause=cause, remedy="--password-stdin < FILE")
-    return password
+    return _password(text.removesuffix("\n").removesuffix("\r"), "standard input", remedy="--password-stdin < FILE")
+
+
+def _password(text: str, where: str, *, remedy: str) -> str:
+    if not text or not _is_plain(text) or len(text.encode()) > _LONGEST:
+        cause = "it is empty, longer than 64 KiB, not UTF-8, or has several lines or control characters"
+        raise UsageError(f"{where} holds no password", cause=cause, remedy=remedy)
+    return text
+
+
+def _is_plain(text: str) -> bool:
+    """Whether `text` has no control characters, and is UTF-8: what came as other bytes has half characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return not _CONTROL.search(text)

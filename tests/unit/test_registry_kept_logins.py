@@ -13,8 +13,10 @@ import pytest
 
 from ashore.errors import InputError, RegistryError, UnchangedError
 from ashore.mechanisms.registry.authfiles import LARGEST
+from ashore.mechanisms.registry.failures import NotFoundError
 from ashore.mechanisms.registry.keeping import keep
 from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_client import open_at
 from tests.unit.test_registry_login import PASSWORD, USER, Desk, known
 
 FIRST = "run-user/containers/auth.json"
@@ -126,3 +128,27 @@ def test_what_is_no_file_is_refused(desk: Desk, name: str) -> None:
         with contextlib.suppress(InputError):
             desk.logout(fake.host)
     assert str(desk.folder / name) in str(raised.value)
+
+
+@pytest.mark.parametrize("takes_all", [True, False])
+def test_a_token_server_that_is_not_trusted_with_a_password(desk: Desk, takes_all: bool) -> None:
+    with FakeRegistry(auth="token", user=USER, password=PASSWORD, public=takes_all) as server:
+        with FakeRegistry(auth="token", realm=f"{server.url}/token") as fake:
+            fake.tokens = server.tokens
+            with pytest.raises(RegistryError, match="does not trust with one") as raised:
+                desk.login(fake.host)
+        assert f"{server.url}/token" in str(raised.value) and not desk.file.exists()
+        assert server.seen and all("Authorization" not in seen.headers for seen in server.seen)
+
+
+@pytest.mark.parametrize("kind", ["basic", "token"])
+@pytest.mark.parametrize(("name", "remedy"), [("{}/team", "{}/team"), ("{}", "{}"), ("https://{}/v1/", "{}")])
+def test_the_remedy_is_the_login_that_was_refused(desk: Desk, kind: str, name: str, remedy: str) -> None:
+    with FakeRegistry(auth=kind, user=USER, password=PASSWORD) as fake:
+        desk.write({"auths": {name.format(fake.host): known(USER, "of-old")}})
+        with pytest.raises(RegistryError) as raised:
+            open_at(f"{fake.host}/team/app:1", desk.settings).resolve()
+        assert raised.value.remedy.startswith(f"ashore login {remedy.format(fake.host)} (")
+        desk.login(remedy.format(fake.host))
+        with pytest.raises(NotFoundError):
+            open_at(f"{fake.host}/team/app:1", desk.settings).resolve()

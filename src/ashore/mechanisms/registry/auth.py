@@ -69,6 +69,10 @@ class Authenticator:
         self._policy = policy
         self._source = policy.source
         self._headers: dict[tuple[str, ...], tuple[str, float]] = {}
+        self.used: Credential | None = None
+        """The login that was said last."""
+        self.withheld = ""
+        """The token server that was asked without one, since it is not sure who would get it."""
 
     def header(self, scopes: tuple[str, ...]) -> str:
         """The header that worked before for `scopes`, or empty."""
@@ -95,7 +99,7 @@ class Authenticator:
                 self._headers[scopes] = (value, time.monotonic() + seconds)
                 return value
         if any(challenge.scheme == "basic" for challenge in challenges):
-            credential = self._find(self._source.host, self._source.repository)
+            credential = self._own()
             if credential and credential.password:
                 value = _basic(credential)
                 self._headers[scopes] = (value, float("inf"))
@@ -137,8 +141,13 @@ class Authenticator:
         Nothing is ever looked up for the realm's host: the challenge chose it, and gets what the token opens.
         """
         if realm.origin != place.origin and not self._policy.verified(realm):
+            self.withheld = realm.bare
             return None
-        return self._find(self._source.host, self._source.repository)
+        return self._own()
+
+    def _own(self) -> Credential | None:
+        self.used = self._find(self._source.host, self._source.repository)
+        return self.used
 
 
 def _without_scope(realm: Url) -> Url:

@@ -28,12 +28,16 @@ _FOR_HELPERS = re.compile(
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """A user and password, or an identity token (`token`), and the file or helper that it came from."""
+    """A user and password, or an identity token (`token`), and the file or helper that it came from.
+
+    `path`: the part of the registry that its name in the file is for.
+    """
 
     user: str = ""
     password: str = ""
     token: str = ""
     source: str = ""
+    path: str = ""
 
     def __repr__(self) -> str:
         return f"Credential(source={self.source!r})"
@@ -223,4 +227,5 @@ def _decode(entry: Auth, path: str, key: str) -> Credential | None:
             raise InputError(f"{where}: auth is not base64 of USER:PASSWORD", remedy="log in again")
     if not (password or entry.identitytoken):
         return None
-    return Credential(user=user, password=password, token=entry.identitytoken, source=path)
+    part = key.partition("/")[2]
+    return Credential(user=user, password=password, token=entry.identitytoken, source=path, path=part)

@@ -79,7 +79,7 @@ def of_fault(fault: Fault, name: str) -> RegistryError:
 def of_answer(response: Response, what: str, *, name: str, limit: int, looked_at: str) -> RegistryError:
     """The error for an answer that was not hoped for; reads at most `limit` of its body, and closes it.
 
-    `what` is the request in words: ``pull reg/worker:1``.
+    `what` is the request in words: ``pull reg/worker:1``. `name` is what to log in to.
     """
     status, said = response.status, _said(response, limit)
     if status in {401, 403}:

@@ -56,10 +56,21 @@ def greet(place: RegistryPlace, user: str, password: str, settings: RegistrySett
     try:
         session.call(Call(method="GET", path="", what=f"log in to {host}", expect=(200,), document=True)).close()
     except DeniedError as error:
-        raise _denied(host, error, asked=typed.asked) from error
+        if not session.withheld:
+            raise _denied(host, error, asked=typed.asked) from error
     finally:
         transport.close()
+    if session.withheld:
+        raise _withheld(host, session.withheld)
     return typed.asked
+
+
+def _withheld(host: str, realm: str) -> RegistryError:
+    return DeniedError(
+        f"{host} has logins checked by a token server that ashore does not trust with one: {realm}",
+        cause="on another host or port, a password is sent over https with a checked certificate only",
+        remedy="the registry should name an https URL whose certificate can be checked, and which is not insecure",
+    )
 
 
 def _denied(host: str, error: DeniedError, *, asked: bool) -> RegistryError:

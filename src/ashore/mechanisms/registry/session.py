@@ -73,6 +73,11 @@ class Session:
         self._scopes = (scope,) if source.repository else ()
         self._authenticator = Authenticator(store.find, self._fetch, policy)
 
+    @property
+    def withheld(self) -> str:
+        """The token server that was not told who we are; empty if that was none."""
+        return self._authenticator.withheld
+
     def once(self) -> "Session":
         """The same one, which does not try again what failed."""
         made = copy.copy(self)
@@ -211,10 +216,11 @@ class Session:
 
     def _failure(self, response: Response, what: str) -> Exception:
         status, after = response.status, retry.retry_after(response.header("Retry-After"), time.time())
+        used, host = self._authenticator.used, self.source.host
         error = failures.of_answer(
             response,
             what,
-            name=self.source.host,
+            name=f"{host}/{used.path}" if used and used.path else host,
             limit=self._limits.error_body,
             looked_at=self._store.looked_at,
         )

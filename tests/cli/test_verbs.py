@@ -243,7 +243,8 @@ def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
     assert [(b["name"], b["version"]) for b in status["bundles"]] == [("app", "2.0")]
     assert (status["generation"], status["drift"], status["interrupted"]) == (2, [], False)
     assert status["at_work"] == ""
-    assert status["disk"] > 0
+    assert status["disk"] > 0 and status["reboot"] == []
+    done(installed.on_root("status", "--exit-code"), 0)
     text = done(installed.on_root("status")).out
     assert "app 2.0" in text and "store:" in text
     history = done(installed.on_root("history", "--json")).json()
@@ -255,6 +256,23 @@ def test_status_history_and_facts_speak_json_and_text(installed: Shell) -> None:
     assert "values.port = " in done(installed.on_root("facts", "--values", "app")).out
     assert "no bundle named nope" in done(installed.on_root("facts", "--values", "nope"), 2).err
     assert "leave out one" in done(installed.on_root("facts", "--values", "app", "--schema"), 2).err
+
+
+@pytest.mark.parametrize("what", ["drift", "held", "pending"])
+def test_status_says_by_its_code_that_something_waits_for_somebody(installed: Shell, what: str) -> None:
+    conf = installed.root / "etc/app/app.conf"
+    if what == "drift":
+        conf.unlink()
+    if what == "held":
+        done(installed.on_root("install", second(installed)))
+        done(installed.on_root("rollback"))
+    if what == "pending":
+        (installed.folder / "two/app/root/etc/app/app.conf.j2").write_text("port={{ port }} changed\n")
+        done(installed.ashore("build", str(installed.folder / "two/app"), "-o", second(installed) + "b"))
+        conf.write_text("mine\n")
+        done(installed.on_root("install", second(installed) + "b"))
+    done(installed.on_root("status", "--exit-code"), 10)
+    done(installed.on_root("status"), 0)
 
 
 def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:

@@ -2,10 +2,12 @@
 """What a change restarts, and what of that is nobody's: shown in the plan with its reason, and back after a failure."""
 
 import os
+import shutil
 from collections.abc import Callable
 
 import pytest
 
+from ashore.acts.ask import look
 from ashore.acts.change import preview
 from ashore.acts.transaction.unitsback import restore
 from ashore.errors import UnitsFailedError
@@ -162,8 +164,27 @@ def test_a_file_of_pid_1_is_not_restarted_but_said_to_need_a_boot(live: Machine,
     systemd.log.clear()
     status = os.stat(live.root / "usr/lib/libc.so.6")
     live.processes.map("init.scope", (status.st_dev, status.st_ino))
-    assert live.install(TWO).plan.reboot == ("usr/lib/libc.so.6, which PID 1 runs with, changed",)
+    why = ("usr/lib/libc.so.6, which PID 1 runs with, changed",)
+    assert preview.plan_install(live.tools(), [live.ask(TWO)])[0].reboot == why
+    assert not live.exists("run/reboot-required")
+    assert live.install(TWO).plan.reboot == why
     assert systemd.log == []
+    found = look.status(live.tools())
+    assert found.reboot == why and found.to_look_at, "it is remembered until it was done"
+    assert live.read("run/reboot-required") == "*** System restart required ***\n"
+    live.roll_back()
+    assert live.read("run/reboot-required").count("\n") == 1
+    live.empty_run()
+    assert look.status(live.tools()).reboot == ()
+
+
+def test_what_cannot_be_noted_is_said_and_undoes_nothing(live: Machine) -> None:
+    live.images.add(ONE, {"boot/vmlinuz-1": "old"})
+    live.images.add(TWO, {"boot/vmlinuz-1": "new"})
+    live.install(ONE)
+    shutil.rmtree(live.root / "run", ignore_errors=True)
+    (live.root / "run/reboot-required").mkdir(parents=True)
+    assert live.install(TWO).plan.reboot and live.read("boot/vmlinuz-1") == "new"
 
 
 def test_a_unit_of_the_host_restarts_when_a_bundle_brings_a_file_that_it_names(

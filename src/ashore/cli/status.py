@@ -9,6 +9,7 @@ from ashore.cli.options import debug_option, json_option, root_option
 from ashore.cli.render_drift import drift_json, drift_text
 from ashore.cli.render_plan import provisional_json, provisional_text
 from ashore.cli.wiring import wired
+from ashore.errors import ExitCode
 from ashore.nouns.amounts import size
 from ashore.nouns.digest import short
 from ashore.nouns.files import printable, shown
@@ -16,10 +17,11 @@ from ashore.nouns.files import printable, shown
 
 @click.command()
 @click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 if something waits for somebody, or is not as installed.")
 @root_option
 @json_option
 @debug_option
-def command(verify: bool, root: str, as_json: bool) -> None:
+def command(verify: bool, exit_code: bool, root: str, as_json: bool) -> int:
     """Show the bundles, their units, and what on this host differs from what was installed."""
     from ashore.acts.ask.look import status
 
@@ -29,6 +31,7 @@ def command(verify: bool, root: str, as_json: bool) -> None:
         output.result_json(status_json(found))
     else:
         output.result(status_text(found))
+    return ExitCode.DIFFERS if exit_code and found.to_look_at else ExitCode.DONE
 
 
 def status_text(found: Status) -> str:
@@ -68,6 +71,7 @@ def status_text(found: Status) -> str:
         lines.append(f"  a change is at work ({found.at_work}): what it touches is not compared")
     if found.interrupted:
         lines.append("  a transaction was interrupted; run: ashore recover")
+    lines += [f"  reboot needed: {printable(reason)}" for reason in found.reboot]
     lines.append(f"  store: {size(found.disk)}")
     return "\n".join(lines)
 
@@ -106,5 +110,6 @@ def status_json(found: Status) -> dict[str, object]:
         "not_taken_back": found.stuck,
         "watched_until": found.late.until if found.late is not None else None,
         "reason": found.generation.why,
+        "reboot": list(found.reboot),
         "disk": found.disk,
     }

@@ -11,7 +11,7 @@ from ashore.acts.tools import Tools
 from ashore.acts.transaction.late import watched_now
 from ashore.errors import Issue, UsageError
 from ashore.mechanisms.host.users import read_owners
-from ashore.mechanisms.pid1 import stuck
+from ashore.mechanisms.pid1 import rebootneeded, stuck
 from ashore.mechanisms.stage.supply import Supply
 from ashore.mechanisms.state import journal
 from ashore.nouns.confirm import Provisional
@@ -50,8 +50,25 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What is watched on, and takes the generation back if it fails."""
     stuck: str
     """Why it did not go back by itself though that was time; empty if it was not."""
+    reboot: tuple[str, ...]
+    """Why the host has to be booted before all that was changed is in effect."""
     disk: int
     """Bytes in ashore's content store."""
+
+    @property
+    def to_look_at(self) -> bool:
+        """Whether something waits for somebody, or is not as it was installed."""
+        return bool(
+            self.drift
+            or self.pending
+            or self.held
+            or self.interrupted
+            or self.due
+            or self.waiting
+            or self.stuck
+            or self.reboot
+            or any(unit.active == "failed" for unit in self.units.values())
+        )
 
 
 def status(tools: Tools, *, verify: bool = False) -> Status:
@@ -73,6 +90,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         waiting=tools.history.provisional(),
         late=watched_now(tools),
         stuck=stuck.reason(tools.host.root, generation.transaction) if generation.transaction else "",
+        reboot=rebootneeded.reasons(tools.host.root) if tools.live else (),
         disk=sum(size for _, size in tools.content.digests()),
     )
 

@@ -7,7 +7,7 @@ are durable before the swap, and one durable verdict decides whether recovery go
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -31,6 +31,7 @@ from ashore.errors import (
     without_promise,
     words_of,
 )
+from ashore.mechanisms.pid1 import rebootneeded
 from ashore.mechanisms.stage import swap
 from ashore.mechanisms.stage.staging import Staging, beside_state
 from ashore.mechanisms.stage.supply import Supply
@@ -121,7 +122,16 @@ def carry_out(
         raise _failed(tools, transaction, staged, error) from error
     transaction.ended = True
     _finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
+    if tools.live and plan.reboot:
+        _tell_of_reboot(tools, plan.reboot)
     return generation
+
+
+def _tell_of_reboot(tools: Tools, why: Sequence[str]) -> None:
+    try:
+        rebootneeded.need(tools.host.root, why)
+    except OSError as error:
+        tools.progress.say(f"that a reboot is needed could not be noted: {words_of(error)}")
 
 
 def _made_ready(

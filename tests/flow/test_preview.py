@@ -139,6 +139,25 @@ def test_what_was_rolled_back_is_upgraded_again_by_name_alone(app: Machine) -> N
     assert app.read(CONF) == "a\nc\n"
 
 
+def test_what_was_held_is_forgotten_when_the_tag_has_moved_on_or_the_bundle_goes(app: Machine) -> None:
+    for text in ("b", "c", "d"):
+        app.images.add(ONE, {**NEXT, "etc/more": text})
+        upgraded(app)
+        app.roll_back()
+    assert len(app.tools().history.held()) == 1, "what the tag names now, and no older one"
+    app.images.add(ONE, {**NEXT, "etc/more": "good"})
+    upgraded(app)
+    assert not app.tools().history.held()
+    app.images.add(ONE, {**NEXT, "etc/more": "bad"})
+    upgraded(app)
+    app.roll_back()
+    app.images.add("reg.example/other:1", {"etc/other": "x"})
+    app.install("reg.example/other:1")
+    assert [held.bundle for held in app.tools().history.held().values()] == ["app"]
+    app.remove("app")
+    assert not app.tools().history.held()
+
+
 def test_a_changed_value_takes_effect_beside_a_version_that_is_held(host: Machine) -> None:
     tree: Tree = {f"{CONF}.j2": "port={{ port }} one\n"}
     host.images.add(ONE, tree, "[values]\nport = 1\n")

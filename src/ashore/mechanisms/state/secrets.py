@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secret values given by --set: kept apart from every record, named by a salted hash. 0600 in a 0700 folder."""
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ashore.errors import AshoreError
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.state.history import History
@@ -45,11 +47,18 @@ class Secrets:
         return hmac.new(salt, msgspec.json.encode(value), hashlib.sha256).hexdigest()
 
     def put(self, value: object, salt: bytes) -> str:
-        """Store a value; returns its name."""
+        """Store a value, unless it is there and whole; returns its name."""
         name = self.name(value, salt)
         with closing(self.state.folder("secrets")) as folder:
-            durable.replace(folder, name, durable.seal(value))
+            if not self._holds(folder, name, salt):
+                durable.replace(folder, name, durable.seal(value))
         return name
+
+    def _holds(self, folder: int, name: str, salt: bytes) -> bool:
+        with contextlib.suppress(OSError, AshoreError):
+            found = durable.unseal(durable.read_all(folder, name, _LIMIT), object, f"secrets/{name}")
+            return self.name(found, salt) == name
+        return False
 
     def get(self, name: str) -> object:
         """The value of that name.

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which [[files]] entries of a bundle apply to a path, and where a path of its tree lies on the host. No I/O."""
 
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import translate
+from functools import lru_cache
 
 import msgspec
 
@@ -19,16 +21,36 @@ def is_glob(pattern: str) -> bool:
 
 def matches(pattern: str, path: str) -> bool:
     """Whether `path` is named by `pattern`, by parts: ``*`` stays within a name, ``**`` is any number of folders."""
-    return pattern == path or (is_glob(pattern) and _matches(tuple(pattern.split("/")), tuple(path.split("/"))))
+    return pattern == path or ((glob := _glob(pattern)) is not None and _names(glob, path))
 
 
-def _matches(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    reachable = {0}
-    for part in pattern:
-        if part == "**":
+class _Glob(msgspec.Struct, frozen=True):
+    """A pattern taken apart once, for thousands of paths."""
+
+    literal: str
+    """What each path that it names begins with."""
+    parts: tuple[Callable[[str], object] | None, ...]
+    """What tells a part that fits; None for ``**``."""
+
+
+@lru_cache(maxsize=1 << 14)
+def _glob(pattern: str) -> _Glob | None:
+    if not is_glob(pattern):
+        return None
+    literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rstrip("/")
+    parts = (None if part == "**" else re.compile(translate(part)).match for part in pattern.split("/"))
+    return _Glob(literal, tuple(parts))
+
+
+def _names(glob: _Glob, path: str) -> bool:
+    if not path.startswith(glob.literal):
+        return False
+    parts, reachable = path.split("/"), {0}
+    for fits in glob.parts:
+        if fits is None:
             reachable = set(range(min(reachable), len(parts) + 1)) if reachable else set()
         else:
-            reachable = {at + 1 for at in reachable if at < len(parts) and fnmatchcase(parts[at], part)}
+            reachable = {at + 1 for at in reachable if at < len(parts) and fits(parts[at])}
     return len(parts) in reachable
 
 
@@ -67,8 +89,8 @@ def rule_for(manifest: BundleManifest, path: str, kind: Kind) -> FileRule:
         return merged
     names = {path, host_path(manifest, path, kind)}
     for rule in manifest.files:
-        applies = not is_glob(rule.path) or kind is not Kind.DIR
-        if applies and any(matches(rule.path, name) for name in names):
+        glob = _glob(rule.path) if kind is not Kind.DIR else None
+        if rule.path in names or (glob is not None and any(_names(glob, name) for name in names)):
             said = {key: value for key, value in msgspec.structs.asdict(rule).items() if value is not None}
             merged = msgspec.structs.replace(merged, **(said | {"path": path}))
     return merged

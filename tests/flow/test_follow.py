@@ -29,7 +29,7 @@ from ashore.nouns.follow import Finding
 from ashore.nouns.image import Descriptor
 from ashore.nouns.journal import Held
 from ashore.nouns.ports import ImageReader
-from ashore.nouns.reference import ImageReference, Transport
+from ashore.nouns.reference import ImageReference
 from ashore.nouns.units import UnitAction
 from tests.fakes.bundles import FakeImages
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -247,37 +247,6 @@ def test_a_blocked_registry_is_no_unreachable_one(live: Machine) -> None:
     done = follow(msgspec.structs.replace(tools, open_image=open_image))
     assert findings(done) == {"app": Finding.FAILED, "other": Finding.NEW} and done.code is ExitCode.REFUSED
     assert "blocked" in done.found[0].why and live.read("etc/other") == "2"
-
-
-def test_an_image_on_disk_that_is_gone_stays_as_with_an_upgrade(live: Machine, tmp_path: Path) -> None:
-    tools = live.tools()
-    generation = tools.history.current()
-    gone = f"oci-archive:{tmp_path}/stick/app.tar"
-    bundles = tuple(msgspec.structs.replace(b, reference=gone) if b.name == "app" else b for b in generation.bundles)
-    tools.history.write(msgspec.structs.replace(generation, bundles=bundles))
-    live.images.add(OTHER, {"etc/other": "2"})
-    done = follow(tools)
-    assert findings(done) == {"app": Finding.SKIPPED, "other": Finding.NEW} and done.code is ExitCode.DONE
-    assert "no longer there" in done.found[0].why and live.read("etc/other") == "2"
-
-
-def test_an_image_on_disk_that_cannot_be_read_is_one_bundles_affair(live: Machine, tmp_path: Path) -> None:
-    tools = live.tools()
-    layout = f"oci:{tmp_path}/layout:app"
-    (tmp_path / "layout").mkdir()
-
-    def open_image(name: ImageReference) -> ImageReader:
-        if name.transport is Transport.REGISTRY:
-            return tools.open_image(name)
-        raise InputError(f"{name} is not there")
-
-    generation = tools.history.current()
-    bundles = tuple(msgspec.structs.replace(b, reference=layout) if b.name == "app" else b for b in generation.bundles)
-    tools.history.write(msgspec.structs.replace(generation, bundles=bundles))
-    live.images.add(OTHER, {"etc/other": "2"})
-    done = follow(msgspec.structs.replace(tools, open_image=open_image))
-    assert findings(done) == {"app": Finding.UNREACHABLE, "other": Finding.NEW} and done.code is ExitCode.NETWORK
-    assert layout in done.found[0].why and live.read("etc/other") == "2"
 
 
 @pytest.mark.parametrize("error", [InputError, VerificationError])

@@ -5,12 +5,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from ashore.errors import ChangedError, words_of
 from ashore.mechanisms import durable
 from ashore.mechanisms.descriptors import closing
 from ashore.mechanisms.state.state import State
 from ashore.nouns.confirm import Provisional
-from ashore.nouns.generation import EMPTY, Generation
+from ashore.nouns.generation import EMPTY, FileRecord, Generation
 from ashore.nouns.journal import Due, Edit, Held
 from ashore.nouns.surrogates import told
 
@@ -93,7 +95,10 @@ class History:
             data = durable.read_all(self.state.fd, name, _LIMIT)
         except OSError as error:
             raise durable.damaged(name, words_of(error)) from error
-        generation = self._read[number] = durable.unseal(data, Generation, name)
+        generation = durable.unseal(data, Generation, name)
+        if self._read:
+            generation = _sharing(generation, self._read[max(self._read)])
+        self._read[number] = generation
         return generation
 
     def all(self) -> Iterator[Generation]:
@@ -191,3 +196,13 @@ class History:
             return []
         with closing(folder):
             return os.listdir(folder)
+
+
+def _sharing(generation: Generation, other: Generation) -> Generation:
+    """`generation`, with the records that it has in common with `other` in memory once: nearly all of them."""
+    known = {item[0]: item for item in other.files.items()}
+    files: dict[str, FileRecord] = {}
+    for path, record in generation.files.items():
+        path, before = known.get(path, (path, record))
+        files[path] = before if before == record else record
+    return msgspec.structs.replace(generation, files=files)

@@ -4,13 +4,14 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import debug_option, json_option, root_option, wait_option
 from ashore.cli.wiring import wired
 
 
 @click.command()
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(root: str, as_json: bool) -> None:
     """Keep what waits for confirmation. Run it from outside, over a new connection: that is what it proves."""

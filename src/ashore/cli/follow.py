@@ -5,7 +5,7 @@ import click
 
 from ashore.acts.tools import Tools
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option, root_option, seconds_given
+from ashore.cli.options import debug_option, json_option, root_option, seconds_given, wait_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode, UsageError
@@ -25,6 +25,7 @@ _NOT = {Finding.UNREACHABLE: "could not be asked for", Finding.FAILED: "could no
 @click.option("--resume", is_flag=True, help="End a pause.")
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(every: str | None, for_time: str | None, root: str, as_json: bool, **acts: bool) -> int:
     """Ask once for each bundle's tag, and install what is new: one round. What is held is not tried again."""

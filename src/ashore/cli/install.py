@@ -14,6 +14,7 @@ from ashore.cli.options import (
     recorded_as_option,
     root_option,
     values_options,
+    wait_option,
 )
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import asks, wired
@@ -32,6 +33,7 @@ from ashore.nouns.confirm import Asked
 @image_options
 @recorded_as_option
 @rate_option
+@wait_option
 @debug_option
 def command(
     references: tuple[str, ...],

@@ -127,6 +127,26 @@ def image_options(function: F) -> F:
     )(function)
 
 
+_WAIT = "ashore.wait"
+
+
+def wait_option(function: F) -> F:
+    """``--wait TIME``: how long to wait for another ashore; `seconds_to_wait` says it to who takes the lock."""
+
+    def noted(context: click.Context, _parameter: click.Parameter, text: str | None) -> None:
+        if text is not None:
+            context.meta[_WAIT] = seconds_given("--wait", text)
+
+    text = "Wait so long for another ashore that is at work (default: not at all)."
+    return click.option("--wait", metavar="TIME", expose_value=False, callback=noted, help=text)(function)
+
+
+def seconds_to_wait() -> float:
+    """What ``--wait`` said, 0 for nothing."""
+    context = click.get_current_context(silent=True)
+    return float(context.meta.get(_WAIT, 0)) if context is not None else 0.0
+
+
 def recorded_as_option(function: F) -> F:
     """``--reference NAME``: by which name an image that came in a file is recorded."""
     text = "Record an image from a folder or archive by this name, in the registry that upgrades ask."

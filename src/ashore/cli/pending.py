@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import debug_option, json_option, root_option, wait_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.nouns.files import Decided, shown
@@ -60,6 +60,7 @@ def show_command(context: click.Context, path: str, root: str, as_json: bool) ->
 @_PATHS
 @root_option
 @json_option
+@wait_option
 @debug_option
 @click.pass_context
 def take_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> None:
@@ -71,6 +72,7 @@ def take_command(context: click.Context, paths: tuple[str, ...], root: str, as_j
 @_PATHS
 @root_option
 @json_option
+@wait_option
 @debug_option
 @click.pass_context
 def keep_command(context: click.Context, paths: tuple[str, ...], root: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import debug_option, json_option, root_option, wait_option
 from ashore.cli.wiring import wired
 from ashore.nouns.amounts import size
 
@@ -17,6 +17,7 @@ from ashore.nouns.amounts import size
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(keep: int | None, discard_edits: bool, yes: bool, root: str, as_json: bool) -> None:
     """Drop old generations and the contents that only they need."""

@@ -4,7 +4,7 @@
 import click
 
 from ashore.cli import output
-from ashore.cli.options import debug_option, json_option, root_option
+from ashore.cli.options import debug_option, json_option, root_option, wait_option
 from ashore.cli.wiring import wired
 from ashore.errors import AshoreError, ExitCode
 
@@ -14,6 +14,7 @@ from ashore.errors import AshoreError, ExitCode
 @click.option("--at-boot", is_flag=True, hidden=True, help="Hold the bundles' units until it is done.")
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(after_kill: str, at_boot: bool, root: str, as_json: bool) -> int:
     """Finish or undo an interrupted transaction: the host then holds exactly the old or the new generation."""

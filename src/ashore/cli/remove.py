@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from ashore.cli import output
-from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option, wait_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode, UsageError
@@ -24,6 +24,7 @@ from ashore.nouns.confirm import Asked
 @confirm_options
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(
     names: tuple[str, ...], purge: bool, yes: bool, dry_run: bool, confirm: float | None, root: str, as_json: bool

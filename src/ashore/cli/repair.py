@@ -5,7 +5,7 @@ import click
 import msgspec
 
 from ashore.cli import output
-from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option, wait_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode
@@ -20,6 +20,7 @@ from ashore.errors import ExitCode
 @confirm_options
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(
     names: tuple[str, ...],

@@ -4,7 +4,7 @@
 import click
 import msgspec
 
-from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option
+from ashore.cli.options import confirm_options, debug_option, dry_run_option, json_option, root_option, wait_option
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import wired
 from ashore.errors import ExitCode, UsageError
@@ -17,6 +17,7 @@ from ashore.errors import ExitCode, UsageError
 @confirm_options
 @root_option
 @json_option
+@wait_option
 @debug_option
 def command(generation: int | None, bundle: str, dry_run: bool, confirm: float | None, root: str, as_json: bool) -> int:
     """Go back to the generation before, or to GENERATION, without a network. Once more goes further back."""

@@ -12,6 +12,7 @@ from ashore.cli.options import (
     rate_option,
     root_option,
     values_options,
+    wait_option,
 )
 from ashore.cli.service import leave_to_pid1
 from ashore.cli.wiring import ask_of_values, wired
@@ -29,6 +30,7 @@ from ashore.nouns.generation import Verb
 @confirm_options
 @values_options
 @rate_option
+@wait_option
 @debug_option
 def command(
     names: tuple[str, ...],

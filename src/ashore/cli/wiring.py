@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ashore.acts.tools import Tools, open_root
-from ashore.cli.options import NOTHING_GIVEN, Given
+from ashore.cli.options import NOTHING_GIVEN, Given, seconds_to_wait
 from ashore.cli.progress import shown
 from ashore.errors import InputError, UsageError, unread_because
 from ashore.nouns import reference
@@ -40,6 +40,10 @@ def wired(root: str, *, facts_file: str | None = None, rate: int = 0) -> Iterato
     live = is_live(root)
     limits = at_rate(_limits(host), rate)
     with host, closing(Cache(cache_folder())) as cache, shown() as progress:
+        if seconds := seconds_to_wait():
+            from ashore.mechanisms.state.patience import Patience
+
+            state.patience = Patience(seconds, progress.say).lasts
         yield Tools(
             host=host,
             state=state,

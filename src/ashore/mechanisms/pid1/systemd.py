@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from ashore.errors import AshoreError, UnchangedError, words_of
+from ashore.errors import AshoreError, ExitCode, UnchangedError, words_of
 from ashore.mechanisms.pid1.dbus import Call, Connection, Reply, Signal
 from ashore.mechanisms.pid1.unitstate import NAME, broken, properties_of, questions, state_of
 from ashore.nouns.ports import Systemd
@@ -135,6 +135,7 @@ class DBusSystemd:
         properties = [
             *(("Description", ("s", description)), ("CollectMode", ("s", "inactive-or-failed"))),
             ("Restart", ("s", "on-abnormal")),
+            ("SuccessExitStatus", ("(aiai)", ([ExitCode.INTERRUPTED], []))),  # who ends it has not made it fail
             ("ExecStart", ("a(sasb)", [(argv[0], [word.replace("$", "$$") for word in argv], False)])),
         ]
         signature = "ssa(sv)a(sa(sv))"

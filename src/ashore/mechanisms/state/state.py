@@ -48,6 +48,8 @@ class State:
         self._refuse_lost = refuse_lost
         self._fd: int | None = None
         self._prepared = False
+        self.patience: Callable[[], bool] = lambda: False
+        """Asked while another ashore holds the lock: whether to try once more."""
 
     def close(self) -> None:
         """Give the descriptor back; it is opened again when it is needed."""
@@ -168,8 +170,9 @@ class State:
                     raise
                 raise _no_lock(error) from error
             with closing(descriptor):
-                if not _lock(descriptor, tries=5):
-                    raise _busy(descriptor)
+                while not _lock(descriptor, tries=5):
+                    if not self.patience():
+                        raise _busy(descriptor)
                 if not (tries and self._is_gone()):
                     return os.dup(descriptor)
 

@@ -10,7 +10,7 @@ from ashore.errors import ExitCode, UsageError
 from ashore.nouns.config import Pull
 from ashore.nouns.installer import PROGRAM_LINK, RECOVER_UNIT
 from ashore.nouns.reference import ImageReference, Transport
-from ashore.rules.provision.hostunits import SETTLE_UNIT
+from ashore.rules.provision.hostunits import ENVIRONMENT, SETTLE_UNIT
 
 _FINAL = "2 3 5 6 7 8"
 """Exit codes that another try does not mend (docs/reference/exit-codes.md)."""
@@ -64,6 +64,7 @@ def boot_unit(reference: ImageReference, engine: Engine, pull: Pull, fetched: Fe
         "RestartSec=15s",
         f"RestartPreventExitStatus={_FINAL}",
         "StandardOutput=journal+console",
+        f"EnvironmentFile=-{ENVIRONMENT}",
         *before,
         *command,
         "",

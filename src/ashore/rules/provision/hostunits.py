@@ -15,6 +15,8 @@ RECOVER_PATH = f"{ADMIN_FOLDER}/{RECOVER_UNIT}"
 RECOVER_LINK = f"{ADMIN_FOLDER}/sysinit.target.wants/{RECOVER_UNIT}"
 DROP_IN = "50-ashore.conf"
 INCOMPLETE = "run/ashore/incomplete"
+ENVIRONMENT = "/etc/ashore/environment"
+"""Of what runs by itself: proxies, say. The host's owner writes it."""
 """There while the files of the host are a mix that an interrupted transaction left, and nobody has ended it yet."""
 
 _LINK_FOLDER = "/opt/bin"
@@ -164,6 +166,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
+EnvironmentFile=-{ENVIRONMENT}
 ExecStart={_command(program)} follow
 Restart=on-abnormal
 RestartSec=1

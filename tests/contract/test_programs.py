@@ -132,6 +132,17 @@ def test_a_glob_is_applied_to_what_the_prefix_leaves_of_it(ground: Ground) -> No
     path.unlink()
 
 
+def test_a_line_that_sets_nothing_makes_it_fail_after_the_others_are_set(ground: Ground) -> None:
+    good = ground.write("etc/sysctl.d/80-lab.conf", "net.core.somaxconn = 128\n")
+    bad = ground.write("etc/sysctl.d/90-lab.conf", "kernel.foo bar\n")
+    with pytest.raises(AshoreError, match=r"kernel\.foo bar"):
+        ground.run("systemd-sysctl", f"--prefix={BACKLOG}")
+    assert ground.setting(BACKLOG) == "128"
+    ground.run("systemd-sysctl", f"--prefix={BACKLOG}", "/etc/sysctl.d/80-lab.conf")
+    good.unlink()
+    bad.unlink()
+
+
 def test_a_setting_that_the_kernel_lacks_is_passed_over(ground: Ground) -> None:
     path = ground.write("etc/sysctl.d/90-lab.conf", "net.ipv4.no_such_key = 1\n")
     ground.run("systemd-sysctl", "--prefix=net/ipv4/no_such_key")

@@ -81,12 +81,17 @@ class FakePrograms:
             self._write(path, text)
 
     def _systemd_sysctl(self, arguments: list[str], stdin: str) -> None:
-        prefixes = [sysctl.ROOT + word.removeprefix("--prefix=") for word in arguments]
+        words = [word.partition("--prefix=") for word in arguments]
+        prefixes = [sysctl.ROOT + prefix for _, option, prefix in words if option]
+        named = [self._text(path.lstrip("/"), needed=True) for path, option, _ in words if not option]
+        texts = named or self._drop_ins("sysctl.d", ".conf")
         settings = [str(p.relative_to(self.folder)) for p in (self.folder / "proc/sys").rglob("*") if p.is_file()]
-        for pattern, value in sysctl.all_assignments(self._drop_ins("sysctl.d", ".conf")).items():
+        for pattern, value in sysctl.all_assignments(texts).items():
             for path in fnmatch.filter(settings, pattern):
                 if not prefixes or any(path == p or path.startswith(p + "/") for p in prefixes):
                     self._write(path, value + "\n")
+        if faults := [message for text in texts for _, message in sysctl.faults(text)]:
+            raise AshoreError("systemd-sysctl ended with 1", cause=faults[0])
 
     def _ldconfig(self, arguments: list[str], stdin: str) -> None:
         texts = {"etc/ld.so.conf": self._text("etc/ld.so.conf")}

@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 from ashore.acts.ask.look import status
+from ashore.acts.author.lint import lint
 from ashore.acts.change import preview
 from ashore.acts.transaction.recover import recover
+from ashore.cli.progress import Quiet
 from ashore.errors import ChangedError, InputError, UnchangedError, UnitsFailedError
 from ashore.mechanisms.attributes import may_own
 from ashore.nouns.plan import Plan
 from ashore.nouns.units import JobResult, UnitAction, UnitVerb
+from ashore.rules.bundles.lint import Severity
 from tests.fakes.bundles import File, Tree
 from tests.fakes.elf import library
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.flow.machine import Machine
 
-ONE, TWO = "reg.example/app:1", "reg.example/app:2"
+ONE, TWO, THREE = (f"reg.example/app:{number}" for number in (1, 2, 3))
 SERVICE = "etc/systemd/system/app.service"
 UNIT = "[Service]\nExecStart=/opt/bin/app\n[Install]\nWantedBy=multi-user.target\n"
 FORWARD, SOMAXCONN = "proc/sys/net/ipv4/ip_forward", "proc/sys/net/core/somaxconn"
@@ -257,6 +260,58 @@ def test_the_hosts_own_files_have_the_last_word(live: Machine) -> None:
     assert live.read(FORWARD) == "2\n"
 
 
+def test_a_bad_line_of_the_hosts_own_is_told_and_blocks_no_bundle(
+    live: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.write("etc/sysctl.d/zz-admin.conf", "net.core.somaxconn = 2\nkernel.foo bar\n")
+    live.images.add(ONE, {SYSCTL: "net.ipv4.ip_forward = 1\nnet.core.somaxconn = 1\n"})
+    said: list[str] = []
+    monkeypatch.setattr(Quiet, "say", lambda _self, line: said.append(line))
+    live.install(ONE)
+    assert (live.read(FORWARD), live.read(SOMAXCONN)) == ("1\n", "2\n"), "the host's file has the last word still"
+    assert "not one of this change" in said[-1] and "kernel.foo bar" in said[-1]
+    live.remove("app")
+    assert (live.read(FORWARD), live.read(SOMAXCONN)) == ("0\n", "2\n")
+
+
+def test_a_line_that_sets_nothing_is_refused_whatever_the_host_holds(live: Machine) -> None:
+    live.images.add(ONE, {SYSCTL: "net.core.somaxconn = 1024\n"})
+    live.images.add(TWO, {SYSCTL: "# more\nnet.core.somaxconn 6000\n"})
+    live.images.add(THREE, {f"{SYSCTL}.j2": "{{ 'net.core.somaxconn 6000' }}\n"})
+    for bad in (TWO, THREE, None, TWO, THREE):
+        if bad is None:
+            live.install(ONE)
+            continue
+        with pytest.raises(InputError) as raised:
+            live.install(bad)
+        (issue,) = raised.value.issues
+        assert str(issue) == (
+            f"{SYSCTL}:2: 'net.core.somaxconn 6000' has no =: it sets nothing (write KEY = VALUE)"
+            if bad == TWO
+            else f"{SYSCTL}.j2: line 1 of what it makes sets nothing (write KEY = VALUE)"
+        )
+
+
+def test_lint_names_a_line_that_sets_nothing_unless_a_template_may_make_something_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "app/root/etc/sysctl.d"
+    folder.mkdir(parents=True)
+    (folder / "app.conf").write_text("vm.swappiness = 1\nnet.core.somaxconn 6000\n")
+    (folder / "made.conf.j2").write_text("{{ 'vm.swappiness = 1' }}\n")
+    (finding,) = lint(str(tmp_path / "app"))
+    assert (finding.severity, finding.where) == (Severity.ERROR, "root/etc/sysctl.d/app.conf:2")
+
+
+def test_going_back_brings_an_edit_that_sets_nothing_as_it_was(live: Machine) -> None:
+    live.images.add(ONE, {"etc/sysctl.d/app.conf": "net.ipv4.ip_forward = 1\n"})
+    live.images.add(TWO, {SYSCTL: "net.core.somaxconn = 1024\n"})
+    live.install(ONE)
+    live.write("etc/sysctl.d/app.conf", "net.ipv4.ip_forward = 1\nkernel.foo bar\n")
+    live.remove("app")
+    live.roll_back()
+    assert live.read("etc/sysctl.d/app.conf").endswith("kernel.foo bar\n")
+    assert live.read(FORWARD) == "1\n"
+
+
 def test_a_folder_of_tmpfiles_with_data_in_it_stays(live: Machine) -> None:
     live.images.add(ONE, {"usr/lib/tmpfiles.d/app.conf": "d /var/lib/app/cache\nd /var/lib/app/data\n"})
     live.install(ONE)
@@ -383,4 +438,5 @@ def test_an_unreadable_kernel_is_no_reason_to_fail(live: Machine, tmp_path: Path
     live.images.add(ONE, {SYSCTL: "net.ipv4.no_such_key = 1\n"})
     outcome = live.install(ONE)
     assert outcome.plan.triggers[0].effects == ()
+    assert outcome.plan.notes == (f"{SYSCTL} sets net.ipv4.no_such_key, which this kernel does not have now",)
     assert live.tools().history.current().settings == {}

@@ -232,6 +232,22 @@ def test_a_unit_that_fails_after_a_setting_was_changed_puts_the_old_value_back(s
     assert site.setting(BACKLOG) == "4096"
 
 
+def test_a_bad_line_of_the_hosts_own_blocks_no_bundle_and_one_of_the_bundles_own_goes_back(site: Site) -> None:
+    foreign = site.host.path / "etc/sysctl.d/98-local.conf"
+    foreign.write_text("kernel.foo bar\n")
+    good = site.build({"etc/sysctl.d/60-x.conf": "net.core.somaxconn = 1024\nnet.core.nosuch = 1\n"})
+    bad = site.build({"etc/sysctl.d/60-x.conf": "net.core.somaxconn = many\n"})
+    done = site.ashore("install", good)
+    assert "98-local.conf" in done.stderr and "not one of this change" in done.stderr
+    assert "sets net.core.nosuch, which this kernel does not have now" in done.stdout + done.stderr
+    assert site.setting(BACKLOG) == "1024"
+    failed = site.ashore("install", bad, code=7)
+    assert "somaxconn" in failed.stderr and site.setting(BACKLOG) == "1024"
+    site.ashore("remove", "app")
+    assert site.setting(BACKLOG) == "4096"
+    foreign.unlink()
+
+
 STEPS = """
 [[step]]
 name = "drain"

@@ -240,6 +240,34 @@ def test_a_line_of_a_sysctl_file(line: str, expected: dict[str, str]) -> None:
     assert sysctl.assignments(line) == expected
 
 
+def test_lines_that_set_nothing_are_told_by_number() -> None:
+    text = "# x\nnet.core.somaxconn 6000\r\nvm.swappiness = 1\n-net.ipv4.conf.lo.rp_filter\n\n = 3\n-\n# a\u2028b\n"
+    assert list(sysctl.faults(text)) == [
+        (2, "'net.core.somaxconn 6000' has no =: it sets nothing"),
+        (6, "'= 3' names no setting"),
+        (7, "'-' names no setting"),
+    ]
+
+
+def test_a_setting_that_the_kernel_lacks_is_a_note_unless_its_line_says_that_it_may_lack_it() -> None:
+    text = "net.core.nosuch = 1\nnet.core.nosuch = 2\n-net.core.other = 1\nnet.core.no*=1\nnet.ipv4.ip_forward = 1\n"
+    known: Any = {"new": {FILE: text}, "values": {FORWARD: "0"}, "present": frozenset({FORWARD})}
+    assert planned(created(FILE), **known).notes == (
+        "etc/sysctl.d/app.conf sets net.core.nosuch, which this kernel does not have now",
+    )
+    offline = msgspec.structs.replace(LIVE, live=False)
+    assert planned(created(FILE), offline, **known).notes == ()
+
+
+def test_a_change_is_judged_by_its_own_files_without_those_that_somebody_spoilt() -> None:
+    other, values = "etc/sysctl.d/other.conf", {FORWARD: "0"}
+    new = {FILE: "net.ipv4.ip_forward = 1\n", other: "net.ipv4.ip_forward = 1\nkernel.foo bar\n"}
+    (both,) = planned(created(FILE, other), new=new, values=values).triggers[0].run
+    assert both.judged == (f"/{FILE}",)
+    (gone,) = planned(removed(FILE), old=new, values=values).triggers[0].run
+    assert gone.judged == ()
+
+
 def test_a_glob_is_the_settings_that_it_names_and_a_plain_line_outweighs_it() -> None:
     glob = "proc/sys/net/ipv4/conf/*/rp_filter"
     named = {glob: ("proc/sys/net/ipv4/conf/lo/rp_filter", FILTER)}

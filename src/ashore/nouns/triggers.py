@@ -41,6 +41,8 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
 
     argv: tuple[str, ...]
     stdin: str = ""
+    judged: tuple[str, ...] | None = None
+    """Files of bundles among all that it reads: only what they say can make it fail. None: whatever it says can."""
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

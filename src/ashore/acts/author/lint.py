@@ -24,6 +24,8 @@ from ashore.rules.bundles.partial import Partial, partial
 from ashore.rules.bundles.placing import host_path, is_shell, is_template
 from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import KEY_SIZE
+from ashore.rules.triggers.kinds import Kind as Trigger
+from ashore.rules.triggers.kinds import kind_of
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -160,6 +162,10 @@ def _tree_findings(
             dropins = rules.drop_ins(target.rpartition("/")[2], read)
             shell = unsure or is_shell(manifest, path, Kind.FILE)
             yield from rules.unit_findings(path, target, texts[path], dropins, shell=shell)
+        elif (
+            target == path and kind_of(target) is Trigger.SYSCTL and not (unsure or is_shell(manifest, path, Kind.FILE))
+        ):
+            yield from rules.sysctl_findings(path, texts[path])
 
 
 def _key_findings(tree: Tree) -> Iterator[Finding]:

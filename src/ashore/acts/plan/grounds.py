@@ -141,4 +141,6 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
             paths |= {f"sys/module/{module_of(path)}" for path in kinds[Trigger.DEPMOD]}
         if Trigger.TMPFILES in kinds:
             paths |= {*made_by(text for path, text in new.items() if kind_of(path) is Trigger.TMPFILES)}
+        if Trigger.SYSCTL in kinds:
+            paths |= {s for path in kinds[Trigger.SYSCTL] for s in sysctl.needed(new.get(path, ""))}
         return frozenset(path for path in paths if self.tools.host.is_there(path))

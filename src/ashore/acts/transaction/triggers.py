@@ -18,7 +18,7 @@ from ashore.nouns.files import shown
 from ashore.nouns.generation import FileRecord
 from ashore.nouns.journal import Due
 from ashore.nouns.plan import Plan
-from ashore.nouns.triggers import Command, Trigger, Undo, When
+from ashore.nouns.triggers import Command, Setting, Trigger, Undo, When
 from ashore.rules.triggers.sysusers import newcomers, settled, stand_in
 
 _SECONDS = 120.0
@@ -112,7 +112,7 @@ def _run(tools: Tools, trigger: Trigger, *, go_on: bool) -> None:
         for setting in trigger.sets:
             kernel.write(tools.host, setting)
         for command in trigger.run:
-            _command(tools, command)
+            _judged(tools, trigger, command)
     except AshoreError as error:
         if go_on:
             tools.progress.say(f"{trigger.kind} failed ({trigger.reason}): {error}")
@@ -132,6 +132,21 @@ def _again(tools: Tools, trigger: Trigger, command: Command) -> Issue | None:
         remedy = f"put right what is named, then run: {' '.join(command.argv)}"
         return Issue(where=trigger.kind, message=str(error), remedy=remedy)
     return None
+
+
+def _judged(tools: Tools, trigger: Trigger, command: Command) -> None:
+    """Run it. Where it reads files of others too, it fails for what is judged alone: what others say is only told."""
+    try:
+        _command(tools, command)
+    except AshoreError as error:
+        if command.judged is None:
+            raise
+        # It went on after what it does not like. What it made of all files is put back: they may have the last word.
+        made = kernel.read(tools.host, [setting.path for setting in trigger.before])
+        if command.judged:
+            _command(tools, Command((*command.argv, *command.judged), command.stdin))
+        kernel.put_back(tools.host, [Setting(path, value) for path, value in made.items()])
+        tools.progress.say(f"{trigger.kind}: a file of this host is in fault, and not one of this change: {error}")
 
 
 def _command(tools: Tools, command: Command) -> None:

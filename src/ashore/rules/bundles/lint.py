@@ -16,6 +16,7 @@ from ashore.rules.bundles.bundle import ROOT
 from ashore.rules.bundles.placing import host_path, is_glob, matches
 from ashore.rules.bundles.templated import is_templated
 from ashore.rules.images.packing import holds_key
+from ashore.rules.triggers import sysctl
 from ashore.rules.units import unitfile
 from ashore.rules.units.enablement import drop_in_folders, has_install, template_of, unit_of
 from ashore.rules.units.unitpaths import shipped
@@ -227,6 +228,12 @@ def _line_findings(where: str, text: str) -> Iterator[Finding]:
             yield error(f"{where}:{number}", f"{printable(line[:80])!r} has no =: systemd ignores it")
         elif not section:
             yield error(f"{where}:{number}", f"{printable(line[:80])!r} stands before any section: systemd ignores it")
+
+
+def sysctl_findings(path: str, text: str) -> Iterator[Finding]:
+    """Lines of a sysctl.d(5) file that set nothing."""
+    where = printable(f"{ROOT}/{path}")
+    return (error(f"{where}:{number}", message, sysctl.REMEDY) for number, message in sysctl.faults(text))
 
 
 def key_findings(path: str, data: bytes) -> Iterator[Finding]:

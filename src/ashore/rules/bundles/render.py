@@ -22,6 +22,7 @@ from ashore.rules.bundles.reads import Reads, dotted
 from ashore.rules.bundles.templates import Templates
 from ashore.rules.bundles.values import Values
 from ashore.rules.files.threeway import default_policy
+from ashore.rules.triggers import sysctl
 from ashore.rules.triggers.kinds import Kind as Trigger
 from ashore.rules.triggers.kinds import kind_of
 from ashore.rules.triggers.sysusers import with_newcomers
@@ -89,6 +90,8 @@ def render(
         if path in makers:
             data = contents.get(entry.digest) or bundle.texts[entry.digest]
             owners = with_newcomers(owners, [data.decode(errors="replace")])
+        if target.endswith(".conf") and entry.kind is Kind.FILE and kind_of(target) is Trigger.SYSCTL:
+            issues += _setting_nothing(bundle, path, entry, contents)
         item, problems = _wanted(bundle, target, entry, rule, owners, secret=secret)
         issues += problems
         wanted[target] = item
@@ -123,6 +126,18 @@ def render(
 def _makes_users(bundle: Bundle, path: str, entry: Entry) -> bool:
     """Whether it is a sysusers.d(5) file: those come first, since files may belong to the users that they make."""
     return entry.kind is Kind.FILE and kind_of(host_path(bundle.manifest, path, entry.kind)) is Trigger.SYSUSERS
+
+
+def _setting_nothing(bundle: Bundle, path: str, entry: Entry, contents: Mapping[Digest, bytes]) -> Iterable[Issue]:
+    """Lines of a sysctl.d(5) file for which the host's program would fail; of a template without what stands there."""
+    made = contents.get(entry.digest)
+    text = (made if made is not None else bundle.texts[entry.digest]).decode(errors="replace")
+    where = printable(path)
+    for number, message in sysctl.faults(text):
+        if made is None:
+            yield Issue(where=f"{where}:{number}", message=message, remedy=sysctl.REMEDY)
+        else:
+            yield Issue(where=where, message=f"line {number} of what it makes sets nothing", remedy=sysctl.REMEDY)
 
 
 def _with_content(entry: Entry, text: bytes, contents: dict[Digest, bytes]) -> Entry:

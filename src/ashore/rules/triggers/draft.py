@@ -51,7 +51,7 @@ class Draft:
             reason=reason,
             when=when,
             undo=undo,
-            run=tuple(Command((path or program, *c.argv), c.stdin) for c in run),
+            run=tuple(Command((path or program, *c.argv), c.stdin, c.judged) for c in run),
             back=tuple(Command((path or program, *c.argv), c.stdin) for c in back),
             makes=tuple(makes),
             clears=tuple(clears),

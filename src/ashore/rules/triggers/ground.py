@@ -26,7 +26,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     globs: Mapping[str, tuple[str, ...]] = {}
     """The settings that a glob names on this host."""
     present: frozenset[str] = frozenset()
-    """Of the paths that triggers may make, and folders of kernel modules: those that are there."""
+    """Of the paths that triggers may make, of folders of kernel modules and of settings: those that are there."""
     links: frozenset[str] = frozenset()
     """The names by which programs ask for libraries of bundles, as paths, where no bundle has the symlink itself."""
     releases: frozenset[str] = frozenset()

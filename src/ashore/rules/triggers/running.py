@@ -61,7 +61,11 @@ def firmware(draft: Draft) -> Trigger | None:
 
 
 def sysctl(draft: Draft) -> Trigger | None:
-    """The host's own program applies what the changed files name, as its order of all files has it."""
+    """The host's own program applies what the changed files name, as its order of all files has it.
+
+    It fails for any line of any file; a change is judged by its own files alone. One with a line that sets nothing got
+    that from somebody's edit: a bundle with such a line is refused.
+    """
     ground, paths = draft.ground, draft.changed(Kind.SYSCTL)
     if not paths:
         return None
@@ -75,6 +79,13 @@ def sysctl(draft: Draft) -> Trigger | None:
     wanted = _values(draft, draft.texts(Kind.SYSCTL))
     named = _values(draft, (texts[path] for texts in (ground.old, ground.new) for path in paths if path in texts))
     touched = sorted(named.keys() & ground.values.keys())
+    staying = [path for path in draft.staying(Kind.SYSCTL) if path in ground.new]
+    draft.notes += (
+        f"{path} sets {files.shown(setting)}, which this kernel does not have now"
+        for path in staying
+        for setting in dict.fromkeys(files.needed(ground.new[path]))
+        if setting not in ground.present
+    )
     sets, effects = [], []
     for path in touched:
         now, name = files.plain(ground.values[path]), files.shown(path)
@@ -90,13 +101,15 @@ def sysctl(draft: Draft) -> Trigger | None:
             effects.append(f"{name} = {files.plain(original)}, as it was before (now {now})")
         else:
             effects.append(f"{name} stays {now} until the next boot")
+    # Below proc/sys: what begins with a slash is taken for another key by systemd 252.
+    prefixes = tuple(f"--prefix={path.removeprefix(files.ROOT)}" for path in touched)
+    judged = tuple(f"/{path}" for path in staying if not any(files.faults(ground.new[path])))
     return draft.trigger(
         Kind.SYSCTL,
         "systemd-sysctl",
         draft.reason(paths),
         Undo.REVERSIBLE,
-        # Below proc/sys: what begins with a slash is taken for another key by systemd 252.
-        run=[Command(tuple(f"--prefix={path.removeprefix(files.ROOT)}" for path in touched))] if touched else [],
+        run=[Command(prefixes, judged=judged)] if touched else [],
         sets=sets,
         before=[Setting(path, ground.values[path]) for path in touched],
         effects=effects,

@@ -243,5 +243,36 @@ def test_a_probe_that_does_not_answer_fails_when_its_time_is_over() -> None:
     assert (issue.message, seconds) == ("connection refused, 4 s after the start", 4.0)
 
 
+def test_a_probe_that_never_answers_takes_no_longer_than_there_is() -> None:
+    clock, given = Clock(), list[float]()
+
+    def silent(_health: Health, seconds: float) -> str:
+        given.append(seconds)
+        clock.sleep(seconds)
+        return "no answer in time"
+
+    for within, expected in ((2.0, [2.0]), (8.0, [5.0, 2.75]), (5.5, [5.0, 1.0])):
+        given.clear()
+        begin, health = clock(), Health(http="http://h/", within=within)
+        (issue,) = watch(
+            FakeSystemd(), to_watch(plan(health=[health]), {}, touched=["b"], answered=[]),
+            clock=clock, sleep=clock.sleep, probe=silent,
+        )  # fmt: skip
+        assert given == expected and clock() - begin <= within + 1.25
+        assert str(issue) == f"http://h/: no answer in time, {within:g} s after the start"
+
+
+def test_a_probe_without_a_unit_names_what_it_asks_once() -> None:
+    (issue,), _ = watched(FakeSystemd(), [], Health(tcp="h:1", within=2.0), probe="h:1: Connection refused")
+    assert str(issue) == "h:1: Connection refused, 2 s after the start"
+
+
+def test_what_is_well_only_after_its_time_has_failed_and_says_so() -> None:
+    judged = judge(
+        [Sample(time=0.0, probe="refused"), Sample(time=3.0)], settle=0, within=2, started=True
+    )  # fmt: skip
+    assert judged == Judgement(verdict=Verdict.FAILED, reason="was not well in time, 2 s after the start")
+
+
 def test_nothing_to_watch_is_healthy_at_once() -> None:
     assert watched(FakeSystemd(), []) == ((), 0.0)

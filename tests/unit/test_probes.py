@@ -73,6 +73,29 @@ def test_a_server_that_sends_byte_after_byte_does_not_hold_it_up(head: bytes) ->
     assert said == "" if head else said.endswith("no answer in time")
 
 
+@pytest.mark.parametrize("head", ["Content-Length: 400000\r\n", ""], ids=["with its length", "until it is closed"])
+def test_an_answer_is_read_to_its_end(head: str) -> None:
+    """Else the service sees its connection reset, and logs that."""
+    ended = list[str]()
+
+    def serve(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client:
+            client.recv(4096)
+            client.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+            for _ in range(40):
+                client.sendall(b"x" * 10_000)
+            client.shutdown(socket.SHUT_WR)
+            ended.append(repr(client.recv(1)))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        assert probes.http(f"http://127.0.0.1:{server.getsockname()[1]}/", 5) == ""
+        thread.join()
+    assert ended == ["b''"], "closed, and not reset"
+
+
 def test_no_answer_is_a_reason_and_no_exception(silent: int, closed: int) -> None:
     assert probes.http(f"http://127.0.0.1:{silent}/", 0.05).endswith("no answer in time")
     assert probes.http(f"http://127.0.0.1:{closed}/", 5).endswith("Connection refused")

@@ -14,6 +14,8 @@ from ashore.rules.units.health import Judgement, Sample, Verdict, Watched, judge
 
 _PAUSE = 0.25
 _PROBE_SECONDS = 5.0
+_LEAST_SECONDS = 1.0
+"""So long a probe may take however little time is left: what it says then is its own fault."""
 
 
 class _Subject(msgspec.Struct, kw_only=True):
@@ -69,11 +71,24 @@ def _sample(
     states = systemd.states([health.unit for health in checks if health.unit])
     now = clock()
     for subject, health in zip(subjects, checks, strict=True):
-        said = probe(health, min(_PROBE_SECONDS, health.within))
+        said = _said(subject, clock(), probe)
         subject.samples.append(Sample(time=now, state=states.get(health.unit), probe=said))
+
+
+def _said(subject: _Subject, now: float, probe: Callable[[Health, float], str]) -> str:
+    """What the probe says; one that did not answer so far gets no longer than is left for it to begin to."""
+    health, samples = subject.watched.health, subject.samples
+    seconds = min(_PROBE_SECONDS, health.within)
+    if samples and (last := samples[-1].probe):
+        left = samples[0].time + subject.watched.within - now
+        if left <= 0:
+            return last
+        seconds = min(seconds, max(left, _LEAST_SECONDS))
+    return probe(health, seconds)
 
 
 def issue_of(health: Health, reason: str, why: str) -> Issue:
     """What failed, for people."""
     remedy = f"see why: journalctl -u {health.unit}" if health.unit else ""
+    reason = reason.removeprefix(f"{health.name}: ")  # a probe says itself what it asked
     return Issue(where=health.name, message=reason + (f"; {why}" if why else ""), remedy=remedy)

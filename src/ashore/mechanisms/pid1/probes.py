@@ -4,6 +4,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from ashore.nouns.bundle import Health
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+
+_MOST_READ = 1 << 20
+"""Bytes of an answer."""
 
 
 def probe(health: Health, seconds: float) -> str:
@@ -29,20 +33,23 @@ def probe(health: Health, seconds: float) -> str:
 def http(url: str, seconds: float) -> str:
     """GET `url`: 200 to 399 is well, as for Kubernetes' probes, which do not check the certificate either.
 
-    Proxies are not used, redirects not followed.
+    Proxies are not used, redirects not followed. An answer that goes on and on is one all the same.
     """
     import http.client
     from urllib.parse import urlsplit
 
+    until = time.monotonic() + seconds
     try:
         parts = urlsplit(url)
         connection = _connection(parts.scheme, parts.hostname or "", parts.port, seconds)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             connection.connect()
-            with _ended_after(connection.sock, seconds):
+            with _ended_after(connection.sock, max(0.0, until - time.monotonic())):
                 connection.request("GET", target, headers={"User-Agent": "ashore", "Connection": "close"})
-                answer = connection.getresponse()
+                with connection.getresponse() as answer, contextlib.suppress(OSError, http.client.HTTPException):
+                    # Services log a connection that is closed before all was read as reset.
+                    answer.read(_MOST_READ)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -87,7 +94,7 @@ def _connection(scheme: str, host: str, port: int | None, seconds: float) -> "HT
 
 @contextlib.contextmanager
 def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """All of an answer's head is to come within `seconds`: the socket's own patience begins anew with each byte."""
+    """All of an answer is to come within `seconds`: the socket's own patience begins anew with each byte."""
     late = threading.Event()
 
     def end() -> None:

@@ -156,7 +156,7 @@ def judge(samples: Sequence[Sample], *, settle: float, within: float, started: b
         if newest.time - since >= settle:
             return Judgement(verdict=Verdict.HEALTHY)
         return Judgement(verdict=Verdict.WAITING, reason=f"has not been up for {settle:g} s yet")
-    problem = _problem(newest)
+    problem = _problem(newest) or "was not well in time"
     if newest.time - begin >= within:
         return Judgement(verdict=Verdict.FAILED, reason=f"{problem}, {within:g} s after the start")
     return Judgement(verdict=Verdict.WAITING, reason=problem)

@@ -93,10 +93,17 @@ def test_what_cannot_be_placed_beside_it_is_passed_over(bundle: Path) -> None:
         built(bundle, other=store)
 
 
-@pytest.mark.parametrize("path", ["usr/local/bin/none", "nowhere/at/all", "bin/proxy"])
-def test_an_include_that_is_not_there(bundle: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("usr/local/bin/none", "other:1 has no /usr/local/bin/none "),
+        ("nowhere/at/all", "other:1 has no /nowhere/at/all "),
+        ("bin/proxy", "entry bin: a folder above /bin/proxy is a symlink"),
+    ],
+)
+def test_an_include_that_is_not_there(bundle: Path, path: str, said: str) -> None:
     including(bundle, path, "opt/bin/proxy")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=said):
         built(bundle, other=other_image())
 
 

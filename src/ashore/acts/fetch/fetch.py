@@ -96,7 +96,7 @@ def fetch_tree(
     If a layer comes wrong from one of several places, all of it is fetched anew without that place.
 
     Raises:
-        InputError: a layer is malformed, hostile or over a limit, or there is nothing below `prefix`.
+        InputError: a layer is malformed, hostile or over a limit; or, without `only`, there is nothing below `prefix`.
         VerificationError: a blob or layer is not what manifest and config name.
         RegistryError: as the reader has it.
     """
@@ -124,7 +124,7 @@ def _fetch_tree(
     entries, lost = tree.finish()
     for missing in lost:
         layers.read(missing.layer, partial(_take_again, missing=missing, sink=sink))
-    if not entries:
+    if not entries and not only:
         raise InputError(
             f"{image.image.reference} carries no bundle",
             cause=f"it has nothing below {shown(prefix)}",

@@ -12,7 +12,7 @@ import msgspec
 
 from ashore.errors import InputError, Issue
 from ashore.nouns.digest import Digest
-from ashore.nouns.files import Entry, Kind, printable
+from ashore.nouns.files import Entry, Kind, printable, shown
 from ashore.nouns.image import BUNDLE_PATH, LABEL_ROOT, ImageConfig
 from ashore.nouns.layer import Member, TarEntry
 from ashore.nouns.limits import Limits
@@ -104,7 +104,8 @@ class ImageTree:
         elif len(parts) > depth:
             return self._place(entry, name)
         elif entry.kind is not Member.DIR:
-            self._refuse(entry, f"the bundle's folder, or one above it, is {entry.what or f'a {entry.kind}'}")
+            folder = f"a folder above {shown(self._only)}" if self._only else "the bundle's folder, or one above it,"
+            self._refuse(entry, f"{folder} is {entry.what or f'a {entry.kind}'}")
         elif len(parts) == depth:
             self._top.inode.entry = _entry(entry)
         return None

@@ -243,6 +243,7 @@ _RULE = '[[files]]\npath = "opt/none"\n'
             ["4: files: opt/none names nothing below root/", "5: files[1].mode: '9' is not a mode"],
             _OF_TREE,
         ),
+        (f"{_VALUES}big-one = 3\n", ["3: 'big-one' cannot be a value's name"], _OF_TREE),
         ("schema = 0\n" + _VALUES + _RULE, ["1: schema is 0", f"5: {_NAMES_NOTHING}"], _OF_TREE),
         # Of a value that is wrong the name is known.
         ("[values]\nport = { choices = 1 }\nx = 1\n", ["2: values.port.choices must be an array"], _OF_TREE),

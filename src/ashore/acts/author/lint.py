@@ -68,7 +68,7 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
     findings += rules.as_errors(wrong)
     trees, lost = _trees(folder, names)
     findings += rules.as_errors(lost)
-    names_of = known.manifest if known and known.names_known and not to_build else None
+    names_of = known.names if known and not to_build else None
     for tree in trees:
         findings += map(tree.place, _tree_findings(tree, known, limits, names_of, whole=not lost))
         findings += () if to_build else map(tree.place, _key_findings(tree))
@@ -80,7 +80,7 @@ def lint(folder: str, limits: Limits = DEFAULT, *, to_build: bool = False) -> tu
             findings += rules.rule_findings(manifest, document, entries)
         findings += rules.as_warnings(suspicions(data or b"", MANIFEST_NAME))
         findings += rules.as_errors(template_issues(manifest, MANIFEST_NAME, time.monotonic))
-        findings += rules.as_warnings(undeclared(manifest, MANIFEST_NAME) if names_of else ())
+        findings += rules.as_warnings(undeclared(names_of, MANIFEST_NAME) if names_of else ())
         findings += _default_findings(manifest, document, names_of)
     return tuple(sorted(set(findings), key=lambda finding: finding.order))
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A `bundle.toml` that is wrong, without what is wrong in it: lint goes on with the rest. No I/O."""
 
+import re
 from collections.abc import Iterable
 
 import msgspec
 
 from ashore.errors import InputError, Issue
 from ashore.nouns import toml
-from ashore.nouns.bundle import BundleManifest
+from ashore.nouns.bundle import BundleManifest, ValueSpec
 from ashore.nouns.toml import Document, Key
 from ashore.rules.bundles.manifest import is_known, is_value_name, may_mean, parse_manifest, read_manifest
 
@@ -29,10 +30,14 @@ class Partial(msgspec.Struct, frozen=True, kw_only=True):
         return not any(key[0] == table or may_mean(key[0], table) for key in self.left_out)
 
     @property
-    def names_known(self) -> bool:
-        """Whether every name of [values] is known; of a value that is wrong the name is."""
-        return not any(
-            may_mean(key[0], "values") or (key[0] == "values" and not _is_value(key)) for key in self.left_out
+    def names(self) -> BundleManifest | None:
+        """The manifest with every name of [values], None where not all are known. Of a value that is wrong the name is;
+        of a name that is wrong what a template may well call it is."""
+        if any(may_mean(key[0], "values") or key == ("values",) for key in self.left_out):
+            return None
+        meant = {_meant(str(key[1])): ValueSpec(required=True) for key in self.left_out if key[0] == "values"}
+        return (
+            msgspec.structs.replace(self.manifest, values={**meant, **self.manifest.values}) if meant else self.manifest
         )
 
 
@@ -80,6 +85,10 @@ def _cut(key: Key) -> Key:
 
 def _is_value(key: Key) -> bool:
     return key[0] == "values" and len(key) > 1 and is_value_name(str(key[1]))
+
+
+def _meant(name: str) -> str:
+    return re.sub(r"\W", "_", name)
 
 
 def _without(document: Document, keys: Iterable[Key]) -> Document:

@@ -17,6 +17,13 @@ from tests.cli.shell import Shell, refused
     ("arguments", "said"),
     [
         (["instal", "x"], ["instal", "install"]),
+        # What other tools call it, and nearly so.
+        (["uninstall", "x"], ["'uninstall'", "'remove'?"]),
+        (["unistall", "x"], ["'remove'?"]),
+        (["list"], ["'status'?"]),
+        (["lnit"], ["'lint'?"]),
+        (["logs"], ["'history'?"]),
+        (["verify"], ["'diff'?"]),
         (["no-such-verb-at-all"], ["no-such-verb-at-all"]),
         (["install"], ["IMAGE"]),
         (["install", "--sett", "x=1", "x"], ["--sett", "--set"]),

@@ -44,6 +44,20 @@ VERBS = {
 }
 
 
+_CALLED = {
+    "install": ("apply", "add"),
+    "upgrade": ("update",),
+    "remove": ("uninstall", "delete", "rm", "erase", "purge"),
+    "rollback": ("undo", "revert"),
+    "status": ("list", "ls", "ps", "show"),
+    "history": ("log", "logs"),
+    "diff": ("check", "verify"),
+    "new": ("init", "create"),
+    "prune": ("clean", "gc"),
+}
+"""What other tools call it: by its letters alone, uninstall is nearest to its opposite."""
+
+
 HIDDEN = ("carry-out", "boot", "hand-over", "enter-host", "take-back", "watch")
 """What programs run: the service of PID 1 (mechanisms.handover), the boot unit, an installer, a timer, a watch."""
 
@@ -72,8 +86,10 @@ class Verbs(click.Group):
         if verb and not verb.startswith("-") and self.get_command(ctx, verb) is None:
             import difflib
 
-            near = difflib.get_close_matches(verb, VERBS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            meant = {word: verb for verb, words in _CALLED.items() for word in words} | {verb: verb for verb in VERBS}
+            # Short words are near to everything, so they count only as they are.
+            near = [verb] if verb in meant else difflib.get_close_matches(verb, [*VERBS, "uninstall"], n=1)
+            hint = f" Did you mean {meant[near[0]]!r}?" if near else ""
             raise click.UsageError(f"There is no command {verb!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

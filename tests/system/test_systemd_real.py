@@ -226,7 +226,7 @@ HEALTH = {
         "ExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n[Unit]\nConditionPathExists=/nowhere", ""
     ),
     "dies.service": ("ExecStart=/bin/false", "failed (exit-code)"),
-    "ends.service": ("ExecStart=/bin/true", "ended instead of staying up (success)"),
+    "ends.service": ("ExecStart=/bin/true", "ended instead of staying up"),
     "later.service": ("ExecStart=/bin/sh -c 'sleep 0.7; exit 1'", "failed (exit-code)"),
     "flaps.service": ("ExecStart=/bin/sh -c 'sleep 0.2; exit 1'\nRestart=always\nRestartSec=1ms", "again and again"),
     "slow-flaps.service": ("ExecStart=/bin/false\nRestart=always\nRestartSec=100", "again and again"),

@@ -67,8 +67,8 @@ def test_healthy(states: list[Seen]) -> None:
     [
         pytest.param([FAILED], "failed (exit-code)", id="dies at once"),
         pytest.param([up(), FAILED], "failed (exit-code)", id="dies later"),
-        pytest.param([down()], "ended instead of staying up (success)", id="ends with 0"),
-        pytest.param([up(), down()], "ended instead of staying up (success)", id="ends later"),
+        pytest.param([down()], "ended instead of staying up", id="ends with 0"),
+        pytest.param([up(), down()], "ended instead of staying up", id="ends later"),
         pytest.param(
             [down(type="oneshot", result="exit-code")], "ended instead of staying up (exit-code)", id="oneshot"
         ),
@@ -76,6 +76,11 @@ def test_healthy(states: list[Seen]) -> None:
             [up(), up(restarts=2, result="exit-code")],
             "died, and systemd starts it again and again (exit-code, 2 in the settle time)",
             id="flaps, and reads active each time",
+        ),
+        pytest.param(
+            [up(), up(restarts=2, result="success")],
+            "died, and systemd starts it again and again (2 in the settle time)",
+            id="ends with 0 again and again",
         ),
         pytest.param(
             [up(active="activating", sub="auto-restart", result="signal")],

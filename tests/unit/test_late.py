@@ -28,7 +28,7 @@ def seen(state: UnitState | None, probe: str = "", *, bad_since: float | None = 
             "died, and systemd started it again (signal)",
             id="about to be restarted",
         ),
-        pytest.param(up(restarts=1), "died, and systemd started it again (success)", id="restarted"),
+        pytest.param(up(restarts=1), "died, and systemd started it again", id="restarted"),
     ],
 )
 def test_what_dies_late_has_failed(state: UnitState, reason: str) -> None:

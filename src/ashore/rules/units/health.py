@@ -172,14 +172,21 @@ def _failure(samples: Sequence[Sample], *, started: bool) -> str:
     if newest.load != "loaded":
         return f"cannot be loaded: {newest.load}"
     if newest.active == "failed":
-        return f"failed ({newest.result})"
+        return f"failed{in_brackets(newest.result)}"
     if newest.sub == "auto-restart" or restarts > 0:
-        return f"died, and systemd starts it again and again ({newest.result}, {max(restarts, 1)} in the settle time)"
+        often = f"{max(restarts, 1)} in the settle time"
+        return f"died, and systemd starts it again and again{in_brackets(newest.result, often)}"
     if started and newest.active == "inactive" and not _is_done(newest):
-        return f"ended instead of staying up ({newest.result})"
+        return f"ended instead of staying up{in_brackets(newest.result)}"
     if newest.type != "oneshot" and _is_another(states):
         return "was up and was restarted meanwhile"
     return ""
+
+
+def in_brackets(result: str, more: str = "") -> str:
+    """A unit's result, behind what went wrong: there, systemd's "success" reads as the opposite."""
+    said = [part for part in (result, more) if part not in ("", "success")]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _is_done(state: UnitState) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from ashore.nouns.late import Subject
 from ashore.nouns.units import UnitState
-from ashore.rules.units.health import SETTLE, Watched
+from ashore.rules.units.health import SETTLE, Watched, in_brackets
 
 _BY_REQUEST = ("exit-code", "signal")
 """How a service may end that was asked to stop and does not say 0 then."""
@@ -79,8 +79,8 @@ def _failure(subject: Subject, state: UnitState) -> str:
         return ""  # somebody masked it or took it away
     if state.active == "failed":
         by_request = state.stopped and state.result in _BY_REQUEST
-        return "" if by_request else f"failed ({state.result})"
+        return "" if by_request else f"failed{in_brackets(state.result)}"
     before = subject.state.restarts if subject.state is not None else 0
     if state.sub == "auto-restart" or state.restarts > before:
-        return f"died, and systemd started it again ({state.result})"
+        return f"died, and systemd started it again{in_brackets(state.result)}"
     return ""

@@ -35,6 +35,7 @@ STAYS = "ExecStart=/opt/bin/worker"
 SLOW = "ExecStartPre=/bin/sleep 3\nTimeoutStartSec=30\n" + STAYS
 RUNS_SLEEP = "ExecStart=/opt/bin/sleep 1000"
 FAILS = "ExecStart=/bin/false"
+SAYS_WHY = "ExecStart=/bin/sh -c 'echo the key is bad >&2; exit 1'"
 DIES = "ExecStart=/bin/sh -c 'sleep 0.5; exit 3'"
 FLAPS = "Restart=always\nRestartSec=0.1\nStartLimitIntervalSec=0\nExecStart=/bin/sh -c 'sleep 0.2'"
 SERVICE = "etc/systemd/system/worker.service"
@@ -133,7 +134,7 @@ def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
 
 
 def test_the_main_job(site: Site) -> None:
-    one, two, bad = site.push("1"), site.push("2"), site.push("3", FAILS)
+    one, two, bad = site.push("1"), site.push("2"), site.push("3", SAYS_WHY)
     fresh = site.host.snapshot()
 
     planned = site.run("plan", one, "--exit-code", code=10)
@@ -156,6 +157,7 @@ def test_the_main_job(site: Site) -> None:
 
     failed = site.run("install", bad, code=7)
     assert "worker.service" in failed.stderr and "journalctl" in failed.stderr
+    assert "; it said: the key is bad (see" in failed.stderr
     assert differences(before, site.host.snapshot()) == []
     assert (site.active(), site.version()) == ("active", "worker 2"), "the old generation runs again"
     status = site.status()

@@ -8,6 +8,7 @@ import msgspec
 
 from ashore.acts.tools import Tools
 from ashore.acts.transaction.health import answering, watch
+from ashore.acts.transaction.lastwords import with_last_words
 from ashore.acts.transaction.late import Started
 from ashore.errors import AS_BEFORE, Issue, UnitsFailedError
 from ashore.mechanisms.state import journal
@@ -93,6 +94,7 @@ def bring_up(
     systemd.reset_failed([action.unit for action in plan.actions])
     for action in plan.actions:
         tools.progress.say(f"{action.verb} {action.unit}: {action.reason}")
+    begun = tools.uptime()
     results = systemd.run(plan.actions, start_seconds(plan, DEADLINE)) if plan.actions else ()
     failed += [issue_of(result) for result in results if not result.ok]
     watched: tuple[Watched, ...] = ()
@@ -101,7 +103,7 @@ def bring_up(
         watched = to_watch(plan, before, touched=touched, answered=answered)
         failed = list(watch(systemd, watched, clock=tools.clock, sleep=tools.sleep))
     if failed:
-        raise UnitsFailedError(f"units did not come up{AS_BEFORE}", issues=failed)
+        raise UnitsFailedError(f"units did not come up{AS_BEFORE}", issues=with_last_words(tools, failed, begun))
     return Started(watched=watched if plan.actions else (), since=since)
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ashore.acts.change import preview
@@ -11,9 +12,11 @@ from ashore.acts.change.asking import upgrades
 from ashore.acts.change.install import install
 from ashore.acts.change.outcome import Outcome
 from ashore.acts.change.repair import Scope, plan_repair, repair
-from ashore.errors import AshoreError, UnchangedError, UsageError
+from ashore.acts.plan.differences import differences
+from ashore.errors import AshoreError, ChangedError, RegistryError, UnchangedError, UsageError
 from ashore.nouns.ask import NOTHING, Ask
 from ashore.nouns.generation import Verb
+from ashore.nouns.reference import Transport
 from tests.fakes.bundles import Tree
 from tests.fakes.systemd import FakeSystemd
 from tests.flow.machine import Machine, snapshot
@@ -70,7 +73,7 @@ STORIES: dict[
     ),
     "repair": (
         gone,
-        lambda host: plan_repair(host.tools(), Scope()),
+        lambda host: plan_repair(host.tools(), Scope())[0],
         lambda host: repair(host.tools(), Scope()).outcome,
     ),
 }
@@ -94,7 +97,7 @@ def test_nothing_to_do_is_foreseen_as_nothing(app: Machine) -> None:
     upgraded(app)
     plan, _ = foreseen(app)
     assert not plan.changes
-    assert not plan_repair(app.tools(), Scope())[0].changes
+    assert not plan_repair(app.tools(), Scope())[0][0].changes
 
 
 def test_the_purge_of_an_edit_is_foreseen(app: Machine) -> None:
@@ -109,7 +112,7 @@ def test_the_purge_of_an_edit_is_foreseen(app: Machine) -> None:
         preview.plan_rollback,
         lambda tools: preview.plan_rollback(tools, to=7),
         lambda tools: preview.plan_removal(tools, ["app"]),
-        lambda tools: plan_repair(tools, Scope(names=("etc/x",))),
+        lambda tools: plan_repair(tools, Scope(names=("etc/x",)))[0],
     ],
 )
 def test_where_ashore_never_was_it_is_refused_and_leaves_no_trace(
@@ -139,23 +142,41 @@ def test_what_was_rolled_back_is_upgraded_again_by_name_alone(app: Machine) -> N
     assert app.read(CONF) == "a\nc\n"
 
 
-def test_what_was_held_is_forgotten_when_the_tag_has_moved_on_or_the_bundle_goes(app: Machine) -> None:
+def held(host: Machine) -> list[str]:
+    return [item.reference for item in host.tools().history.held().values()]
+
+
+def test_what_was_held_is_forgotten_when_its_tag_was_seen_to_have_moved_on(app: Machine) -> None:
     for text in ("b", "c", "d"):
         app.images.add(ONE, {**NEXT, "etc/more": text})
         upgraded(app)
         app.roll_back()
-    assert len(app.tools().history.held()) == 1, "what the tag names now, and no older one"
+        assert held(app) == [ONE], "what the tag names now, and no older one"
     app.images.add(ONE, {**NEXT, "etc/more": "good"})
     upgraded(app)
-    assert not app.tools().history.held()
-    app.images.add(ONE, {**NEXT, "etc/more": "bad"})
+    assert held(app) == []
+
+
+@pytest.mark.parametrize("way", ["another tag", "another tag, and back", "removed, and back", "from a file"])
+def test_what_was_held_stays_so_while_its_tag_has_not_moved(app: Machine, way: str) -> None:
     upgraded(app)
     app.roll_back()
-    app.images.add("reg.example/other:1", {"etc/other": "x"})
-    app.install("reg.example/other:1")
-    assert [held.bundle for held in app.tools().history.held().values()] == ["app"]
-    app.remove("app")
-    assert not app.tools().history.held()
+    app.images.add("reg.example/app:three", {**NEXT, "etc/more": "3"}, 'name = "app"\n')
+    if way == "removed, and back":
+        app.remove("app")
+    elif way == "from a file":  # by the name of the tag, which nobody asked
+        ask = msgspec.structs.replace(app.ask("reg.example/app:three"), written=ONE)
+        elsewhere = msgspec.structs.replace(ask.reference, transport=Transport.LAYOUT, place="elsewhere")
+        tools = app.tools()
+        three = tools.open_image(ask.reference)
+        opened = msgspec.structs.replace(tools, open_image=lambda _name: three)
+        install(opened, [msgspec.structs.replace(ask, reference=elsewhere)])
+        assert app.tools().history.current().bundles[0].reference == ONE
+    else:
+        app.install("reg.example/app:three")
+    if way.endswith("back"):
+        app.roll_back()
+    assert ONE in held(app)
 
 
 def test_a_changed_value_takes_effect_beside_a_version_that_is_held(host: Machine) -> None:
@@ -178,3 +199,30 @@ def test_a_registry_that_is_away_is_no_reason_to_take_what_is_held(app: Machine)
     with pytest.raises(AshoreError):
         upgraded(app, ())
     assert app.read(CONF) == "a\nb\n"
+
+
+def test_a_value_that_nobody_takes_is_no_reason_to_be_silent_about_a_registry(app: Machine) -> None:
+    app.images.down = True
+    for _ in range(2):
+        with pytest.raises(RegistryError):
+            app.upgrade("app", sets={"nobodys": 1})
+
+
+def test_a_content_that_is_gone_from_the_host_is_no_empty_file(app: Machine) -> None:
+    upgraded(app)
+    app.tools().content.retain(set())
+    found = differences(app.tools(), *preview.plan_rollback(app.tools()))
+    assert found[CONF] == "its new content is no longer on this host: it would be fetched"
+
+
+def test_a_record_that_is_damaged_is_found_by_looking_as_well(app: Machine) -> None:
+    upgraded(app)
+    (app.root / "var/lib/ashore/generations/000001.json").write_text("{")
+    with pytest.raises(ChangedError):
+        preview.plan_removal(app.tools(), ["app"])
+
+
+def test_repair_looks_no_further_where_something_was_interrupted(app: Machine) -> None:
+    in_child(upgraded, app, 30)
+    with pytest.raises(UnchangedError, match="interrupted"):
+        plan_repair(app.tools(), Scope())

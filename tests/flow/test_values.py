@@ -451,26 +451,3 @@ def test_where_each_value_was_said(app: Machine) -> None:
         "values.tok is secret  (--set tok)",
     ]
     assert SECRET not in str(found)
-
-
-def test_a_secret_of_one_bundle_is_not_recorded_for_another_one_beside_it(app: Machine) -> None:
-    app.images.add(OTHER, {"etc/other": "x\n"})
-    app.images.add("reg.example/keeper:1", {"etc/key.j2": "{{ token }}\n"}, "[values]\ntoken = { secret = true }\n")
-    notes = app.install(OTHER, "reg.example/keeper:1", sets={"token": "hunter2"}).plan.notes
-    assert "--set token is not recorded for the bundle other" in notes
-    app.upgrade(sets={"token": "hunter3"})
-    assert app.read("etc/key") == "hunter3\n"
-    state = app.root / "var/lib/ashore"
-    said = [p for p in state.rglob("*") if p.is_file() and b"hunter" in p.read_bytes()]
-    assert {p.relative_to(state).parts[0] for p in said} <= {"secrets", "content"}, "the key itself, and its value"
-
-
-def test_what_was_set_and_used_stays_for_a_version_that_reads_it_again(app: Machine) -> None:
-    reads, not_now = {"etc/app.conf.j2": "{{ port }}\n"}, {"etc/app.conf": "none\n"}
-    for tag, tree in (("a", reads), ("b", not_now), ("c", reads)):
-        toml = "" if tree is not_now else "[values]\nport = 1\n"
-        app.images.add(f"reg.example/again:{tag}", tree, toml)
-    app.install("reg.example/again:a", sets={"port": 2})
-    app.install("reg.example/again:b")
-    app.install("reg.example/again:c")
-    assert app.read("etc/app.conf") == "2\n"

@@ -45,7 +45,7 @@ def command(
     given: Given,
     limit_rate: int,
     root_in_image: str,
-    recorded_as: str,
+    recorded_as: str | None,
 ) -> int:
     """Install the bundles that the images carry; a bundle that is installed is upgraded to the image."""
     from ashore.acts.change.asking import unchanged

@@ -150,7 +150,7 @@ def seconds_to_wait() -> float:
 def recorded_as_option(function: F) -> F:
     """``--reference NAME``: by which name an image that came in a file is recorded."""
     text = "Record an image from a folder or archive by this name, in the registry that upgrades ask."
-    return click.option("--reference", "recorded_as", metavar="NAME", default="", help=text)(function)
+    return click.option("--reference", "recorded_as", metavar="NAME", help=text)(function)
 
 
 def copy_options(function: F) -> F:

@@ -37,7 +37,7 @@ def command(
     given: Given,
     limit_rate: int,
     root_in_image: str,
-    recorded_as: str,
+    recorded_as: str | None,
 ) -> int:
     """Show what installing IMAGE would change, and change nothing. With a conflict it exits with 6."""
     from ashore.acts.change.preview import plan_install

@@ -53,7 +53,8 @@ def status_text(found: Status) -> str:
     for bundle in generation.bundles:
         named = f"{bundle.name} {printable(bundle.version) or '-'}  {printable(bundle.reference)}"
         lines.append(f"  {named}  {short(bundle.digest)}")
-        for unit in bundle.enabled:
+        failed = [unit for unit in bundle.units if unit in found.units and unit not in bundle.enabled]
+        for unit in (*bundle.enabled, *failed):
             state = found.units.get(unit)
             lines.append(f"    {unit}: {state.active + ' (' + state.sub + ')' if state else 'not observed'}")
     for item in found.drift:

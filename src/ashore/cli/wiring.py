@@ -111,7 +111,7 @@ def settings_factory(root: str, limits: Limits) -> "SettingsFactory":
 
 
 def asks(
-    references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_image: str = "", recorded_as: str = ""
+    references: Sequence[str], given: Given = NOTHING_GIVEN, *, root_in_image: str = "", recorded_as: str | None = None
 ) -> list[Ask]:
     """What the command line asks for.
 
@@ -123,7 +123,7 @@ def asks(
         msgspec.structs.replace(asked, reference=reference.parse(_absolute(text)), root_in_image=root_in_image)
         for text in references
     ]
-    return [_recorded_as(recorded_as, found)] if recorded_as else found
+    return [_recorded_as(recorded_as, found)] if recorded_as is not None else found
 
 
 def _recorded_as(name: str, found: Sequence[Ask]) -> Ask:

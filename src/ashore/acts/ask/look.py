@@ -23,7 +23,7 @@ from ashore.nouns.late import Late
 from ashore.nouns.owners import Owners
 from ashore.nouns.units import UnitState
 from ashore.rules.files.drift import Drift, Verdict
-from ashore.rules.units.enablement import unit_of
+from ashore.rules.units.enablement import is_template, unit_of
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         generation=generation,
         drift=found.drift,
         pending=tuple(sorted(path for path, record in generation.files.items() if record.pending)),
-        units=tools.systemd.states(generation.enabled) if tools.systemd is not None and generation.enabled else {},
+        units=_units(tools, generation),
         held=tools.history.held(),
         interrupted=journal.interrupted(tools.state),
         at_work=found.at_work,
@@ -93,6 +93,16 @@ def status(tools: Tools, *, verify: bool = False) -> Status:
         reboot=rebootneeded.reasons(tools.host.root) if tools.live else (),
         disk=sum(size for _, size in tools.content.digests()),
     )
+
+
+def _units(tools: Tools, generation: Generation) -> dict[str, UnitState]:
+    """The enabled units, and what else of the bundles has failed."""
+    others = {unit for b in generation.bundles for unit in b.units if not is_template(unit)}
+    asked = sorted({*generation.enabled, *others})
+    if tools.systemd is None or not asked:
+        return {}
+    states = tools.systemd.states(asked)
+    return {unit: s for unit, s in states.items() if unit in generation.enabled or s.active == "failed"}
 
 
 def diff(tools: Tools, paths: Sequence[str] = (), *, verify: bool = False) -> tuple[tuple[Drift, str], ...]:

@@ -44,7 +44,7 @@ def wish_upgraded(tools: Tools, asks: Sequence[Ask], *, all_of_them: bool = Fals
                     raise  # What is wrong is the bundle, or that it cannot be rendered here.
                 unreached.append((ask, error))
         silent = [ask for ask, _ in unreached if not ((parts or passed) and is_gone(ask.reference))]
-        if silent and not any(_stale(tools, ask, record_for(ask, current)) for ask, _ in unreached):
+        if silent and not any(_changed(tools, ask, current, salt) for ask, _ in unreached):
             raise unreached[0][1]
         passed += [(ask, f"nothing answers ({error})") for ask, error in unreached]
         parts += [(ask, _as_far_as_known(tools, ask, current, salt, why)) for ask, why in passed]
@@ -66,11 +66,21 @@ def _as_far_as_known(tools: Tools, ask: Ask, current: Generation, salt: bytes, w
     record = record_for(ask, current)
     if record is None:
         raise RegistryError(f"{ask.written or ask.reference} is not installed, and no registry was asked")
-    part = desire_again(tools, ask, record, current, salt) if _stale(tools, ask, record) else None
+    part = _changed(tools, ask, current, salt)
     said = "is rendered anew from the image that is installed" if part else "stays as it is"
     notes = (f"{why}; {record.name} {said}",) if why else ()
     part = part or as_recorded(current, record.name)
     return msgspec.structs.replace(part, notes=(*part.notes, *notes))
+
+
+def _changed(tools: Tools, ask: Ask, current: Generation, salt: bytes) -> Part | None:
+    """What is installed, rendered anew; None where that is the same, or cannot be done here."""
+    record = record_for(ask, current)
+    if record is None or not _stale(tools, ask, record):
+        return None
+    part = desire_again(tools, ask, record, current, salt)
+    # What was said may be nothing that the bundle takes.
+    return part if part is None or part.record.inputs != record.inputs else None
 
 
 def _answers(tools: Tools, ask: Ask) -> bool:

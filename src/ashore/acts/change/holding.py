@@ -52,18 +52,14 @@ def _changed_bundles(plan: Plan, current: Generation) -> tuple[BundleRecord, ...
 def held_after(tools: Tools, plan: Plan, target: Target, taken_back: str) -> Mapping[str, Held]:
     """Who installs a held digest by name has asked for it; what a rollback leaves behind is held.
 
-    Of a bundle that is removed nothing is held any longer, nor of one whose tag has moved on to what is installed now.
+    Nothing is held any longer that a tag was seen to have left: what is installed is what it names now.
     """
     free = {bundle.digest for bundle in plan.bundles}
-    over = set() if target.let_go else _settled(tools.history.current(), plan)
-    held: dict[str, Held] = {d: h for d, h in tools.history.held().items() if d not in free and h.bundle not in over}
+    named = {part.record.reference for part in target.parts if part.named}
+    held: dict[str, Held] = {
+        d: h for d, h in tools.history.held().items() if d not in free and h.reference not in named
+    }
     return _held(tools, held, target.let_go, taken_back or "rolled back", target.to_blame)
-
-
-def _settled(current: Generation, plan: Plan) -> set[str]:
-    """The bundles that go, or come in another version."""
-    old, new = ({b.name: b.digest for b in bundles} for bundles in (current.bundles, plan.bundles))
-    return (old.keys() - new.keys()) | {name for name, digest in new.items() if digest not in old.values()}
 
 
 def _held(

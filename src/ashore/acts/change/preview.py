@@ -98,10 +98,12 @@ def foresee(
     Raises:
         UnchangedError: an interrupted transaction has to be recovered first.
         BusyError: a change is being made.
+        ChangedError: a record is damaged.
         AshoreError: as the story, but for conflicts, which the plan has.
     """
-    _refuse_interrupted(tools)
+    refuse_interrupted(tools)
     read_config(tools.host)
+    tools.history.check()
     if tools.owner is not None and os.stat(tools.host.root).st_uid != tools.owner[0]:
         tools = msgspec.structs.replace(tools, as_root=True)  # in a tree of somebody else one can only look
     current = tools.history.current()
@@ -115,7 +117,11 @@ def foresee(
     return to_confirm(tools, plan, current, target, confirm), supply
 
 
-def _refuse_interrupted(tools: Tools) -> None:
+def refuse_interrupted(tools: Tools) -> None:
+    """
+    Raises:
+        UnchangedError, BusyError: as `foresee`.
+    """
     if not journal.exists(tools.state):
         return
     with tools.state.locked():  # Who held it until now has ended what there was.

@@ -10,7 +10,7 @@ from ashore.acts.ask.drifting import host_drift
 from ashore.acts.ask.look import named
 from ashore.acts.change.install import BACK, change
 from ashore.acts.change.outcome import Outcome, nothing_done
-from ashore.acts.change.preview import Foreseen, foresee
+from ashore.acts.change.preview import Foreseen, foresee, refuse_interrupted
 from ashore.acts.change.wishes import Target
 from ashore.acts.fetch.bases import on_host
 from ashore.acts.fetch.places import Place
@@ -75,21 +75,23 @@ def repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> Repaired:
     return Repaired(outcome=outcome, left=left)
 
 
-def plan_repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> Foreseen:
-    """What `repair` would do.
+def plan_repair(tools: Tools, scope: Scope, *, confirm: Asked = BACK) -> tuple[Foreseen, tuple[Drift, ...]]:
+    """What `repair` would do, and what it would leave as it is.
 
     Raises:
         UsageError: nothing that is named differs.
         AshoreError: as `foresee`.
     """
-    chosen, _ = _sorted_out(tools, tools.history.current(), scope)
+    refuse_interrupted(tools)
+    current = tools.history.current()
+    chosen, left = _sorted_out(tools, current, scope)
     if not chosen:
-        return Plan(), Supply([])
+        return (Plan(bundles=current.bundles, before=current.bundles), Supply([])), left
 
     def wish(current: Generation, _place: Place, _salt: bytes) -> Target:
         return _target(tools, current, chosen, scope)
 
-    return foresee(tools, lambda _: wish, confirm=confirm)
+    return foresee(tools, lambda _: wish, confirm=confirm), left
 
 
 def _sorted_out(tools: Tools, current: Generation, scope: Scope) -> tuple[tuple[Drift, ...], tuple[Drift, ...]]:

@@ -12,10 +12,10 @@ from ashore.acts.plan.desire import Part, as_recorded, desire
 from ashore.acts.plan.enabling import enabled
 from ashore.acts.recorded import renamed
 from ashore.acts.tools import Tools
-from ashore.errors import InputError, UnchangedError, UsageError
+from ashore.errors import InputError, Issue, UnchangedError, UsageError
 from ashore.mechanisms.stage.supply import Opener, Supply
 from ashore.nouns.ask import Ask
-from ashore.nouns.files import Entry, Kind, shown
+from ashore.nouns.files import Entry, Kind, printable, shown
 from ashore.nouns.generation import EMPTY, BundleRecord, Generation
 from ashore.nouns.units import UnitAction
 from ashore.rules.files import retention
@@ -62,8 +62,10 @@ def with_others(tools: Tools, current: Generation, asked: Sequence[tuple[Ask, Pa
     """What these were asked to be, and the other bundles of the host as they are.
 
     Raises:
-        InputError: a name would stand for two bundles, or a unit to enable is nowhere.
+        InputError: a name would stand for two bundles, a unit to enable is nowhere, or one bundle's secret would be
+            another one's plain value.
     """
+    _refuse_told_to_others(asked)
     parts: dict[str, Part] = {}
     replaced: dict[str, str] = {}
     leaving = {ask.name for ask, part in asked if part.record.name != ask.name}
@@ -83,6 +85,26 @@ def with_others(tools: Tools, current: Generation, asked: Sequence[tuple[Ask, Pa
         parts[name] = part
     others = [as_recorded(current, b.name) for b in current.bundles if b.name not in parts.keys() | replaced.keys()]
     return Target(parts=enabled(tools, (*parts.values(), *others), current))
+
+
+def _refuse_told_to_others(asked: Sequence[tuple[Ask, Part]]) -> None:
+    """A --set for several bundles, which one keeps as a secret and another would write down for all to read.
+
+    Raises:
+        InputError: there is one.
+    """
+    told = {key for ask, _ in asked for key in ask.sets}
+    records = [part.record for _, part in asked]
+    issues = []
+    for key in sorted(told):
+        keepers = [r.name for r in records if key in r.sets and r.sets[key].secret]
+        others = [r.name for r in records if key in r.sets and not r.sets[key].secret]
+        if keepers and others:
+            text = f"a secret of {keepers[0]}, and {others[0]} reads it without calling it one"
+            issues.append(Issue(where=f"--set {printable(key)}", message=text))
+    if issues:
+        remedy = "have its bundle.toml declare it as a secret too, or say it to one of them at a time"
+        raise InputError("what is a secret for one bundle is none for another", issues=issues, remedy=remedy)
 
 
 def _in_place_of(old: BundleRecord, part: Part, there: BundleRecord | None) -> Part:

@@ -35,6 +35,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """What one bundle wants: its record, its paths, and where their contents come from."""
 
     record: BundleRecord
+    named: bool = False
+    """Its reference was asked just now, and names this version."""
     wanted: tuple[Wanted, ...]
     openers: tuple[Opener, ...] = ()
     more: More | None = None
@@ -58,7 +60,9 @@ def desire(tools: Tools, ask: Ask, current: Generation, place: Place, salt: byte
     got = obtain(
         tools, ask.reference, place, root_in_image=ask.root_in_image, name=ask.name, known=known, judged=ask.judged
     )
-    return _rendered(tools, ask, got, current, salt)
+    part = _rendered(tools, ask, got, current, salt)
+    by_tag = ask.judged == ask.reference and not ask.reference.digest
+    return msgspec.structs.replace(part, named=by_tag)
 
 
 def desire_again(tools: Tools, ask: Ask, record: BundleRecord, current: Generation, salt: bytes) -> Part | None:
@@ -103,7 +107,9 @@ def _rendered(tools: Tools, ask: Ask, got: Obtained, current: Generation, salt: 
     texts = _unit_texts(got, done, files)
     # What goes to several bundles may be the secret of another one: here nobody would say that it is one.
     unknown = {key for key in ask.sets if key.partition(".")[0] in done.stray}
-    sets = {key: value for key, value in sets.items() if key not in unknown}
+    if unknown:
+        told = {key: value for key, value in ask.sets.items() if key not in unknown}
+        sets = sets_with(tools, previous, msgspec.structs.replace(ask, sets=told))
     recorded = {key: _recorded(tools, key, value, values.secrets, salt) for key, value in sets.items()}
     record = BundleRecord(
         name=manifest.name,

@@ -22,7 +22,10 @@ def differences(tools: Tools, plan: Plan, supply: Supply) -> dict[str, str]:
         if before is None:
             continue
         # Of what becomes of a binary file nothing is shown, so that it need not be fetched.
-        after = b"" if is_binary(before) else supply.read(new.digest, tools.limits.template) or b""
+        after = b"" if is_binary(before) else supply.read(new.digest, tools.limits.template)
+        if after is None:
+            found[step.path] = "its new content is no longer on this host: it would be fetched"
+            continue
         label = shown(step.path)
         found[step.path] = unified(before, after, old_label=label, new_label=label, secret=step.secret)
     return found

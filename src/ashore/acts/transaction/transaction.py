@@ -121,9 +121,9 @@ def carry_out(
     except BaseException as error:
         raise _failed(tools, transaction, staged, error) from error
     transaction.ended = True
-    _finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
-    if tools.live and plan.reboot:
+    if tools.live and plan.reboot:  # recovery, which may end this instead, no longer knows of it
         _tell_of_reboot(tools, plan.reboot)
+    _finish(tools, Journal(begun=transaction.begun, staged=staged, verdict=verdict))
     return generation
 
 

@@ -238,11 +238,20 @@ def test_a_helper_that_is_not_there(home: Home) -> None:
     assert caught.value.remedy == "install docker-credential-nowhere"
 
 
-@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "-x", ""])
+@pytest.mark.parametrize("name", ["../../bin/sh", "a b", "-x"])
 def test_a_helper_s_name_is_a_name(home: Home, name: str) -> None:
     home.write(FILES[0], {"credHelpers": {"reg.example": name}})
     with pytest.raises(InputError, match="credential helper"):
         home.found("reg.example")
+
+
+def test_a_helper_without_a_name_says_as_docker_has_it_that_the_file_has_the_login(home: Home) -> None:
+    home.helper("all", 'echo "{\\"Username\\":\\"all\\",\\"Secret\\":\\"x\\"}"')
+    auths = {"reg.example": _auth("ann", "one")}
+    home.write(FILES[3], {"auths": auths, "credHelpers": {"reg.example": "", "empty.example": ""}, "credsStore": "all"})
+    assert home.found("reg.example") == "ann:one"
+    assert home.found("empty.example") == "none"
+    assert home.found("other.example") == "all:x"
 
 
 def test_credentials_do_not_show_themselves(home: Home) -> None:

@@ -126,16 +126,16 @@ class CredentialStore:
             InputError: it is no auth file.
         """
         file = self._read(path)
-        return (_helper_of(file, host) or file.creds_store) if file else ""
+        return _left_to(file, host) if file else ""
 
     def _in_file(self, file: AuthFile, path: str, host: str, repository: str) -> Credential | None:
-        if (helper := _helper_of(file, host)) is not None:
+        if helper := _helper_of(file, host):
             return self._ask(helper, host)
         for auths in (file.auths, _plainly_named(file.auths)):
             for key in _names(_aliases(host), repository):
                 if key in auths and (found := _decode(auths[key], path, key)):
                     return found
-        return self._ask(file.creds_store, host) if file.creds_store else None
+        return self._ask(store, host) if (store := _left_to(file, host)) else None
 
     def _read(self, path: str) -> AuthFile | None:
         if path not in self._files:
@@ -184,6 +184,12 @@ def is_name_of(key: str, host: str, repository: str = "") -> bool:
 
 def _aliases(host: str) -> tuple[str, ...]:
     return _DOCKER_IO if host in _DOCKER_IO else (host,)
+
+
+def _left_to(file: AuthFile, host: str) -> str:
+    """The helper that has the logins of `host`; an empty one of its own says that the file has them, as for docker."""
+    own = _helper_of(file, host)
+    return file.creds_store if own is None else own
 
 
 def _helper_of(file: AuthFile, host: str) -> str | None:

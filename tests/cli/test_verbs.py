@@ -275,6 +275,13 @@ def test_status_says_by_its_code_that_something_waits_for_somebody(installed: Sh
     done(installed.on_root("status"), 0)
 
 
+def test_an_edit_that_a_change_kept_does_not_wait_for_anybody(installed: Shell) -> None:
+    (installed.root / "etc/app/app.conf").write_text("mine\n")
+    done(installed.on_root("status", "--exit-code"), 10)
+    done(installed.on_root("install", second(installed)))
+    assert "edited" in done(installed.on_root("status", "--exit-code"), 0).out
+
+
 def test_inspect_shows_what_an_image_would_bring(installed: Shell) -> None:
     ran = done(installed.ashore("inspect", second(installed)))
     assert "/etc/new" in ran.out and "port" in ran.out and "2.0" in ran.out

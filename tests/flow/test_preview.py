@@ -56,6 +56,14 @@ def gone(host: Machine) -> None:
     (host.root / CONF).unlink()
 
 
+def spoilt(host: Machine) -> None:
+    """A file of nobody, and a unit that somebody disabled and stopped."""
+    host.write("opt/foreign", "x\n")
+    (host.root / "etc/systemd/system/multi-user.target.wants/app.service").unlink()
+    assert isinstance(host.systemd, FakeSystemd)
+    host.systemd.units["app.service"].active = "inactive"
+
+
 STORIES: dict[
     str, tuple[Callable[[Machine], object], Callable[[Machine], preview.Foreseen], Callable[[Machine], Outcome]]
 ] = {
@@ -70,6 +78,11 @@ STORIES: dict[
         upgraded,
         lambda host: preview.plan_removal(host.tools(), ["app"]),
         lambda host: host.remove("app"),
+    ),
+    "repair of what is nobody's, and of a unit": (
+        spoilt,
+        lambda host: plan_repair(host.tools(), Scope(foreign=True))[0],
+        lambda host: repair(host.tools(), Scope(foreign=True)).outcome,
     ),
     "repair": (
         gone,

@@ -178,6 +178,18 @@ def test_a_file_of_pid_1_is_not_restarted_but_said_to_need_a_boot(live: Machine,
     assert look.status(live.tools()).reboot == ()
 
 
+def test_a_unit_of_a_bundle_that_failed_is_to_be_looked_at_though_nothing_enables_it(
+    live: Machine, systemd: FakeSystemd
+) -> None:
+    live.images.add(ONE, {"etc/systemd/system/job.service": "[Service]\nExecStart=/x\n"})
+    live.install(ONE)
+    systemd.add("job.service")
+    assert not look.status(live.tools()).to_look_at
+    systemd.units["job.service"].active = "failed"
+    found = look.status(live.tools())
+    assert found.to_look_at and set(found.units) == {"job.service"}
+
+
 def test_what_cannot_be_noted_is_said_and_undoes_nothing(live: Machine) -> None:
     live.images.add(ONE, {"boot/vmlinuz-1": "old"})
     live.images.add(TWO, {"boot/vmlinuz-1": "new"})

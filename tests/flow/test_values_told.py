@@ -52,6 +52,22 @@ def test_a_value_is_kept_over_a_version_that_is_told_another_and_does_not_read_i
     assert app.read("etc/app.conf") == "80\n"
 
 
+@pytest.mark.parametrize("damage", ["gone", "another one", "torn"])
+def test_a_secret_that_is_damaged_is_mended_by_who_says_it_again(app: Machine, damage: str) -> None:
+    toml = "[values]\ntoken = { secret = true }\nkey = { secret = true }\n"
+    app.images.add(ONE, {"etc/key.j2": "{{ token }} {{ key }}\n"}, toml)
+    app.install(ONE, sets={"token": "one", "key": "two"})
+    sets = app.tools().history.current().bundles[0].sets
+    token, key = (app.root / "var/lib/ashore/secrets" / sets[name].secret for name in ("token", "key"))
+    whole = token.read_bytes()
+    if damage == "gone":
+        token.unlink()
+    else:
+        token.write_bytes(key.read_bytes() if damage == "another one" else whole[:-3])
+    app.install(ONE, sets={"token": "one", "key": "two"}, unset=("nothing",))
+    assert token.read_bytes() == whole
+
+
 def test_what_was_set_and_used_stays_for_a_version_that_reads_it_again(app: Machine) -> None:
     reads, not_now = {"etc/app.conf.j2": "{{ port }}\n"}, {"etc/app.conf": "none\n"}
     for tag, tree in (("a", reads), ("b", not_now), ("c", reads)):

@@ -174,6 +174,7 @@ def test_whose_bytes_are_needed(path: str, needed: bool) -> None:
         ("etc/*", "etc/x", True),
         ("etc/*", "etc/x/y", False),
         ("etc/**", "etc/x/y", True),
+        ("etc/**", "etc", True),
         ("**/*.conf", "a.conf", True),
         ("**/*.conf", "etc/b/a.conf", True),
         ("etc/**/z", "etc/z", True),

@@ -17,7 +17,7 @@ from ashore.nouns.files import printable, shown
 
 @click.command()
 @click.option("--verify", is_flag=True, help="Read and hash every file, whatever its stat says.")
-@click.option("--exit-code", is_flag=True, help="Exit with 10 if something waits for somebody, or is not as installed.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 if something waits for somebody, or has drifted.")
 @root_option
 @json_option
 @debug_option

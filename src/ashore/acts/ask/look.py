@@ -57,9 +57,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def to_look_at(self) -> bool:
-        """Whether something waits for somebody, or is not as it was installed."""
+        """Whether something waits for somebody, or is not as the last change left it."""
         return bool(
-            self.drift
+            any(not item.known for item in self.drift)
             or self.pending
             or self.held
             or self.interrupted
